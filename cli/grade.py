@@ -1,0 +1,165 @@
+"""`lema grade`: grade a file of answers. Needs no database, no model and no torch.
+
+A row in, and the same row out:
+
+    {"text": "... The answer is $18.", "reference": "18"}
+    {"text": "... The answer is $18.", "reference": "18", "answer": "18", "is_correct": true, "decided_by": "exact"}
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, get_args
+
+import click
+
+from lema_local.answers import compare, extract_answer
+from lema_local.errors import DataError
+from lema_local.grading import Grader, Verdict
+from lema_local.records import AnswerKind
+
+_KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
+_CHUNK = 2_000  # rows in memory at a time
+_SHOWN_BAD_ROWS = 20
+Row = dict[str, Any]
+
+
+@click.command("grade")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@click.option("--kind", type=click.Choice(_KINDS), help="Kind of the rows that name none.  [default: number]")
+@click.option("--anywhere", is_flag=True, help="Accept the last number or formula where there is no marker.")
+@click.option("--summary", is_flag=True, help="Print the accuracy and what decided to stderr.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Processes for algebra.")
+@click.option("--time-limit", default=1.0, show_default=True, help="Seconds of algebra per answer.")
+def command(
+    file: Path, kind: AnswerKind | None, anywhere: bool, summary: bool, workers: int, time_limit: float
+) -> None:
+    """Grade the answers in FILE (.jsonl, .parquet, or - for JSONL on stdin).
+
+    Rows have `text` and `reference`, and may have `kind` (number, latex, choice). Each is written to stdout as JSONL
+    with `answer`, `is_correct` and `decided_by` added.
+
+    \b
+    Example:  lema grade outputs.jsonl --kind latex --summary > graded.jsonl
+    """
+    counts: Counter[tuple[bool, str]] = Counter()
+    bad_rows = 0
+    with Grader(workers, time_limit) as grader, ThreadPoolExecutor(workers) as threads:
+        rows = _read(file)
+        while chunk := list(islice(rows, _CHUNK)):
+            graded: list[tuple[Row, str | None, Future[Verdict] | Verdict]] = []
+            for number, row in chunk:
+                problem = row if isinstance(row, str) else _problem(row, kind)
+                if problem is not None:
+                    bad_rows += 1
+                    if bad_rows <= _SHOWN_BAD_ROWS:
+                        click.echo(f"line {number}: {problem}; skipped", err=True)
+                    continue
+                assert isinstance(row, dict)
+                row_kind: AnswerKind = row.get("kind") or kind or "number"
+                answer = extract_answer(row["text"], row_kind, anywhere=anywhere)
+                reference = _reference(str(row["reference"]), row_kind)
+                is_same, rule = compare(answer, reference, row_kind)
+                # most rows are decided here; only algebra is worth a thread
+                if is_same is None:
+                    graded.append((row, answer, threads.submit(grader.grade, answer, reference, row_kind)))
+                else:
+                    graded.append((row, answer, Verdict(is_same, rule)))
+            lines = []
+            for row, answer, result in graded:
+                verdict = result if isinstance(result, Verdict) else result.result()
+                counts[verdict.is_correct, verdict.decided_by] += 1
+                grade = {"answer": answer, "is_correct": verdict.is_correct, "decided_by": verdict.decided_by}
+                lines.append(json.dumps({**row, **grade}, default=str))
+            if lines:
+                click.echo("\n".join(lines))
+    if bad_rows > _SHOWN_BAD_ROWS:
+        click.echo(f"... and {bad_rows - _SHOWN_BAD_ROWS:,} more bad rows", err=True)
+    if not counts:
+        raise DataError(f'{file} holds no row with text and reference. Each line: {{"text": ..., "reference": ...}}')
+    if summary:
+        click.echo(_summary(counts, bad_rows), err=True)
+
+
+def _read(file: Path) -> Iterator[tuple[int, Row | str]]:
+    """Rows with their line numbers; a string says what is wrong with a line."""
+    try:
+        if file.suffix == ".parquet":
+            yield from _read_parquet(file)
+        elif str(file) == "-":
+            yield from _read_lines(sys.stdin.buffer)
+        else:
+            with file.open("rb") as lines:
+                yield from _read_lines(lines)
+    except OSError as error:
+        raise DataError(f"Cannot read {file}: {error.strerror or error}. Check the path.") from error
+
+
+def _read_lines(lines: BinaryIO) -> Iterator[tuple[int, Row | str]]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            yield number, "not JSON"
+            continue
+        yield number, row if isinstance(row, dict) else "not a JSON object"
+
+
+def _read_parquet(file: Path) -> Iterator[tuple[int, Row | str]]:
+    import duckdb
+
+    try:
+        # in memory: reads the file, makes no database
+        with duckdb.connect() as connection:
+            result = connection.execute("select * from read_parquet($file)", {"file": str(file)})
+            names = [column[0] for column in result.description or ()]
+            number = 0
+            while batch := result.fetchmany(_CHUNK):
+                for values in batch:
+                    number += 1
+                    yield number, dict(zip(names, values, strict=True))
+    except duckdb.Error as error:
+        raise DataError(f"Cannot read {file} as Parquet: {str(error).splitlines()[0]}") from error
+
+
+def _reference(reference: str, kind: AnswerKind) -> str:
+    """The reference answer; data sets often come with a whole solution instead."""
+    is_solution = "####" in reference or ("\\boxed" in reference and kind == "latex")
+    return (extract_answer(reference, kind) or reference) if is_solution else reference
+
+
+def _problem(row: Row, kind: AnswerKind | None) -> str | None:
+    if not isinstance(row.get("text"), str):
+        return "no text" if row.get("text") is None else "text is not a string"
+    if isinstance(row.get("reference"), bool) or not isinstance(row.get("reference"), str | int | float):
+        return "no reference" if row.get("reference") is None else "reference is neither a string nor a number"
+    if (row.get("kind") or kind or "number") not in _KINDS:
+        return f"kind {row['kind']!r} is not one of {', '.join(_KINDS)}"
+    return None
+
+
+def _summary(counts: Counter[tuple[bool, str]], bad_rows: int) -> str:
+    total = counts.total()
+    correct = sum(n for (is_right, _), n in counts.items() if is_right)
+    low, high = _wilson(correct, total)
+    lines = [f"{correct:,} of {total:,} correct: {correct / total:.2%} (95% interval {low:.2%} to {high:.2%})"]
+    for (is_right, reason), n in sorted(counts.items(), key=lambda item: -item[1]):
+        lines.append(f"  {n:>9,}  {'correct' if is_right else 'wrong':<8} {reason}")
+    if bad_rows:
+        lines.append(f"  {bad_rows:>9,}  skipped  bad row")
+    return "\n".join(lines)
+
+
+def _wilson(correct: int, total: int) -> tuple[float, float]:
+    """The 95% score interval of a proportion (Wilson, 1927)."""
+    z = 1.959963984540054
+    share = correct / total
+    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z * ((share * (1 - share) + z * z / (4 * total)) / total) ** 0.5 / (1 + z * z / total)
+    return max(0.0, centre - half), min(1.0, centre + half)

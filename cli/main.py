@@ -1,0 +1,97 @@
+"""`lema`: one command group a file. A command parses, makes one call and prints; LemaError becomes one line and exit code 1.
+
+Commands are imported when they are asked for, so that `lema --help` needs neither torch nor a tenth of a second of DuckDB.
+"""
+
+import importlib
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from lema_local.errors import LemaError
+
+# name -> (module, help line); the module holds a click command named `command`
+COMMANDS: dict[str, tuple[str, str]] = {
+    "data": (".data", "Sample rationales, have the mistakes corrected, build the training sets."),
+    "train": (".train", "Fine-tune the student with QLoRA on each arm."),
+    "eval": (".eval", "Evaluate the base model and every checkpoint; print whether LeMa helped."),
+    "problems": (".problems", "Load or generate the problems of a profile and check them."),
+    "status": (".status", "Count what is in the database."),
+    "sql": (".sql", "Ask the database: a named query, a view or any SELECT."),
+    "export": (".export", "Write an arm, a table or a query to a file."),
+    "grade": (".grade", "Grade a file of answers; needs no database."),
+    "rederive": (".rederive", "Grade and parse everything anew, with no LLM call."),
+    "serve": (".serve", "Start a server from its recipe and keep it."),
+    "doctor": (".doctor", "Say what is installed, what is missing and what to type."),
+    "profiles": (".profiles", "List the profiles, or show one."),
+    "models": (".models", "List the models known by name."),
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0], __package__).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            match = difflib.get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
+            if match:
+                error.message += f" Did you mean '{match[0]}'?"
+            raise
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="lema-local")
+def cli() -> None:
+    """Let a language model learn from its own mistakes, on your own machines (LeMa, arXiv 2310.20689).
+
+    \b
+    The main job:   lema data && lema train && lema eval     (or: make data train eval)
+    Another scale:  lema data --profile a100 --model llama-2-70b --dataset gsm8k
+    """
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """The entry point: errors a user can mend are one line on stderr."""
+    signal.signal(signal.SIGTERM, _interrupt)  # kill stops servers and keeps records just as Ctrl-C does
+    try:
+        result: Any = cli.main(args=arguments, prog_name="lema", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except LemaError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\nStopped. Nothing is lost: run the same command again to go on.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader is gone: say nothing at exit either
+        sys.exit(0)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt

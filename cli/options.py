@@ -1,0 +1,53 @@
+"""Options that several commands share, and the run that they describe."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from lema_local.profiles import Overrides, load_profile
+from lema_local.stages.run import Run
+from lema_local.store import Writer
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PROFILE = click.option("--profile", default="laptop", show_default=True, help="A profile's name, or a TOML file.")
+_DB = click.option(
+    "--db", default="lema.duckdb", show_default=True, type=click.Path(path_type=Path, dir_okay=False), help="The database file."
+)
+_OVERRIDES = (
+    click.option("--model", help="The student: a model's name, a GGUF file, a folder or a Hub id."),
+    click.option("--dataset", help="gsm-symbolic, gsm8k, math, ... or a name for your own."),
+    click.option("--data-path", help="A file of problems, or a folder with train.* and test.*."),
+    click.option("--limit", type=int, help="At most this many problems of each split."),
+    click.option("--corrector-url", help="Base URL of the corrector, e.g. https://api.openai.com/v1."),
+    click.option("--corrector-model", help="The corrector's model name there, or what its recipe serves."),
+    click.option("--corrector-key-env", help="The environment variable that holds its API key."),
+)
+
+
+def db_option(function: F) -> F:
+    """--db"""
+    return _DB(function)
+
+
+def run_options(function: F) -> F:
+    """--profile, --db and everything that overrides a profile."""
+    for option in (*reversed(_OVERRIDES), _DB, _PROFILE):
+        function = option(function)
+    return function
+
+
+def notice(message: str) -> None:
+    """A line for the user, on stderr."""
+    click.echo(message, err=True)
+
+
+@contextmanager
+def open_run(db: Path, profile: str, overrides: dict[str, Any]) -> Iterator[Run]:
+    """The experiment that the options describe, with its database open for writing."""
+    loaded = load_profile(profile, Overrides(**overrides))
+    with Writer(db, on_notice=notice) as store:
+        yield Run(loaded, store, notice)

@@ -1,0 +1,26 @@
+"""lema rederive: parse and grade everything anew."""
+
+from pathlib import Path
+
+import click
+
+from .options import db_option, notice
+
+
+@click.command("rederive")
+@db_option
+def command(db: Path) -> None:
+    """Grade and parse everything anew, with no LLM call, and say what flipped.
+
+    \b
+    lema rederive --db lema.duckdb
+    """
+    from lema_local.errors import StoreError
+    from lema_local.stages.derive import rederive
+    from lema_local.store import Writer
+
+    if not db.exists():
+        raise StoreError(f"No database at {db}. Make one with `make data`, or name another with --db.")
+    with Writer(db, on_notice=notice) as store:
+        for flip in rederive(store):
+            click.echo(f"{flip.table}: {flip.rows} rows, {flip.became_correct} became correct, {flip.became_wrong} became wrong")

@@ -1,0 +1,206 @@
+r"""Ans(.): the final answer of a text, and whether it is the reference's. Pure and fast; the one grader of the project.
+
+Everything downstream stands on this module: mistakes, corrections, training data, results. It decides by exact
+arithmetic (number), by one spelling (latex) and by letter or text (choice); what needs algebra is left to grading.py.
+
+    >>> extract_answer("Step 2: 9 * 2 = 18 dollars. The answer is $18.\n\nQuestion: Tom has 3", "number")
+    '18'
+    >>> is_correct("18.00", "18", "number"), is_correct(r"\dfrac12", "1/2", "latex"), is_correct(None, "0", "number")
+    (True, True, False)
+"""
+
+import re
+from collections.abc import Iterator
+
+from lema_local import latex_notation, latex_values, numerals
+from lema_local.records import AnswerKind
+
+_SEGMENT = 2_000  # characters after a marker that are looked at
+_TRIES = 8  # occurrences of a marker, from the last, that are tried
+
+_NEW_QUESTION = re.compile(
+    r"(?:\n|(?<=[.!?}$]) )[ \t>#*]{0,8}(?:Question|Q)(?P<numbered>[ \t]?\d{1,4})?[ \t]?(?:\*\*)?:"
+    r"|\n[ \t>#*]{0,8}(?:Human|User|Instruction)[ \t]?(?:\*\*)?:|<\|im_end\|>|<\|endoftext\|>|<\|eot_id\|>|</s>"
+)
+_NEW_QUESTION_HINTS = ("Question", "Q", "<|", "</s>", "Human", "User", "Instruction")
+_GIVEN = ("nswer is", "####", "\\boxed")
+_ANSWER_IS = re.compile(
+    r"(?i:answer)s?(?:[ \t](?:to|for|of|in)\b[^.:\n=]{1,120}?)??"
+    r"\**:?\**\s+(?i:is|are|would be|will be|should be)(?![a-z])\s*:?"
+)
+_ANSWER_COLON = re.compile(r"(?i:answer)s?\s?(?:\*{0,2}\s?[:=]|\s?\*\*\s*\n|\s?\}\s?:|\s?\}?\*{0,2}\n)\s?\*{0,2}")
+_FINAL = re.compile(r"(?:final|correct)\s+\**$", re.IGNORECASE)
+_FORMULA = re.compile(r"[\d\\^_=$()\[\]+]|(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
+_REMARK = re.compile(
+    r"(?:correct|right|wrong|incorrect|reasonable|valid|consistent|given|found|positive|negative)\b|(?:\S+\s+){9}",
+    re.IGNORECASE,
+)
+_LEAD = re.compile(r"^(?:[\s:*$_]|\\[\[(])+")
+_DENIED = re.compile(r"\s*\**not\b")
+_A_COLON = re.compile(r"(?:^|\n)[ \t>#*]{0,6}A\d{0,3}[ \t]?(?:\*\*)?:")
+_LETTER = re.compile(
+    r"[\s:*$_\"'`]*(?:\\(?:text|mathrm|textbf)\s?\{\s?)?(?:option |choice )?[(\[{]?([A-Ea-e])(?![\w'’-])"
+)
+_OPTION = re.compile(r"\s*[(\[]?([A-Ea-e])(?:[)\].:]+\s*|\s*$)(.*)", re.DOTALL)
+_OPTION_TEXT = re.compile(r"[)\]:]+\s*([^.\n$\\{}*]{1,80})")
+_SHORT_NUMBER = re.compile(r"[\s$*£€]*[-+]?[\d.,/%]{1,40}[^\d=]{0,40}$")
+
+
+def extract_answer(text: str, kind: AnswerKind, *, anywhere: bool = False) -> str | None:
+    r"""The final answer that a text gives, or None.
+
+    Looked for after "the answer is", "final answer", `####` and inside `\boxed{}`; the last of them that holds an
+    answer counts, because a text that says two things has changed its mind. "A:" and "Answer:" count only where none
+    of these stands, and with `anywhere` the last number or formula where there is no marker at all. The text ends where
+    the model starts a "Question:" of its own, and begins after a closed `</think>`.
+    """
+    text = own_part(text)
+    words = None
+    for segment, is_box in _statements(text):
+        answer = _read(segment, kind, is_box=is_box)
+        if answer is None:
+            continue
+        # "the answer is positive, because ..." beside a box or a formula is a remark
+        if kind == "latex" and not is_box and (_REMARK.match(answer) or not _FORMULA.search(answer)):
+            words = words or (None if _REMARK.match(answer) else answer)
+            continue
+        return answer
+    if words is not None:
+        return words
+    if anywhere:
+        if kind == "number":
+            return numerals.last_number(text)
+        if kind == "latex":
+            return latex_notation.last_formula(text) or numerals.last_number(text)
+        found = re.findall(r"(?<![\w'’])\(?([A-E])\)?(?![\w'’])", text[-_SEGMENT:])
+        return found[-1] if found else None
+    return None
+
+
+def is_correct(answer: str | None, reference: str, kind: AnswerKind) -> bool:
+    """Whether an answer is the reference's, by exact and normalised comparison only. A missing answer never is."""
+    return compare(answer, reference, kind)[0] is True
+
+
+def compare(answer: str | None, reference: str, kind: AnswerKind) -> tuple[bool | None, str]:
+    """What this module can decide, and by which rule (grading.py lists them). None: only algebra can decide."""
+    if answer is None or not answer.strip():
+        return False, "missing"
+    if answer == reference:
+        return True, "exact"
+    if kind == "number":
+        same = numerals.same_number(answer, reference)
+        return (_phrase(answer) == _phrase(reference), "normalised") if same is None else (same, "exact")
+    if kind == "choice":
+        return _same_choice(answer, reference), "normalised"
+    return _compare_latex(answer, reference)
+
+
+def own_part(text: str) -> str:
+    """The part of a reply that answers: after a closed reasoning block, before a question that the model made up."""
+    if "</think>" in text:
+        text = text.rsplit("</think>", 1)[1]
+    if any(hint in text for hint in _NEW_QUESTION_HINTS):
+        for match in _NEW_QUESTION.finditer(text):
+            before = text[: match.start()]
+            # "Question 6: yes" may list parts of the problem itself, until an answer was given
+            if before.strip() and (not match["numbered"] or any(mark in before for mark in _GIVEN)):
+                return before
+    return text
+
+
+def _statements(text: str) -> Iterator[tuple[str, bool]]:
+    """What follows each marker, most trusted first, and whether it is the content of a box."""
+    strong: list[tuple[int, int]] = []  # where the marker stands, where its statement starts
+    weak: list[tuple[int, int]] = []
+    _find_answers(text, strong, weak)
+    if (at := text.rfind("####")) >= 0:
+        strong.append((at, at + 4))
+    if (box := max(text.rfind("\\boxed"), text.rfind("\\fbox"))) >= 0:
+        strong.append((box, -1))
+    if len(strong) > 1:
+        strong.sort(reverse=True)
+    for _, start in strong:
+        if start < 0:
+            if (content := latex_notation.boxed(text)) is not None:
+                yield content, True
+        else:
+            yield text[start : start + _SEGMENT], False
+    if not weak and "A" in text:
+        weak.extend((m.start(), m.end()) for m in list(_A_COLON.finditer(text))[-_TRIES:])
+        weak.reverse()
+    for _, start in weak:
+        segment = text[start : start + _SEGMENT].strip()
+        line = segment.split("\n", 1)[0]
+        # "A: There are 5 trees. Then ..." is reasoning, "A: 18 dollars" is an answer
+        if len(line) <= 60 or _SHORT_NUMBER.match(line) or line.startswith(("$", "\\(")):
+            yield line, False
+
+
+def _find_answers(text: str, strong: list[tuple[int, int]], weak: list[tuple[int, int]]) -> None:
+    at = len(text)
+    for _ in range(_TRIES):
+        at = max(text.rfind("nswer", 0, at), text.rfind("NSWER", 0, at))
+        if at < 1:
+            return
+        if match := _ANSWER_IS.match(text, at - 1):
+            if not _DENIED.match(text, match.end()):
+                strong.append((at, match.end()))
+        elif match := _ANSWER_COLON.match(text, at - 1):
+            is_final = _FINAL.search(text, max(0, at - 12), at - 1)
+            (strong if is_final else weak).append((at, match.end()))
+
+
+def _read(segment: str, kind: AnswerKind, *, is_box: bool) -> str | None:
+    if kind == "number":
+        if "boxed" in segment and (content := latex_notation.boxed(segment.split("\n\n", 1)[0])) is not None:
+            segment = content
+        return numerals.read_number(_LEAD.sub("", segment, count=1))
+    if kind == "latex":
+        return segment if is_box else latex_notation.statement(segment)
+    line = segment.strip().split("\n", 1)[0]
+    if letter := _LETTER.match(line):
+        # the option's text is kept: a reference may be given as text alone
+        named = _OPTION_TEXT.match(line, letter.end(1))
+        return f"{letter[1].upper()}) {named[1].strip()}" if named and named[1].strip() else letter[1].upper()
+    return line.strip(" .*:\"'")[:200] or None
+
+
+def _compare_latex(answer: str, reference: str) -> tuple[bool | None, str]:
+    if latex_notation.same_notation(answer, reference):
+        return True, "normalised"
+    wanted, given = latex_notation.normalise(reference), latex_notation.normalise(answer)
+    if _is_numeric(wanted) and _is_numeric(given):
+        # normalising drops the percent sign, which has a meaning here
+        percents = ["%" if "%" in text else "" for text in (answer, reference)]
+        same = numerals.same_number(given + percents[0], wanted + percents[1])
+        if same is not None and numerals.value_of(given) is not None:
+            return same, "exact"
+    if latex_notation.is_words(wanted) or latex_notation.is_words(given):
+        return _phrase(given) == _phrase(wanted), "normalised"
+    if latex_notation.is_other_sort(given, wanted):
+        return False, "normalised"
+    same = latex_values.compare(*latex_notation.without_assignment(given, wanted))
+    return same, "evaluated" if same is not None else ""
+
+
+def _is_numeric(normalised: str) -> bool:
+    """One rational number, and nothing else."""
+    return bool(normalised) and bool(
+        re.fullmatch(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:\\frac\{-?\d+\}\{-?\d+\})?", normalised)
+    )
+
+
+def _same_choice(answer: str, reference: str) -> bool:
+    given, wanted = _OPTION.match(answer.strip()), _OPTION.match(reference.strip())
+    if given and wanted:
+        return given[1].upper() == wanted[1].upper()
+    if wanted and wanted[2]:
+        return _phrase(answer) == _phrase(wanted[2])
+    if given and given[2]:
+        return _phrase(given[2]) == _phrase(reference)
+    return _phrase(answer) == _phrase(reference)
+
+
+def _phrase(text: str) -> str:
+    return " ".join(re.sub(r"[^\w\s%/:-]", " ", text[:1_000].lower()).split())

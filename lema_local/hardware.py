@@ -1,0 +1,70 @@
+"""What this machine has: GPUs and their memory, cores, free disk. Asked of the system, without torch."""
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One CUDA device."""
+
+    name: str
+    memory_gib: float
+
+
+def gpus() -> list[Gpu]:
+    """The CUDA devices that nvidia-smi lists; none where there is no driver."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return []
+    try:
+        result = subprocess.run(  # the path comes from which()
+            [command, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    found = []
+    for line in result.stdout.splitlines():
+        name, _, memory = line.rpartition(",")
+        if memory.strip().isdigit():
+            found.append(Gpu(name.strip(), int(memory) / 1024))
+    return found
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_disk_gib(path: Path) -> float:
+    """Free space where `path` is, or will be."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free / 2**30
+
+
+def die_with_parent() -> Callable[[], None] | None:
+    """A `preexec_fn` that has the kernel end a child when its parent ends, even by kill -9. None where Linux is not.
+
+    PR_SET_PDEATHSIG, prctl(2). It fires when the starting *thread* ends, so start such children from the main thread.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def set_signal() -> None:
+        libc.prctl(1, signal.SIGKILL)
+
+    return set_signal
+
+
+def ram_gib() -> float:
+    """Memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

@@ -1,0 +1,337 @@
+r"""One spelling for LaTeX answers, and where they stand in a text.
+
+Here because most answers of MATH differ from their reference in notation only (`\dfrac12` and `\frac{1}{2}`,
+`x = 4` and `4`, `18,\!107` and `18107`), which a string comparison settles a thousand times faster than algebra.
+
+    >>> normalise(r"$\left( \dfrac12, 3^\circ \right).$")
+    '(\\frac{1}{2},3)'
+"""
+
+import re
+from functools import lru_cache
+
+MAX_ANSWER = 4_000  # characters; a longer "answer" is a text, and is compared as it stands
+
+_CHARACTERS = str.maketrans(
+    {"−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "÷": r"\div ", "π": r"\pi ", "√": r"\sqrt ", "≤": r"\le "}
+    | {"≥": r"\ge ", "≠": r"\ne ", "∞": r"\infty ", "°": r"^\circ ", "∪": r"\cup ", "∩": r"\cap ", "∅": r"\emptyset "}
+    | {"±": r"\pm ", "²": "^2", "³": "^3", "½": r"\frac{1}{2}", "％": "%", "′": "'", "’": "'", "∈": r"\in "}
+    | {"θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda ", "，": ",", "（": "(", "）": ")"}
+    | dict.fromkeys("\xa0\u2009\u202f\t\r\n", " ")
+    | dict.fromkeys("\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff\x00", "")
+)
+_UNITS = [
+    *("degrees?", "cm", "centimet(?:er|re)s?", "mm", "m", "met(?:er|re)s?", "km", "kilomet(?:er|re)s?", "in"),
+    *(
+        "inch(?:es)?",
+        "ft",
+        "feet",
+        "foot",
+        "yd",
+        "yards?",
+        "mi",
+        "miles?",
+        "square",
+        "cubic",
+        "sq",
+        "units?",
+        "s",
+        "sec",
+    ),
+    *(
+        "seconds?",
+        "min",
+        "minutes?",
+        "hours?",
+        "hrs?",
+        "h",
+        "days?",
+        "weeks?",
+        "months?",
+        "years?",
+        "dollars?",
+        "cents?",
+    ),
+    *(
+        "percent",
+        "mph",
+        "km/h",
+        "m/s",
+        "g",
+        "kg",
+        "grams?",
+        "kilograms?",
+        "lbs?",
+        "pounds?",
+        "oz",
+        "ounces?",
+        "l",
+        "ml",
+    ),
+    *(
+        "lit(?:er|re)s?",
+        "gallons?",
+        "quarts?",
+        "people",
+        "students?",
+        "ways?",
+        "points?",
+        "pieces?",
+        "balls?",
+        "cards?",
+    ),
+    *("outcomes?", "coins?", "songs?", "members?", "books?", "numbers?", "integers?", "pairs?", "boxes", "solutions?"),
+    "per",
+]
+# 'm', 's', 'h', 'g', 'l' alone may be variables: they count as units only inside \text{}
+_BARE_UNIT = "|".join(u for u in _UNITS if len(u) > 1 and u not in {"in", "min", "mi", "ml"})
+_TRAILING_UNITS = re.compile(
+    rf"(?<=[\d}}%)\s])(?:\s*(?:(?<![a-zA-Z\\])(?:{_BARE_UNIT})(?![a-zA-Z])(?:\^\{{?[23]\}}?)?)){{1,4}}\.?\s*$"
+)
+_TEXT_UNIT = re.compile(
+    rf"\\(?:text|mathrm|mbox|textrm|rm|operatorname)\s*\{{[\s~]*(?:(?:{'|'.join(_UNITS)})(?![a-zA-Z])[\s./]*){{1,4}}\}}(?:\^\{{?[23]\}}?)?"
+)
+_AFTER_NUMBER = re.compile(r"^(\s*-?[\d.,]{1,40})\s*(?:\\text\s?\{[^{}]{1,80}\}|(?:\s+[A-Za-z]{3,20}){1,4})[\s.]*$")
+_TEXT = re.compile(
+    r"\\(?:text|textbf|textit|textrm|textnormal|texttt|mathrm|mathbf|mathit|mathsf|mathbb|mathcal|mbox|operatorname|bold|boldsymbol|rm|bf)\*?\s*\{([^{}]{0,400})\}"
+)
+_SPACING = re.compile(
+    r"\\(?:left|right|[bB]ig{1,2}[lrm]?|displaystyle|textstyle|limits|nolimits|quad|qquad|thinspace|rm|bf|phantom\{\})(?![a-zA-Z])"
+    r"|\\[!,;:> ]|\\(?=$)|~"
+)
+_SYNONYMS = (
+    (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
+    (re.compile(r"\\dbinom|\\tbinom"), r"\\binom"),
+    (re.compile(r"\\leqs?lant|\\leq(?![a-zA-Z])"), r"\\le"),
+    (re.compile(r"\\geqs?lant|\\geq(?![a-zA-Z])"), r"\\ge"),
+    (re.compile(r"\\neq(?![a-zA-Z])"), r"\\ne"),
+    (re.compile(r"\\(?:lbrace|\{)"), r"\\{"),
+    (re.compile(r"\\(?:rbrace|\})"), r"\\}"),
+    (re.compile(r"\\(?:varnothing|empty)(?![a-zA-Z])"), r"\\emptyset"),
+    (re.compile(r"\\(?:mid|vert|lvert|rvert)(?![a-zA-Z])"), "|"),
+    (re.compile(r"\\(?:cdot|times)(?![a-zA-Z])"), r"\\cdot "),
+    (re.compile(r"\\begin\{(?:[bp]matrix|matrix|array|smallmatrix)\}(?:\{[clr|]{0,20}\})?"), "⟦"),
+    (re.compile(r"\\end\{(?:[bp]matrix|matrix|array|smallmatrix)\}"), "⟧"),
+    (re.compile(r"\^\s?\{?\s?\\(?:circ|degree)\s?\}?|\\degree(?![a-zA-Z])"), ""),
+)
+_FRAC_SHORT = re.compile(r"\\frac\s*(?:\{([^{}]{1,200})\}|([0-9a-zA-Z]))\s*(?:\{([^{}]{1,200})\}|([0-9a-zA-Z]))")
+_SQRT_SHORT = re.compile(r"\\sqrt\s*([0-9a-zA-Z])")
+_COMMAND_SPACE = re.compile(r"(\\[a-zA-Z]{1,20})\s+(?=[a-zA-Z])")
+_BRACKETED = re.compile(r"(?<![\w}\])!^/])\((-?\d{1,30}/\d{1,30})\)(?![\w(^/{!])")
+_SLASH = re.compile(r"(?<![\w}.)^_/])(-?)(\d{1,30}|\(\d{1,30}\))\s?/\s?(\d{1,30})(?![\w./^])")
+_SCRIPT = re.compile(r"([\^_])\s*([0-9a-zA-Z])")
+_GROUPED = re.compile(r"(?<=\d)(?:,\\!|\{,\}|\\,|\\!)(?=\d{3}(?!\d))")
+_ASCII_HINT = re.compile(r"\*|sqrt|pi|inf|[<>]=|!=")
+_ASCII = (
+    (re.compile(r"\*\*(?=[\w({-])"), "^"),
+    (re.compile(r"(?<=[\w)}\]])\s?\*\s?(?=[\w(\\])"), r"\\cdot "),
+    (re.compile(r"(?<![\\a-zA-Z])sqrt\s?\(([^()]{1,100})\)"), r"\\sqrt{\1}"),
+    (re.compile(r"(?<![\\a-zA-Z])sqrt"), r"\\sqrt"),
+    (re.compile(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])"), r"\\pi "),
+    (re.compile(r"(?<![\\a-zA-Z])(?:infinity|inf|oo)(?![a-zA-Z])"), r"\\infty "),
+    (re.compile(r"<="), r"\\le "),
+    (re.compile(r">="), r"\\ge "),
+    (re.compile(r"!="), r"\\ne "),
+)
+_ONE_GROUP = re.compile(r"([\^_])\{\s*([^{}\s]{1,20})\s*\}")
+_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
+_ASSIGNMENT = re.compile(r"^\\?[a-zA-Z]{1,6}(?:_\{?\w\}?)?(?:\([a-zA-Z](?:,[a-zA-Z])*\))?(?:=|\\in(?![a-zA-Z]))")
+_BASE_WORD = {
+    "two": "2",
+    "three": "3",
+    "four": "4",
+    "five": "5",
+    "six": "6",
+    "seven": "7",
+    "eight": "8",
+    "nine": "9",
+    "ten": "10",
+}
+_PLAIN_VALUE = re.compile(r"-?(?:[\d.,]{1,40}|[\d.]{0,40}\\frac\{-?\d{1,40}\}\{\d{1,40}\})")
+_NO_NUMBER = re.compile(r"\\(?:cup|cap|pm|overline|le|ge|ne)(?![a-zA-Z])|[<>]|⟦")
+_BASE = re.compile(r"^(-?[0-9A-Fa-f.]{1,60})_\{(\d{1,2})\}$")
+_WORDS_ONLY = re.compile(r"[a-z' ]{3,60}", re.IGNORECASE)
+_CONNECTOR = re.compile(
+    r"(?:[\s$,;.]|\\text\s?\{\s?(?:and|or)\s?\}|\band\b|\bor\b|\\(?:quad|,|\(|\))|[a-z]\s?=\s?){0,12}", re.IGNORECASE
+)
+_MATH = re.compile(
+    r"\$\$([^$]{1,2000})\$\$|(?<!\\)\$((?:[^$\\]|\\.){1,2000})\$|\\\((.{1,2000}?)\\\)|\\\[(.{1,2000}?)\\\]", re.DOTALL
+)
+_SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z]|\s*$|\*)|\n\s*\n")
+
+
+def boxed(text: str) -> str | None:
+    r"""The content of the last \boxed{} or \fbox{} that holds anything.
+
+    The last opening whose braces close within MAX_ANSWER characters counts; `\boxed 5` is read as 5.
+    """
+    end = len(text)
+    for _ in range(20):
+        start = max(text.rfind("\\boxed", 0, end), text.rfind("\\fbox", 0, end))
+        if start < 0:
+            return None
+        if found := _braced(text, start).strip():
+            return found
+        end = start
+    return None
+
+
+def _braced(text: str, start: int) -> str:
+    """The group that follows a \\boxed at `start`; empty where it does not close."""
+    at = start + (6 if text.startswith("\\boxed", start) else 5)
+    while at < len(text) and text[at] in " \n":
+        at += 1
+    if not text.startswith("{", at):
+        bare = re.compile(r"-?[0-9a-zA-Z.]{1,40}").match(text, at)
+        return bare[0].rstrip(".") if bare and at > start + 6 else ""
+    depth = 0
+    for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, at, min(len(text), at + MAX_ANSWER)):
+        if match[0] == "{":
+            depth += 1
+        elif match[0] == "}":
+            depth -= 1
+            if depth == 0:
+                return text[at + 1 : match.start()]
+    return ""
+
+
+def statement(segment: str) -> str | None:
+    """The mathematical expression that a statement gives: its formulas where it has any, else its words."""
+    text = segment.strip().lstrip(":= \n*_").strip()
+    if text.startswith(("is ", "is:")):
+        text = text[3:].lstrip()
+    matches: list[str] = []
+    end = 0
+    for match in _MATH.finditer(text):
+        gap = text[end : match.start()]
+        if matches and not _CONNECTOR.fullmatch(gap):
+            break
+        if not matches and _SENTENCE_END.search(gap):
+            break
+        matches.append(next(g for g in match.groups() if g is not None).strip())
+        end = match.end()
+    if matches:
+        return ", ".join(matches) + ("%" if text[end : end + 1] == "%" else "")
+    line_end = _SENTENCE_END.search(text)
+    text = (text[: line_end.start()] if line_end else text).split("\n", 1)[0]
+    text = text.strip().strip("*").rstrip(".").strip()
+    return text or None
+
+
+def last_formula(text: str) -> str | None:
+    """The last formula between math delimiters, in the last 4,000 characters."""
+    found = list(_MATH.finditer(text[-MAX_ANSWER:]))
+    return next(g for g in found[-1].groups() if g is not None).strip() if found else None
+
+
+def as_latex(answer: str) -> str:
+    """Unicode signs and the ASCII notation of programs ('sqrt(3)/2', 'x**2', '<=', 'pi') in LaTeX."""
+    text = _GROUPED.sub("", answer.translate(_CHARACTERS)).replace("{ ", "{").replace(" }", "}")
+    if not _ASCII_HINT.search(text):
+        return text
+    for pattern, replacement in _ASCII:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+@lru_cache(maxsize=1 << 14)
+def normalise(answer: str) -> str:
+    """The answer in one spelling, without spaces, units, currency, delimiters and full stop."""
+    text = as_latex(answer)
+    if "boxed" in text and (inner := boxed(text)) and text.strip(" $.").startswith("\\boxed"):
+        text = inner
+    text = text.replace("\\$", "").replace("$", "").replace("\\%", "").replace("%", "")
+    text = text.replace("\\(", "").replace("\\)", "").replace("\\[", "").replace("\\]", "")
+    text = text.replace(",\\!", ",").replace("{,}", ",")
+    for pattern, replacement in _SYNONYMS:
+        text = pattern.sub(replacement, text)
+    text = text.replace("\\\\", "¶")
+    text = _SPACING.sub(" ", text)
+    stripped = _AFTER_NUMBER.sub(r"\1", _TEXT_UNIT.sub(" ", text))
+    text = stripped if stripped.strip() else text
+    text = _TEXT.sub(r" \1 ", text)
+    text = text.strip().rstrip(".,;:").strip().strip("*").strip()
+    if text[:1].isdigit() or text[:1] in "-\\(.":
+        text = _TRAILING_UNITS.sub("", text)
+    text = re.sub(r"\s*(?:,?\s*(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z]))\s*", ",", text)
+    if _WORDS_ONLY.fullmatch(text):
+        return " ".join(text.lower().split())
+    for _ in range(4):
+        shorter = _FRAC_SHORT.sub(_full_fraction, text)
+        if shorter == text:
+            break
+        text = shorter
+    text = text.replace("\\FRAC", "\\frac")
+    text = _SQRT_SHORT.sub(r"\\sqrt{\1}", text)
+    text = text.replace("¶⟧", "⟧")
+    text = _ONE_GROUP.sub(r"\1{\2}", _SCRIPT.sub(r"\1{\2}", text))
+    # the space of "\tan x" is no decoration
+    text = re.sub(r"\s+", "", _COMMAND_SPACE.sub("\\1\x00", text)).replace("\x00", " ")
+    text = _BRACKETED.sub(r"\1", text)
+    text = _SLASH.sub(lambda m: f"{m[1]}\\frac{{{m[2].strip('()')}}}{{{m[3]}}}", text)
+    text = re.sub(r"(?<![\d])\.(?=\d)", "0.", text)
+    text = re.sub(r"(\d\.\d*?)0+(?!\d)", r"\1", text) if "." in text else text
+    text = re.sub(r"(?<=\d)\.(?!\d)", "", text)
+    text = re.sub(r"\\cdot(?=\\)|(?<=[\d})])\\cdot(?=[a-zA-Z(])", "", text)
+    text = text.replace("+\\infty", "\\infty").replace("+-", "-")
+    for word, digit in _BASE_WORD.items() if "_{" in text else ():
+        text = text.replace("_{" + word + "}", "_{" + digit + "}")
+    return text
+
+
+def _full_fraction(match: re.Match[str]) -> str:
+    top = match[1] if match[1] is not None else match[2]
+    bottom = match[3] if match[3] is not None else match[4]
+    sign = ""
+    if top.strip().startswith("-") and not re.search(r"[-+]", top.strip()[1:]):
+        sign, top = "-", top.strip()[1:]
+    if re.fullmatch(r"\s*-\s*\d{1,40}\s*", bottom):
+        sign, bottom = "" if sign else "-", bottom.strip()[1:]
+    # FRAC: done, and so that the next pass sees only what is still short
+    return f"{sign}\\FRAC{{{top.strip()}}}{{{bottom.strip()}}}"
+
+
+def same_notation(answer: str, reference: str) -> bool:
+    """Whether two answers are one in notation: spacing, units, `x =`, thousands separators and base marks aside."""
+    if len(answer) > MAX_ANSWER or len(reference) > MAX_ANSWER:
+        return answer.strip() == reference.strip()
+    left, right = normalise(answer), normalise(reference)
+    if not left or not right:
+        return False
+    if left == right or (left.lower() == right.lower() and is_words(right)):
+        return True
+    if left[0] not in "([" and _THOUSANDS.sub(_joined, left) == _THOUSANDS.sub(_joined, right):
+        return True
+    bare_left, bare_right = without_assignment(left, right)
+    if bare_left == bare_right:
+        return True
+    base = _BASE.match(right)
+    return base is not None and left == base[1]  # the question names the base
+
+
+def without_assignment(left: str, right: str) -> tuple[str, str]:
+    """Two normalised answers without the `x=` or `x\\in` that one of them, or both alike, begin with."""
+    ours, theirs = _ASSIGNMENT.match(left), _ASSIGNMENT.match(right)
+    if ours and theirs and ours[0] != theirs[0]:
+        return left, right
+    bare = left[ours.end() :] if ours else left, right[theirs.end() :] if theirs else right
+    return (left, right) if "=" in "".join(bare) else bare
+
+
+def is_other_sort(left: str, right: str) -> bool:
+    """Whether two normalised answers cannot be one thing: a number and a union, numerals of two bases."""
+    for one, other in ((left, right), (right, left)):
+        if ":" in one or _BASE.match(one):
+            return bool(_PLAIN_VALUE.fullmatch(other) or _BASE.match(other)) or ":" in other
+        if _NO_NUMBER.search(one) and _PLAIN_VALUE.fullmatch(other):
+            return True
+    return False
+
+
+def is_words(normalised: str) -> bool:
+    """Whether a normalised answer is words ('parabola', 'june 20', '(b)'): nothing for algebra."""
+    return bool(re.fullmatch(r"[a-z' ]{3,60}|\(?[A-Z]\)?|[A-Za-z]{4,}[\w,.' -]*", normalised))
+
+
+def _joined(match: re.Match[str]) -> str:
+    return match[0].replace(",", "")

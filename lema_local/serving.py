@@ -1,0 +1,306 @@
+"""Start a servers/*.toml recipe, wait until it answers, stop it whatever happens.
+
+    with serve("llama_cpp", model=model, options=ServeOptions(...)) as server:
+        server.base_url                       # http://127.0.0.1:43121/v1
+
+A server runs in a session of its own, so that Ctrl-C reaches lema first and lema stops it in order; the kernel ends it when
+lema is killed (Linux). Its output goes to a log file that errors name.
+"""
+
+import importlib.util
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from lema_local.client import Endpoint
+from lema_local.errors import MissingPackageError, ProfileError, ServerError
+from lema_local.hardware import cores, die_with_parent, gpus
+from lema_local.models import Model, resolve_model
+from lema_local.profiles import EndpointProfile
+
+STOP_PATIENCE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to start one kind of server; the fields of servers/NAME.toml."""
+
+    name: str
+    description: str
+    module: str
+    command: tuple[str, ...]
+    health: str
+    start_timeout_s: float
+    weights: Literal["gguf", "hf", "none"]
+    adapters: Literal["none", "one", "many"]
+    adapter: tuple[str, ...] = ()
+    interpreter: str | None = None
+    extra: str | None = None
+    reference_derived: bool = False
+    request: Mapping[str, float] = field(default_factory=dict)  # sent with each call, to undo sampling defaults of the server
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What a recipe's placeholders are filled with."""
+
+    host: str = "127.0.0.1"
+    port: int | None = None  # None: any free one
+    context_length: int = 4096
+    adapters: Mapping[str, Path] = field(default_factory=dict)  # name -> what this recipe loads: LoRA GGUF or peft folder
+    problems: Path | None = None  # for the oracle
+    log_directory: Path = Path("runs/logs")
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that answers."""
+
+    base_url: str
+    log: Path
+    process: "subprocess.Popen[bytes]"
+
+    def is_alive(self) -> bool:
+        """Whether its process still runs."""
+        return self.process.poll() is None
+
+    def died(self) -> ServerError:
+        """Why it ended by itself."""
+        return ServerError(f"The server ended by itself (code {self.process.returncode}): {_last_line(self.log)} (whole output: {self.log})")
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with the package."""
+    return sorted(f.name.removesuffix(".toml") for f in files("lema_local.servers").iterdir() if f.name.endswith(".toml"))
+
+
+def load_recipe(name: str) -> Recipe:
+    """A recipe by name, or ProfileError."""
+    if name not in recipe_names():
+        raise ProfileError(f"No recipe named {name}; there are {', '.join(recipe_names())}.")
+    raw = tomllib.loads(files("lema_local.servers").joinpath(f"{name}.toml").read_text(encoding="utf-8"))
+    lists: dict[str, Any] = {key: tuple(raw[key]) for key in ("command", "adapter") if key in raw}
+    return Recipe(name=name, **(raw | lists))
+
+
+def build_command(recipe: Recipe, model: Model | None, options: ServeOptions, *, port: int) -> list[str]:
+    """The argument list that starts this server. Pure but for the look at the GPUs and cores."""
+    values = {
+        "python": _interpreter(recipe),
+        "host": options.host,
+        "port": str(port),
+        "context_length": str(options.context_length),
+        "threads": str(cores()),
+        "problems": str(options.problems or os.devnull),
+        "served_model": model.name if model else recipe.name,
+    }
+    if recipe.weights == "gguf" and model is not None:
+        values["model_path"] = str(model.gguf())
+    elif recipe.weights == "hf" and model is not None:
+        values["model_path"] = model.source
+        values["tensor_parallel"] = str(tensor_parallel_size(model))
+    if options.adapters:
+        values["adapter_count"] = str(len(options.adapters))
+        values["adapter_gguf"] = str(next(iter(options.adapters.values())))
+    command = [part.format(**values) for part in recipe.command]
+    for part in recipe.adapter if options.adapters else ():
+        if part == "{adapters}":
+            command += [f"{name}={path}" for name, path in options.adapters.items()]
+        else:
+            command.append(part.format(**values))
+    return command
+
+
+def tensor_parallel_size(model: Model) -> int:
+    """GPUs that one replica needs: weights in bf16 in at most 70% of each GPU's memory, a power of two that divides the heads.
+
+    70% leaves room for the KV cache; an unknown architecture gets one GPU. ServerError when all GPUs together are too small.
+    """
+    devices = gpus()
+    if not devices or model.architecture is None:
+        return 1
+    weights_gib = (model.architecture.linear_parameters + model.architecture.other_parameters) * model.architecture.bytes_per_parameter / 2**30
+    room_gib = 0.7 * min(device.memory_gib for device in devices)
+    size = 2 ** math.ceil(math.log2(max(1.0, weights_gib / room_gib)))
+    if size > len(devices) or model.architecture.heads % size:
+        raise ServerError(
+            f"{model.name} needs {weights_gib:.0f} GiB for its weights, {size} GPUs of this kind; here are {len(devices)}. Take a smaller model."
+        )
+    return size
+
+
+@contextmanager
+def serve(
+    recipe_name: str, *, model: Model | None, options: ServeOptions, on_notice: Callable[[str], None] = lambda message: None
+) -> Iterator[RunningServer]:
+    """A server for the length of a `with` block. Raises ServerError, one line, when it does not come up."""
+    recipe = load_recipe(recipe_name)
+    _require(recipe)
+    port = options.port or free_port(options.host)
+    if options.port is not None:
+        _refuse_taken_port(options.host, port)
+    command = build_command(recipe, model, options, port=port)
+    try:
+        options.log_directory.mkdir(parents=True, exist_ok=True)
+        log = options.log_directory / f"{recipe.name}-{port}.log"
+        output = log.open("wb")
+    except OSError as error:
+        raise ServerError(f"Cannot write a log in {options.log_directory}: {error.strerror}.") from error
+    on_notice(f"starting {recipe.name}" + (f" with {model.name}" if model else ""))
+    with output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=die_with_parent()
+        )
+    try:
+        root = f"http://{options.host}:{port}"
+        _wait_until_healthy(process, root + recipe.health, recipe, log)
+        yield RunningServer(base_url=f"{root}/v1", log=log, process=process)
+    finally:
+        _stop(process)
+
+
+@contextmanager
+def open_endpoint(
+    name: str,
+    profile: EndpointProfile,
+    *,
+    options: ServeOptions,
+    adapter: str | None = None,
+    checkpoint_id: str | None = None,
+    on_notice: Callable[[str], None] = lambda message: None,
+) -> Iterator[Endpoint]:
+    """The endpoint of a profile, ready to be called: its server started if it has a recipe, its key read from the environment.
+
+    `adapter` names the one of options.adapters that answers, as checkpoint `checkpoint_id`.
+    """
+    endpoint = describe_endpoint(name, profile, checkpoint_id=checkpoint_id)
+    if profile.recipe is None:
+        yield endpoint
+        return
+    recipe = load_recipe(profile.recipe)
+    model = resolve_model(profile.model) if recipe.weights != "none" else None
+    options = replace(options, context_length=profile.context_length)
+    with serve(profile.recipe, model=model, options=options, on_notice=on_notice) as server:
+        served = adapter if adapter and recipe.adapters == "many" else endpoint.served_model
+        request = recipe.request
+        hint = f"The {recipe.name} server stopped: see {server.log}. Run the same command again to go on."
+        yield replace(endpoint, base_url=server.base_url, served_model=served, request=request, hint=hint)
+
+
+def describe_endpoint(name: str, profile: EndpointProfile, *, checkpoint_id: str | None = None) -> Endpoint:
+    """Who answers at an endpoint, without starting anything: what keys and dry runs need."""
+    if profile.recipe is not None:
+        recipe = load_recipe(profile.recipe)
+        if recipe.weights == "none":
+            model_name, identity = recipe.name, f"{recipe.name}:1"
+        else:
+            model = resolve_model(profile.model)
+            model_name = model.name
+            identity = model.gguf_identity() if recipe.weights == "gguf" else f"hf:{model.source}:{recipe.name}"
+        base_url, served, derived = "", model_name, recipe.reference_derived
+    else:
+        if profile.base_url is None:
+            raise ProfileError(f"Endpoint {name} needs a recipe or a base_url.")
+        base_url, served, model_name, derived = profile.base_url.rstrip("/"), profile.model, profile.model, False
+        identity = profile.identity or f"served:{profile.model}"
+    if checkpoint_id is not None:
+        identity += f"+{checkpoint_id}"
+    return Endpoint(
+        name=name,
+        base_url=base_url,
+        served_model=served,
+        model=model_name,
+        identity=identity,
+        api=profile.api,
+        api_key=_key(name, profile),
+        concurrency=profile.concurrency,
+        deadline_s=profile.deadline_s,
+        max_retries=profile.max_retries,
+        usd_per_million_input=profile.usd_per_million_input,
+        usd_per_million_output=profile.usd_per_million_output,
+        is_reference_derived=derived,
+    )
+
+
+def free_port(host: str) -> int:
+    """A TCP port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _key(name: str, profile: EndpointProfile) -> str:
+    if profile.api_key_env is None:
+        return "none"
+    key = os.environ.get(profile.api_key_env, "")
+    if not key:
+        raise ProfileError(f"Endpoint {name} takes its key from ${profile.api_key_env}, which is not set: export {profile.api_key_env}=...")
+    return key
+
+
+def _interpreter(recipe: Recipe) -> str:
+    return sys.executable if recipe.interpreter is None else str(Path(recipe.interpreter).absolute())
+
+
+def _require(recipe: Recipe) -> None:
+    if recipe.interpreter is not None:
+        if not Path(recipe.interpreter).exists():
+            raise MissingPackageError(f"{recipe.name} runs from {recipe.interpreter}, which is not here: make setup-vllm")
+    elif recipe.extra is not None and importlib.util.find_spec(recipe.module.partition(".")[0]) is None:
+        raise MissingPackageError(f"The {recipe.name} server is not installed: pip install 'lema-local[{recipe.extra}]'")
+
+
+def _refuse_taken_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ServerError(f"Port {port} on {host} is taken ({error.strerror}). Choose another with --port, or stop what listens there.") from error
+
+
+def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, recipe: Recipe, log: Path) -> None:
+    deadline = time.monotonic() + recipe.start_timeout_s
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise ServerError(f"The {recipe.name} server did not start: {_last_line(log)} (whole output: {log})")
+        try:
+            with urllib.request.urlopen(url, timeout=5):  # noqa: S310 (our own loopback server)
+                return
+        except urllib.error.HTTPError:
+            return  # it answers
+        except OSError:
+            time.sleep(0.1)
+    raise ServerError(f"The {recipe.name} server did not answer at {url} within {recipe.start_timeout_s:g} s. See {log}.")
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip()[:300] if lines else "no output"
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the server and all it started."""
+    for number, patience in ((signal.SIGTERM, STOP_PATIENCE_S), (signal.SIGKILL, None)):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            pass
+        try:
+            process.wait(timeout=patience)
+            return
+        except subprocess.TimeoutExpired:
+            continue

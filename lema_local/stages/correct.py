@@ -1,0 +1,98 @@
+"""Correction: the corrector M_c gets every mistake. Correctors form a cascade: each next one gets only what the ones before failed to correct."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lema_local.answers import extract_answer, is_correct
+from lema_local.client import Endpoint, Prompt, Sampling
+from lema_local.corrections import parse_correction
+from lema_local.profiles import Profile
+from lema_local.prompts import CORRECTION_TEMPLATE, render, stop_texts
+from lema_local.rationales import number_steps, split_steps
+from lema_local.serving import ServeOptions, describe_endpoint, load_recipe, open_endpoint
+from lema_local.stages import sample
+from lema_local.stages.calls import Call, Outcome, complete, pending
+from lema_local.stages.derive import derive
+from lema_local.stages.oracle_file import oracle_problems
+from lema_local.stages.run import Run
+from lema_local.store import Store
+
+Mistake = dict[str, Any]  # a row of the view `mistake`
+
+
+def mistakes(run: Run) -> list[Mistake]:
+    """The graded mistakes among the samples that the profile asks for."""
+    endpoint = describe_endpoint("reasoner", run.profile.endpoint("reasoner"))
+    ids = {call.id for call in sample.wanted(run.profile, endpoint, run.problems.train)}
+    return [row for row in run.store.rows("from mistake order by id") if row["id"] in ids]
+
+
+def wanted(profile: Profile, endpoint: Endpoint, given: Sequence[Mistake]) -> list[Call]:
+    """One correction of each of these mistakes by this corrector."""
+    c = profile.correction
+    seed = c.seed if c.temperature > 0 else None
+    sampling = Sampling(temperature=c.temperature, max_tokens=c.max_tokens, top_p=c.top_p, seed=seed, stop=stop_texts(endpoint.api))
+    return [Call(endpoint, "correct", CORRECTION_TEMPLATE, sampling, row["problem_id"], rationale_id=row["id"]) for row in given]
+
+
+def kept(store: Store, calls: Sequence[Call]) -> dict[str, str]:
+    """Rationale id -> correction id of those calls whose correction was kept."""
+    ids = {call.id for call in calls}
+    rows = store.rows("select id, rationale_id from correction where rejected_because is null order by id")
+    return {row["rationale_id"]: row["id"] for row in rows if row["id"] in ids}
+
+
+def correct(run: Run) -> Outcome:
+    """Send what is pending through the cascade and grade it."""
+    total = Outcome()
+    left = mistakes(run)
+    for name in run.profile.correction.correctors:
+        profile = run.profile.endpoint(name)
+        calls = wanted(run.profile, describe_endpoint(name, profile), left)
+        open_calls = pending(run.store, calls)
+        if open_calls:
+            options = run.serve_options
+            if profile.recipe and load_recipe(profile.recipe).reference_derived:
+                options = ServeOptions(log_directory=options.log_directory, problems=oracle_problems(run))
+            with open_endpoint(name, profile, options=options, on_notice=run.notice) as endpoint:
+                total += _complete(run, open_calls, endpoint, left)
+        derive(run.store, "correct")
+        done = kept(run.store, calls)
+        left = [row for row in left if row["id"] not in done]
+    return total
+
+
+def kept_corrections(run: Run) -> list[str]:
+    """Ids of the corrections of this profile that training may use, whichever corrector of the cascade wrote them."""
+    found: list[str] = []
+    left = mistakes(run)
+    for name in run.profile.correction.correctors:
+        calls = wanted(run.profile, describe_endpoint(name, run.profile.endpoint(name)), left)
+        done = kept(run.store, calls)
+        found += done.values()
+        left = [row for row in left if row["id"] not in done]
+    return sorted(found)
+
+
+def _complete(run: Run, calls: Sequence[Call], endpoint: Endpoint, given: Sequence[Mistake]) -> Outcome:
+    by_id = {row["id"]: row for row in given}
+    problems = {problem.id: problem for problem in run.problems.train}
+
+    def prompt(call: Call) -> Prompt:
+        row = by_id[str(call.rationale_id)]
+        steps = number_steps(split_steps(row["rationale"])) or row["rationale"].strip()
+        return render(call.template, {"question": row["question"], "steps": steps}, api=endpoint.api)
+
+    def accepts(call: Call, text: str) -> bool:
+        problem, solution = problems[call.problem_id], parse_correction(text).correct_solution
+        return solution is not None and is_correct(extract_answer(solution, problem.kind), problem.answer, problem.kind)
+
+    return complete(
+        calls,
+        endpoint=endpoint,
+        render=prompt,
+        accepts=accepts,
+        store=run.store,
+        label=f"correct by {endpoint.model}",
+        on_notice=run.notice,
+    )

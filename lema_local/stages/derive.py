@@ -1,0 +1,117 @@
+"""Derived records from facts: completions become graded rationales, corrections and evaluations. No LLM call, so it can be done again.
+
+`derive` grades what is new after a stage; `rederive` grades everything anew after a change of the grader or parser, and tells what flipped.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from lema_local.answers import extract_answer
+from lema_local.authors_answers import is_correct_authors
+from lema_local.corrections import parse_correction, rejection_of
+from lema_local.grading import Grader
+from lema_local.rationales import split_steps
+from lema_local.records import Correction, Evaluation, Purpose, Rationale
+from lema_local.store import Store, Writer, stage_sql
+
+Row = dict[str, Any]
+TABLES: dict[Purpose, str] = {"sample": "rationale", "correct": "correction", "evaluate": "evaluation"}
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """How many rows of a table changed their grade."""
+
+    table: str
+    rows: int
+    became_correct: int
+    became_wrong: int
+
+
+def derive(store: Writer, purpose: Purpose) -> int:
+    """Grade the completions of a purpose that have no derived row yet; returns how many."""
+    store.merge()
+    rows = _completions(store, purpose, everything=False)
+    with Grader() as grader:
+        store.derive(TABLES[purpose], list(_derived(rows, purpose, grader)))
+    return len(rows)
+
+
+def rederive(store: Writer) -> list[Flip]:
+    """Grade every completion anew and replace the derived tables."""
+    store.merge()
+    flips, tables = [], {}
+    with Grader() as grader:
+        for purpose, table in TABLES.items():
+            before = {row["id"]: row["is_correct"] for row in store.rows(f"select id, is_correct from {table}")}  # noqa: S608
+            records = list(_derived(_completions(store, purpose, everything=True), purpose, grader))
+            changed = [record for record in records if before.get(record.id, record.is_correct) != record.is_correct]
+            became_correct = sum(record.is_correct for record in changed)
+            flips.append(Flip(table, len(records), became_correct, len(changed) - became_correct))
+            tables[table] = records
+    store.rederive(tables)
+    return flips
+
+
+def _completions(store: Store, purpose: Purpose, *, everything: bool) -> list[Row]:
+    return store.rows(stage_sql("ungraded"), purpose=purpose, everything=everything)
+
+
+def _derived(rows: Iterable[Row], purpose: Purpose, grader: Grader) -> Iterable[Any]:
+    make: dict[Purpose, Callable[[Row, Grader], Any]] = {"sample": _rationale, "correct": _correction, "evaluate": _evaluation}
+    return (make[purpose](row, grader) for row in rows)
+
+
+def _rationale(row: Row, grader: Grader) -> Rationale:
+    answer = extract_answer(row["text"], row["kind"])
+    verdict = grader.grade(answer, row["reference"], row["kind"])
+    return Rationale(
+        id=row["id"],
+        problem_id=row["problem_id"],
+        reasoner=row["model"],
+        answer=answer,
+        is_correct=verdict.is_correct,
+        is_correct_authors=is_correct_authors(row["text"], row["reference"], row["kind"]),
+        decided_by=verdict.decided_by,
+        is_cut=row["finish_reason"] == "length",
+    )
+
+
+def _evaluation(row: Row, grader: Grader) -> Evaluation:
+    graded = _rationale(row, grader)
+    return Evaluation(
+        id=graded.id,
+        problem_id=graded.problem_id,
+        model=row["model"],
+        base=row["model_identity"].partition("+")[0],
+        checkpoint_id=row["checkpoint_id"],
+        sample_index=row["sample_index"],
+        answer=graded.answer,
+        is_correct=graded.is_correct,
+        is_correct_authors=graded.is_correct_authors,
+        decided_by=graded.decided_by,
+        is_cut=graded.is_cut,
+    )
+
+
+def _correction(row: Row, grader: Grader) -> Correction:
+    parsed = parse_correction(row["text"])
+    answer = extract_answer(parsed.correct_solution, row["kind"]) if parsed.correct_solution else None
+    is_correct = grader.grade(answer, row["reference"], row["kind"]).is_correct
+    steps = len(split_steps(row["mistaken_text"] or ""))
+    return Correction(
+        id=row["id"],
+        problem_id=row["problem_id"],
+        rationale_id=row["rationale_id"],
+        corrector=row["model"],
+        is_reference_derived=row["is_reference_derived"],
+        incorrect_step=parsed.incorrect_step,
+        explanation=parsed.explanation,
+        correct_solution=parsed.correct_solution,
+        answer=answer,
+        is_correct=is_correct,
+        rejected_because=rejection_of(
+            parsed, original_steps=steps, finish_reason=row["finish_reason"], answer=answer, is_correct=is_correct
+        ),
+    )

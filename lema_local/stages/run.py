@@ -1,0 +1,35 @@
+"""What the stages share: the profile, the store, where files go, and how to speak to the user."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from lema_local.profiles import Profile
+from lema_local.serving import ServeOptions
+from lema_local.stages.problems import ProblemSet, load_problems
+from lema_local.store import Writer
+
+
+@dataclass
+class Run:
+    """One experiment at work."""
+
+    profile: Profile
+    store: Writer
+    notice: Callable[[str], None] = field(default=lambda message: None)
+
+    @property
+    def directory(self) -> Path:
+        """Where checkpoints and logs go: `runs/` beside the database."""
+        return self.store.path.parent / "runs"
+
+    @property
+    def serve_options(self) -> ServeOptions:
+        """Where servers of this run write their logs."""
+        return ServeOptions(log_directory=self.directory / "logs")
+
+    @cached_property
+    def problems(self) -> ProblemSet:
+        """The problems of the profile, in the store."""
+        return load_problems(self.profile.data, self.store, self.notice)

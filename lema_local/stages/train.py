@@ -1,0 +1,120 @@
+"""Training: one QLoRA run for each arm. A run that is done is not done again; one that was interrupted goes on."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lema_local.examples import Built
+from lema_local.hardware import gpus
+from lema_local.keys import content_key
+from lema_local.models import Model, resolve_model
+from lema_local.profiles import Arm
+from lema_local.records import Checkpoint
+from lema_local.stages.build import build
+from lema_local.stages.run import Run
+from lema_local.training.base import BaseModel
+from lema_local.training.checkpoints import SavedCheckpoint, find_checkpoints
+from lema_local.training.job import Job, run_job
+from lema_local.training.progress import TrainingProgress
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRun:
+    """What one arm's training is: same model, training set and settings, same run."""
+
+    id: str
+    built: Built
+    model: Model
+    directory: Path
+
+
+def planned_runs(run: Run, arms: tuple[Arm, ...] | None = None) -> list[TrainingRun]:
+    """The training runs of the profile's arms, built from the records as they are now."""
+    model = resolve_model(run.profile.endpoint("student").model)
+    identity = model.gguf_identity() if model.gguf_path else f"hf:{model.source}"
+    settings = dataclasses.asdict(run.profile.training)
+    planned = []
+    for built in build(run, arms):
+        run_id = content_key("training_run", identity, built.training_set.id, settings)
+        directory = run.directory / "checkpoints" / f"{built.training_set.arm}-{run_id[:8]}"
+        planned.append(TrainingRun(run_id, built, model, directory))
+    return planned
+
+
+def checkpoints(run: Run, runs: Sequence[TrainingRun]) -> list[Checkpoint]:
+    """The recorded checkpoints of these runs, by arm and step."""
+    rows = run.store.rows("from checkpoint order by arm, step")
+    ids = {training_run.id for training_run in runs}
+    return [Checkpoint(**row) for row in rows if row["run_id"] in ids]
+
+
+def train(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Checkpoint]:
+    """Train what is not trained yet; every checkpoint is recorded after its directory is whole."""
+    runs = planned_runs(run, arms)
+    for training_run in runs:
+        if not _is_done(run, training_run):
+            _train(run, training_run)
+    run.store.merge()
+    return checkpoints(run, runs)
+
+
+def _is_done(run: Run, training_run: TrainingRun) -> bool:
+    recorded = {c.step: Path(c.path) for c in checkpoints(run, [training_run])}
+    return all(step in recorded and recorded[step].is_dir() for step in run.profile.training.checkpoint_steps)
+
+
+def _train(run: Run, training_run: TrainingRun) -> None:
+    built, model, settings = training_run.built, training_run.model, run.profile.training
+    arm = built.training_set.arm
+    examples = tuple((example.prompt, example.output) for example in built.examples)
+    job = Job(examples=examples, base=_base(model), settings=settings, directory=training_run.directory)
+    progress = TrainingProgress(arm)
+    devices = gpus()
+    run.notice(f"training {arm}: {len(built.examples)} examples, {settings.max_steps} steps of {settings.global_batch_size}")
+
+    def on_event(event: dict[str, Any]) -> None:
+        progress.show(event)
+        if event["event"] == "left_out" and event["total"]:
+            run.notice(f"{arm}: {event['total']} examples left out, too long for source_max_length or target_max_length")
+
+    try:
+        run_job(job, num_gpus=max(1, len(devices)), on_event=on_event)
+    finally:
+        progress.close()
+        # row last: its existence means the adapter is whole; also those that were whole before an interruption
+        for saved in find_checkpoints(training_run.directory):
+            run.store.add(_record(run, training_run, saved))
+
+
+def _base(model: Model) -> BaseModel:
+    """Exactly one place to take the weights from: a GGUF before a folder before the Hub."""
+    if model.gguf_path is not None:
+        return BaseModel(name=model.name, gguf_path=model.gguf_path, bos_text=model.bos_text)
+    if model.path is not None:
+        return BaseModel(name=model.name, path=model.path, bos_text=model.bos_text)
+    return BaseModel(name=model.name, hub_id=model.hub_id, bos_text=model.bos_text)
+
+
+def _record(run: Run, training_run: TrainingRun, saved: SavedCheckpoint) -> Checkpoint:
+    training_set, settings = training_run.built.training_set, run.profile.training
+    return Checkpoint(
+        id=content_key("checkpoint", training_run.id, saved.step),
+        run_id=training_run.id,
+        base_model=training_run.model.name,
+        quantization=settings.quantization,
+        training_set_id=training_set.id,
+        arm=training_set.arm,
+        dataset=training_set.dataset,
+        seed=settings.seed,
+        step=saved.step,
+        settings=json.dumps(dataclasses.asdict(settings), sort_keys=True),
+        path=str(saved.path),
+        loss=saved.loss,
+        tokens_seen=saved.tokens_seen,
+        samples_seen=saved.samples_seen,
+        created_at=datetime.now(UTC),
+    )

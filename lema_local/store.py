@@ -1,0 +1,329 @@
+"""The store: the only opener of DuckDB. One file holds every record of every run.
+
+Readers (`Store`) open the file read-only for one query and let go of it. The one `Writer` of a file holds a run lock
+(FILE.lock, with its PID) for as long as it works, but the database only for the milliseconds of a merge: facts go to the
+journal first and are merged every two seconds, so `lema sql`, `lema status` and plain `duckdb` answer while a run goes on.
+
+    with Writer(Path("lema.duckdb")) as store:
+        store.add(completion)                      # safe when this returns
+        store.rows("from self_correction_rate")    # [{"reasoner": "smollm2-135m-instruct", ...}]
+"""
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.resources import files
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+from uuid import UUID
+
+import duckdb
+
+from lema_local.errors import StoreError
+from lema_local.journal import Fact, Journal, row_of
+
+SCHEMA_VERSION = "1"
+MERGE_EVERY_S = 2.0
+SYNC_EVERY_S = 0.2
+LOCK_PATIENCE_S = 30.0
+
+
+def stage_sql(name: str) -> str:
+    """The text of db/stages/NAME.sql."""
+    return files("lema_local.db").joinpath("stages", f"{name}.sql").read_text(encoding="utf-8")
+
+
+class Store:
+    """Read access to a database file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def connect(self, *, write: bool = False, patience_s: float = LOCK_PATIENCE_S) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection for one piece of work. Waits for the lock; StoreError says who holds it when patience ends."""
+        connection = _open(self.path, write=write, patience_s=patience_s)
+        try:
+            yield connection
+        except duckdb.Error as error:
+            if isinstance(error, duckdb.IOException | duckdb.FatalException):
+                raise StoreError(f"Cannot use {self.path}: {_first_line(error)}") from error
+            raise
+        finally:
+            with suppress(duckdb.Error):
+                connection.close()
+
+    def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+        """The rows of a query as dicts; `$name` in the SQL is parameters["name"]. StoreError for SQL that is wrong."""
+        columns, rows = self.table(sql, **parameters)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def table(self, sql: str, **parameters: Any) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Column names and rows of a query; ids come as text."""
+        with self.connect() as connection:
+            try:
+                result = connection.execute(sql, parameters or None)
+                columns = [d[0] for d in result.description or []]
+                return columns, [tuple(str(v) if isinstance(v, UUID) else v for v in row) for row in result.fetchall()]
+            except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError, duckdb.InvalidInputException) as error:
+                raise StoreError(f"SQL: {_first_line(error)}") from error
+
+    def export(self, sql: str, output: Path, *, form: str, parameters: dict[str, Any]) -> int:
+        """Write a query's rows as "jsonl" or "parquet"; returns how many. StoreError for wrong SQL or a file that cannot be written."""
+        options = "format parquet" if form == "parquet" else "format json"
+        with self.connect() as connection:
+            try:
+                relation = connection.sql(sql, params=parameters or None)
+                row = connection.execute(f"copy (from relation) to $output ({options})", {"output": str(output)}).fetchone()  # noqa: S608
+            except (duckdb.Error, OSError) as error:
+                raise StoreError(f"Cannot export to {output}: {_first_line(error)}") from error
+            del relation
+        return int(row[0]) if row else 0
+
+    def missing(self, table: str, ids: Sequence[str]) -> set[str]:
+        """Which of these ids the table does not hold: resuming is this anti-join."""
+        with self.connect() as connection:
+            connection.execute("create temp table wanted (id uuid)")
+            _append(connection, "wanted", ([i] for i in ids))
+            found = connection.execute(f"select id from wanted anti join {_name(table)} using (id)").fetchall()  # noqa: S608
+        return {str(row[0]) for row in found}
+
+    def writer_pid(self) -> int | None:
+        """The PID of the process that is writing this file, or None."""
+        try:
+            with _lock_path(self.path).open("r") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return int(file.read().strip() or 0) or None
+        except (OSError, ValueError):
+            return None
+        return None
+
+
+class Writer(Store):
+    """The one process that writes a file. Creates the file where there is none."""
+
+    def __init__(self, path: Path, *, on_notice: Callable[[str], None] = lambda message: None) -> None:
+        super().__init__(path)
+        self._notice = on_notice
+        self._journal = Journal(path.with_name(path.name + ".journal"))
+        self._stop = threading.Event()
+        self._merging = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._lock_file: IO[str] | None = None
+        self._fault: StoreError | None = None
+        self._was_locked = False
+
+    def __enter__(self) -> Self:
+        self._lock_file = _take_run_lock(self.path)
+        try:
+            self._prepare()
+            self.merge()
+        except BaseException:
+            self._release()
+            raise
+        self._thread = threading.Thread(target=self._keep_merging, name="lema-store", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        try:
+            # After an error or Ctrl-C the journal keeps what a busy file cannot take now: the next start merges it.
+            self.merge(patience_s=0.5 if kind else LOCK_PATIENCE_S)
+        except StoreError:
+            if kind is None:
+                raise
+        finally:
+            self._journal.close()
+            self._release()
+
+    def _release(self) -> None:
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
+
+    def add(self, fact: Fact) -> None:
+        """Record a fact; when this returns it survives a kill. Writing the same fact twice keeps the first."""
+        if self._fault is not None:
+            raise self._fault
+        self._journal.append(fact)
+
+    def merge(self, *, patience_s: float = LOCK_PATIENCE_S) -> None:
+        """Bring the journal into the database."""
+        with self._merging:
+            while self._journal.seal():
+                tables = self._journal.read_sealed()
+                with self.connect(write=True, patience_s=patience_s) as connection, _transaction(connection):
+                    for table, rows in tables.items():
+                        _insert(connection, table, rows)
+                self._journal.drop_sealed()
+
+    def derive(self, table: str, records: Iterable[Any]) -> None:
+        """Add derived records to a table; those that are there stay as they are."""
+        rows = [row_of(record) for record in records]
+        if rows:
+            with self.connect(write=True) as connection, _transaction(connection):
+                _insert(connection, table, rows)
+
+    def rederive(self, tables: dict[str, Iterable[Any]]) -> None:
+        """Replace derived tables whole, in one transaction."""
+        listed = {table: [row_of(record) for record in records] for table, records in tables.items()}
+        with self.connect(write=True) as connection:
+            # DuckDB's unique index refuses to delete and insert one key in one transaction, so the new rows go to new tables
+            with _transaction(connection):
+                for table, rows in listed.items():
+                    connection.execute(f"create or replace temp table new_{_name(table)} as from {_name(table)} limit 0")
+                    _append(connection, f"new_{table}", rows)
+            with _transaction(connection):
+                for table in listed:
+                    connection.execute(f"delete from {_name(table)} where id not in (select id from new_{_name(table)})")  # noqa: S608
+                    connection.execute(f"insert or replace into {_name(table)} from new_{_name(table)}")
+
+    def add_training_set(self, training_set: Any, examples: Iterable[Any]) -> None:
+        """Add a training set, its examples and the links between them, in one transaction."""
+        links = [[training_set.id, example_id] for example_id in training_set.example_ids]
+        row = row_of(training_set)[:-1]  # example_ids live in their own table
+        with self.connect(write=True) as connection, _transaction(connection):
+            _insert(connection, "example", [row_of(example) for example in examples])
+            _insert(connection, "training_set", [row])
+            _insert(connection, "training_set_example", links)
+
+    def _prepare(self) -> None:
+        """Create the tables in a new file; refuse a file that is not ours; bring the views up to date."""
+        sql = files("lema_local.db")
+        with self.connect(write=True) as connection:
+            tables = {row[0] for row in connection.execute("select table_name from duckdb_tables()").fetchall()}
+            if not tables:
+                with _transaction(connection):
+                    connection.execute(sql.joinpath("schema.sql").read_text(encoding="utf-8"))
+                    connection.execute("insert into meta values ('schema_version', $version)", {"version": SCHEMA_VERSION})
+            else:
+                _check_version(self.path, connection, tables)
+            connection.execute(sql.joinpath("views.sql").read_text(encoding="utf-8"))
+
+    def _keep_merging(self) -> None:
+        due = time.monotonic() + MERGE_EVERY_S
+        while not self._stop.wait(SYNC_EVERY_S):
+            try:
+                self._journal.sync()
+                if time.monotonic() >= due:
+                    self.merge(patience_s=0)
+                    due = time.monotonic() + MERGE_EVERY_S
+                    if self._was_locked:
+                        self._notice(f"{self.path} is free again.")
+                        self._was_locked = False
+            except _LockedError as error:
+                due = time.monotonic() + MERGE_EVERY_S
+                if not self._was_locked:
+                    self._notice(f"{error} The run goes on into {self._journal.path.name}.")
+                self._was_locked = True
+            except (StoreError, OSError, duckdb.Error) as error:
+                self._fault = error if isinstance(error, StoreError) else StoreError(f"Cannot write {self.path}: {_first_line(error)}")
+                return
+
+
+class _LockedError(StoreError):
+    """Another process holds the database file at this moment."""
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+def _take_run_lock(path: Path) -> IO[str]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StoreError(f"Cannot write in {path.parent}: {error.strerror}.") from error
+    file = os.fdopen(descriptor, "r+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = file.read().strip() or "unknown"
+        file.close()
+        raise StoreError(f"Another lema (PID {pid}) is writing {path}. Wait for it to end, or stop it: kill {pid}") from None
+    file.seek(0)
+    file.truncate()
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def _open(path: Path, *, write: bool, patience_s: float) -> duckdb.DuckDBPyConnection:
+    if not write and not path.exists():
+        raise StoreError(f"No database at {path}. Make one with `make data`, or name another with --db.")
+    deadline = time.monotonic() + patience_s
+    pause = 0.01
+    while True:
+        try:
+            return duckdb.connect(str(path), read_only=not write)
+        except duckdb.Error as error:
+            if "lock" not in str(error).lower():
+                raise StoreError(f"Cannot open {path}: {_first_line(error)}") from error
+            if time.monotonic() >= deadline:
+                raise _LockedError(f"{path} is held by another program ({_holder(error)}). Close it.") from error
+            time.sleep(pause)
+            pause = min(pause * 2, 0.2)
+
+
+def _holder(error: duckdb.Error) -> str:
+    _, _, after = str(error).partition("(PID ")
+    return f"PID {after.partition(')')[0]}" if after else "a database shell?"
+
+
+def _check_version(path: Path, connection: duckdb.DuckDBPyConnection, tables: set[str]) -> None:
+    found = None
+    if "meta" in tables and "completion" in tables:
+        row = connection.execute("select value from meta where key = 'schema_version'").fetchone()
+        found = row[0] if row else None
+    if found is None:
+        raise StoreError(f"{path} is a DuckDB database of something else. Name another file with --db.")
+    if found != SCHEMA_VERSION:
+        raise StoreError(f"{path} has schema version {found}, this lema reads {SCHEMA_VERSION}. Use the lema that made it, or another --db.")
+
+
+@contextmanager
+def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    connection.begin()
+    try:
+        yield
+        connection.commit()
+    except BaseException:
+        with suppress(duckdb.Error):
+            connection.rollback()
+        raise
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[list[Any]]) -> None:
+    staged = f"staged_{_name(table)}"
+    connection.execute(f"create temp table {staged} as from {_name(table)} limit 0")
+    _append(connection, staged, rows)
+    connection.execute(f"insert or ignore into {_name(table)} from {staged}")
+    connection.execute(f"drop table {staged}")
+
+
+def _append(connection: duckdb.DuckDBPyConnection, table: str, rows: Iterable[list[Any]]) -> None:
+    """Bulk load by the Appender: a hundred times as fast as executemany."""
+    with connection.appender(_name(table)) as appender:
+        for row in rows:
+            appender.append_row(*row)
+
+
+def _name(table: str) -> str:
+    """A table name that is safe in SQL text; ours are all plain words."""
+    if not table.replace("_", "").isalnum():
+        raise ValueError(f"not a table name: {table!r}")
+    return table
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

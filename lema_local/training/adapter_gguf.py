@@ -1,0 +1,98 @@
+"""A peft LoRA checkpoint as a LoRA GGUF, so that llama.cpp serves it over the base GGUF without a merge.
+
+    base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight (64, 576)  ->  blk.0.attn_q.weight.lora_a (64, 576)
+    base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight (576, 64)  ->  blk.0.attn_q.weight.lora_b (576, 64)
+
+Format from llama.cpp (convert_lora_to_gguf.py and src/llama-adapter.cpp): general.type = adapter, adapter.type = lora,
+adapter.lora.alpha; the strength alpha / r is worked out by the server. Converted for architecture "llama", q and k rows
+change their order, as the base's did: Hugging Face's rotary embedding pairs row i with i + d/2 of a head of size d,
+llama.cpp's pairs 2i with 2i + 1. Qwen2 and Qwen3 keep theirs.
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from lema_local.errors import TrainingError
+from lema_local.training.packages import require
+
+_PERMUTED = {"llama": True, "qwen2": False, "qwen3": False}
+_NAME = re.compile(r"base_model\.model\.(model\.layers\.\d+\.\w+\.\w+)\.lora_([AB])\.weight")
+
+
+def convert_adapter(checkpoint: Path, target: Path, *, base_gguf: Path, dtype: Literal["f16", "f32"] = "f16") -> None:
+    """Writes `checkpoint`'s adapter as the GGUF `target`, atomically.
+
+    `base_gguf` is the model it will be served over, in any quantisation: its architecture, heads and shapes are read
+    from it. float16 halves what every generated token must read; its rounding is far below that of a 4-bit base. Raises
+    TrainingError where the adapter is of another base or of a kind that llama.cpp does not know.
+    """
+    gguf, load_file = require("gguf"), require("safetensors.numpy").load_file
+    try:
+        config = json.loads((checkpoint / "adapter_config.json").read_text())
+        tensors = load_file(checkpoint / "adapter_model.safetensors")
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"No adapter in {checkpoint} ({error}): train it again.") from error
+    _refuse_unknown(config, checkpoint)
+    reader = gguf.GGUFReader(base_gguf)
+    architecture = str(reader.fields["general.architecture"].contents())
+    if architecture not in _PERMUTED:
+        raise TrainingError(f"Adapters of {architecture} models are not converted: serve {checkpoint} with vLLM.")
+    heads = int(reader.fields[f"{architecture}.attention.head_count"].contents())
+    kv_field = reader.fields.get(f"{architecture}.attention.head_count_kv")
+    heads_of = {"attn_q": heads, "attn_k": heads if kv_field is None else int(kv_field.contents())}
+    # GGUF counts dimensions from the innermost: (inputs, outputs)
+    shapes = {tensor.name: (int(tensor.shape[0]), int(tensor.shape[-1])) for tensor in reader.tensors}
+    layers = int(reader.fields[f"{architecture}.block_count"].contents())
+    names = gguf.get_tensor_name_map(_model_arch(gguf, architecture), layers)
+
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    writer = gguf.GGUFWriter(partial, architecture)
+    try:
+        writer.add_type(gguf.GGUFType.ADAPTER)
+        writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+        writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(config["lora_alpha"]))
+        for name, tensor in sorted(tensors.items()):
+            match = _NAME.fullmatch(name)
+            module = names.get_name(match[1]) if match else None
+            if match is None or module is None or f"{module}.weight" not in shapes:
+                raise TrainingError(f"{base_gguf.name} has no place for {name}: {checkpoint} is of another base model.")
+            side = match[2].lower()
+            inputs, outputs = shapes[f"{module}.weight"]
+            if tensor.shape[1 if side == "a" else 0] != (inputs if side == "a" else outputs):
+                raise TrainingError(f"{name} does not fit {base_gguf.name}: {checkpoint} is of another base model.")
+            part = module.rsplit(".", 1)[-1]
+            if side == "b" and _PERMUTED[architecture] and part in heads_of:
+                tensor = interleave_rows(tensor, heads_of[part])
+            writer.add_tensor(f"{module}.weight.lora_{side}", tensor.astype("float16" if dtype == "f16" else "float32"))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def interleave_rows(rows: Any, heads: int) -> Any:
+    """An array of rows (heads x d, ...) with the halves of each head interleaved: 0, d/2, 1, d/2 + 1, ..."""
+    halves = rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:])
+    return halves.swapaxes(1, 2).reshape(rows.shape)
+
+
+def _model_arch(gguf: Any, architecture: str) -> Any:
+    return next(arch for arch, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
+
+
+def _refuse_unknown(config: dict[str, Any], checkpoint: Path) -> None:
+    odd = [
+        name
+        for name in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save", "fan_in_fan_out")
+        if config.get(name)
+    ]
+    if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none" or odd:
+        raise TrainingError(
+            f"{checkpoint} is no plain LoRA ({', '.join(odd) or 'see adapter_config.json'}): serve it with vLLM."
+        )

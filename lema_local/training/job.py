@@ -1,0 +1,207 @@
+"""A training run in a process of its own: the job file it reads, the events it prints, and run_job() that minds it.
+
+The command line stays free of torch, a crash or an out-of-memory kill costs one process, and Ctrl-C stops a training
+step at once: the child is killed, which is safe, because a checkpoint is whole or does not exist. One event per line:
+
+    {"event": "left_out", "message": "3 examples left out: 3 with an empty output", "total": 3, "empty_output": 3, ...}
+    {"event": "progress", "step": 1, "max_steps": 40, "loss": 1.73, "tokens_per_second": 165.3, "seconds_left": 214.0}
+    {"event": "checkpoint", "step": 20, "path": ".../step-000020", "loss": 0.6, "tokens_seen": 17600, ...}
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from lema_local.errors import DataError, TrainingError
+from lema_local.training.base import BaseModel
+from lema_local.training.checkpoints import SavedCheckpoint
+from lema_local.training.collate import LeftOut
+from lema_local.training.plan import Strategy, launch_arguments
+from lema_local.training.settings import TrainingSettings
+from lema_local.training.trainer import finished, run_fingerprint
+
+JOB_FILE = "job.json"
+EXAMPLES_FILE = "examples.jsonl"
+LOG_FILE = "training.log"
+_STOP_SECONDS = 1.0  # between SIGTERM and SIGKILL: Ctrl-C must be over within two seconds
+
+# glibc gives blocks of this size and above back to the system and faults them in again at every micro-batch.
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**34), "MALLOC_TOP_PAD_": str(2**26)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A run: (prompt, output) texts, base, settings; checkpoints, job file and log go to `directory`."""
+
+    examples: tuple[tuple[str, str], ...]
+    base: BaseModel
+    settings: TrainingSettings
+    directory: Path
+    cache: Path | None = None  # None: training/base.py default_cache()
+
+    def write(self) -> Path:
+        """Writes examples.jsonl and job.json into the directory, atomically; the path of the latter."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        lines = (json.dumps({"prompt": prompt, "output": output}) + "\n" for prompt, output in self.examples)
+        _write(self.directory / EXAMPLES_FILE, "".join(lines))
+        table = {
+            "base": asdict(self.base),
+            "settings": asdict(self.settings),
+            "cache": self.cache,
+        }
+        _write(self.directory / JOB_FILE, json.dumps(table, default=str, indent=1) + "\n")
+        return self.directory / JOB_FILE
+
+    @classmethod
+    def read(cls, path: Path) -> "Job":
+        """The job of a file that write() wrote. Raises TrainingError where it is not one."""
+        try:
+            table = json.loads(path.read_text(encoding="utf-8"))
+            settings, places = TrainingSettings(**table["settings"]), table["base"]
+            base = BaseModel(
+                name=places["name"],
+                hub_id=places["hub_id"],
+                gguf_path=Path(places["gguf_path"]) if places["gguf_path"] else None,
+                path=Path(places["path"]) if places["path"] else None,
+                bos_text=places["bos_text"],
+            )
+            cache = Path(table["cache"]) if table["cache"] else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TrainingError(f"{path} is no training job ({error!r}): run lema train, it writes one.") from error
+        examples = tuple(read_examples(path.parent / EXAMPLES_FILE))
+        return cls(examples=examples, base=base, settings=settings, directory=path.parent, cache=cache)
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def read_examples(path: Path) -> list[tuple[str, str]]:
+    """The (prompt, output) texts of a JSONL file. Raises DataError with file and line where a row is not one."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"Cannot read {path} ({error.strerror}): run lema train again, it writes the file.") from error
+    examples: list[tuple[str, str]] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            prompt, output = row["prompt"], row["output"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}:{number}: no prompt and output in this line: mend or remove it.") from error
+        if not isinstance(prompt, str) or not isinstance(output, str):
+            raise DataError(f"{path}:{number}: prompt and output must be texts: mend or remove the line.")
+        examples.append((prompt, output))
+    return examples
+
+
+def saved_checkpoint(event: Mapping[str, Any]) -> SavedCheckpoint:
+    """The checkpoint that a "checkpoint" event tells of."""
+    table = {field.name: event[field.name] for field in fields(SavedCheckpoint)}
+    return SavedCheckpoint(**{**table, "path": Path(table["path"])})
+
+
+def checkpoint_event(saved: SavedCheckpoint) -> dict[str, Any]:
+    """The "checkpoint" event of a checkpoint, ready for JSON."""
+    return {"event": "checkpoint", **asdict(saved), "path": str(saved.path)}
+
+
+def left_out_event(left_out: LeftOut) -> dict[str, Any]:
+    """The "left_out" event: how many examples do not train, why, and a line for people."""
+    return {"event": "left_out", "message": left_out.message, "total": left_out.total, **asdict(left_out)}
+
+
+def run_job(
+    job: Job, *, num_gpus: int, on_event: Callable[[dict[str, Any]], None], strategy: Strategy | None = None
+) -> None:
+    """Trains `job` in a child process and calls `on_event` with each of its events; returns when it is done.
+
+    A run that is finished starts no process: its checkpoint events come from the disk. More than one GPU starts
+    `accelerate launch` with the strategy (ddp unless the plan said fsdp). Call it from the thread that lives as long as
+    the training: the child dies with that thread. Raises TrainingError with the child's last line; on
+    KeyboardInterrupt, or any error in `on_event`, the child is gone within two seconds and the error goes on.
+    """
+    run = run_fingerprint(job.examples, job.base, job.settings)
+    done = finished(job.directory, run=run, settings=job.settings)
+    if done is not None:
+        for saved in done:
+            on_event(checkpoint_event(saved))
+        return
+    job_file = job.write()
+    arguments = [sys.executable, "-m", "lema_local.training.run", "--job", str(job_file), "--die-with-parent"]
+    if num_gpus > 1:
+        launch = launch_arguments(str(job_file), strategy=strategy or "ddp", num_processes=num_gpus)
+        arguments = [*arguments, "--launch", json.dumps(launch[2:])]
+    log = job.directory / LOG_FILE
+    with log.open("w", encoding="utf-8") as errors:
+        process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,  # the terminal's Ctrl-C reaches this process alone, which then stops the child
+            env={**_MALLOC, **os.environ, "LEMA_TRAINING_PARENT": str(os.getpid())},
+        )
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                event = _event(line)
+                if event is not None:
+                    on_event(event)
+            code = process.wait()
+        finally:
+            _stop(process)
+    if code != 0:
+        raise TrainingError(_reason(code, log, job))
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    if process.poll() is None:
+        _signal_group(process, signal.SIGTERM)
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            _signal_group(process, signal.SIGKILL)
+            process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _signal_group(process: "subprocess.Popen[str]", number: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        process.kill()
+
+
+def _reason(code: int, log: Path, job: Job) -> str:
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    if code == -signal.SIGKILL:
+        return (
+            f"The training process was killed, most likely for want of memory: lower training.per_device_batch_size "
+            f"({job.settings.per_device_batch_size}); training goes on from its last checkpoint."
+        )
+    if not lines:
+        return f"The training process ended with code {code} and said nothing: run it by hand, python -m " + (
+            f"lema_local.training.run --job {job.directory / JOB_FILE}"
+        )
+    last = lines[-1][:400]
+    return last if len(lines) == 1 else f"{last} (whole log: {log})"

@@ -1,0 +1,220 @@
+"""The loop of a run: the model with its adapter, the loss, and transformers' Trainer with our order and checkpoints.
+
+What the Trainer is not asked to do: shuffle (training/order.py did), average the loss over micro-batches of unequal
+weight (output_loss divides by the whole batch's output tokens), decide what a checkpoint is (training/checkpoints.py).
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lema_local.errors import TrainingError
+from lema_local.training.base import BaseModel
+from lema_local.training.checkpoints import PARTIAL, SavedCheckpoint, StepProgress, checkpoint_path, seal
+from lema_local.training.collate import IGNORED, Collator, Row
+from lema_local.training.packages import require
+from lema_local.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """What a loop needs to know. `place` is what from_pretrained takes; `rows` are in training order."""
+
+    place: str
+    base: BaseModel
+    rows: list[Row]
+    pad_id: int
+    settings: TrainingSettings
+    accumulation: int
+    directory: Path
+    run: str
+    on_checkpoint: Callable[[SavedCheckpoint], None]
+    on_progress: Callable[[StepProgress], None]
+
+
+def cannot_load(base: BaseModel, error: Exception) -> str:
+    """The line for a base model that does not load."""
+    where = base.hub_id or base.path or base.gguf_path
+    reason = " ".join(str(error).split())[:160]
+    return f"Cannot load the base model {base.name} from {where} ({reason}): check the name, or log in for gated ones."
+
+
+def _model(place: str, base: BaseModel, settings: TrainingSettings) -> Any:
+    """The frozen base (NF4 or plain) with a fresh LoRA adapter on every linear layer but lm_head."""
+    torch, transformers, peft = require("torch"), require("transformers"), require("peft")
+    on_cuda = torch.cuda.is_available()
+    automatic = "bfloat16" if on_cuda else "float32"
+    dtype = getattr(torch, automatic if settings.compute_dtype == "auto" else settings.compute_dtype)
+    quantization = None
+    if settings.quantization == "nf4":
+        quantization = transformers.BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=settings.double_quantization,
+            bnb_4bit_compute_dtype=dtype,
+            # FSDP flattens parameters of one dtype only, so the packed 4-bit values must pose as the others' dtype.
+            bnb_4bit_quant_storage=dtype if os.environ.get("ACCELERATE_USE_FSDP") else torch.uint8,
+        )
+    device_map = None
+    if quantization is not None:
+        device_map = {"": int(os.environ.get("LOCAL_RANK", "0")) if on_cuda else "cpu"}
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            place, dtype=dtype, quantization_config=quantization, device_map=device_map
+        )
+    except (OSError, ValueError) as error:
+        raise TrainingError(cannot_load(base, error)) from error
+    model.config.use_cache = False
+    if settings.gradient_checkpointing:
+        model.enable_input_require_grads()  # a frozen embedding's output would cut the graph of the first segment
+    transformers.set_seed(settings.seed)
+    return peft.get_peft_model(
+        model,
+        peft.LoraConfig(
+            r=settings.lora_r,
+            lora_alpha=settings.lora_alpha,
+            lora_dropout=settings.lora_dropout,
+            target_modules="all-linear",  # peft leaves the output layer out
+            task_type="CAUSAL_LM",
+        ),
+    )
+
+
+def output_loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
+    """Cross entropy in nats, summed over the labels that are not -100 and divided by their number in the global batch.
+
+    `outputs.logits` (rows, last positions, vocabulary) may hold only the last positions of `labels` (rows, positions).
+    """
+    torch = require("torch")
+    logits = outputs.logits
+    targets = labels[:, labels.shape[1] - logits.shape[1] + 1 :]
+    wanted = targets != IGNORED
+    total = torch.nn.functional.cross_entropy(logits[:, :-1][wanted].float(), targets[wanted], reduction="sum")
+    return total / (wanted.sum() if num_items_in_batch is None else num_items_in_batch)
+
+
+def build_trainer(loop: Loop) -> Any:
+    """A transformers.Trainer over `loop.rows`: one epoch of max_steps global batches. Call its train()."""
+    torch, transformers = require("torch"), require("transformers")
+    trainer_class: Any = transformers.Trainer
+    callback_class: Any = transformers.TrainerCallback
+    settings, rows = loop.settings, loop.rows
+    on_cuda = torch.cuda.is_available()
+    in_bfloat16 = settings.compute_dtype == "bfloat16" or (settings.compute_dtype == "auto" and on_cuda)
+    arguments = transformers.TrainingArguments(
+        output_dir=str(loop.directory / PARTIAL),
+        max_steps=settings.max_steps,
+        per_device_train_batch_size=settings.per_device_batch_size,
+        gradient_accumulation_steps=loop.accumulation,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=settings.warmup_steps,
+        # paged: its state moves to host memory when a long batch needs the room
+        optim="paged_adamw_32bit" if on_cuda else "adamw_torch",
+        weight_decay=settings.weight_decay,
+        adam_beta2=settings.adam_beta2,
+        max_grad_norm=settings.max_grad_norm,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
+        bf16=in_bfloat16,
+        use_cpu=not on_cuda,
+        seed=settings.seed,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",  # the callback asks for each one
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=on_cuda,
+        ddp_find_unused_parameters=False,
+    )
+
+    class Ordered(trainer_class):  # type: ignore[misc]
+        def _get_train_sampler(self, *_: Any, **__: Any) -> Any:
+            return torch.utils.data.SequentialSampler(rows)
+
+    trainer = Ordered(
+        model=_model(loop.place, loop.base, settings),
+        args=arguments,
+        train_dataset=[{"row": row} for row in rows],
+        data_collator=Collator(loop.pad_id),
+        compute_loss_func=output_loss,
+    )
+    trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
+    watch = _Watch(loop)
+
+    class Callback(callback_class):  # type: ignore[misc]
+        def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+            watch.begin(state.global_step)
+
+        def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
+            control.should_save = state.global_step in settings.checkpoint_steps
+
+        def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+            if logs and "loss" in logs:
+                watch.step(state.global_step, logs["loss"], is_main=state.is_world_process_zero)
+
+        def on_save(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+            trainer.accelerator.wait_for_everyone()  # every process has written its RNG state
+            if state.is_world_process_zero:
+                watch.save(state.global_step)
+            trainer.accelerator.wait_for_everyone()
+
+    trainer.add_callback(Callback())
+    return trainer
+
+
+class _Watch:
+    """Counts what the Trainer does not: tokens without padding, the loss since the last checkpoint, the time left."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._settings = loop.settings
+        self._losses: list[float] = []
+        self._first_step = 0
+        self._started = time.monotonic()
+        self._tokens_after = [0]  # by step
+        for start in range(0, len(loop.rows), loop.settings.global_batch_size):
+            batch = loop.rows[start : start + loop.settings.global_batch_size]
+            self._tokens_after.append(self._tokens_after[-1] + sum(len(row.input_ids) for row in batch))
+
+    def begin(self, step: int) -> None:
+        self._first_step, self._started = step, time.monotonic()
+
+    def step(self, step: int, loss: float, *, is_main: bool) -> None:
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"The loss is {loss} at step {step}: lower training.learning_rate "
+                f"({self._settings.learning_rate}); training goes on from its last checkpoint."
+            )
+        self._losses.append(loss)
+        if is_main:
+            seconds = max(time.monotonic() - self._started, 1e-9)
+            rate = (self._tokens_after[step] - self._tokens_after[self._first_step]) / seconds
+            left = (self._tokens_after[self._settings.max_steps] - self._tokens_after[step]) / rate
+            self._loop.on_progress(StepProgress(step, self._settings.max_steps, loss, rate, left))
+
+    def save(self, step: int) -> None:
+        partial = self._loop.directory / PARTIAL / f"checkpoint-{step}"
+        # peft writes where the base was loaded from; a cache directory of this machine means nothing elsewhere.
+        config = partial / "adapter_config.json"
+        fields = json.loads(config.read_text())
+        config.write_text(
+            json.dumps({**fields, "base_model_name_or_path": self._loop.base.hub_id or self._loop.base.name}, indent=2)
+            + "\n"
+        )
+        saved = SavedCheckpoint(
+            step=step,
+            path=checkpoint_path(self._loop.directory, step),
+            loss=sum(self._losses) / len(self._losses),
+            tokens_seen=self._tokens_after[step],
+            samples_seen=step * self._settings.global_batch_size,
+        )
+        self._losses.clear()
+        seal(partial, self._loop.directory, saved=saved, run=self._loop.run)
+        self._loop.on_checkpoint(saved)

@@ -1,0 +1,102 @@
+"""The training process: `python -m lema_local.training.run --job RUN/job.json`, alone or under `accelerate launch`.
+
+stdout carries events, one JSON object a line (training/job.py shows them); stderr one line when it fails, exit code 1:
+
+    No example to train on: 12 given, 12 left out (...); raise source_max_length and target_max_length or ...
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+from lema_local.errors import LemaError, TrainingError
+from lema_local.training.job import Job, checkpoint_event, left_out_event
+from lema_local.training.trainer import train
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Trains the job; the exit code is 0, or 1 with the reason as the last line on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m lema_local.training.run", description="Train one job.")
+    parser.add_argument("--job", type=Path, required=True, help="the job file, e.g. runs/9f2c/job.json")
+    parser.add_argument("--die-with-parent", action="store_true", help="be killed when the starting process ends")
+    parser.add_argument("--launch", help="JSON list: arguments for `accelerate launch` to start instead")
+    options = parser.parse_args(arguments)
+    # Killed in the midst of a step nothing is lost, and a backward pass would hold a KeyboardInterrupt up for seconds.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # A worker of accelerate launch is started by the launcher, which passes the environment on, not the option.
+    if options.die_with_parent or "LEMA_TRAINING_PARENT" in os.environ:
+        _die_with_parent(expected=os.environ.get("LEMA_TRAINING_PARENT") if options.die_with_parent else None)
+    if options.launch is not None:
+        # exec keeps the death signal, so the launcher dies with the parent as well
+        os.execv(  # noqa: S606
+            sys.executable, [sys.executable, "-m", "accelerate.commands.launch", *json.loads(options.launch)]
+        )
+    events = _own_stdout()
+    try:
+        _train(Job.read(options.job), events)
+    except LemaError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        sys.stderr.write(f"Training stopped: {error.strerror or error}{where}. Mend it and run again: it goes on.\n")
+        return 1
+    return 0
+
+
+def _train(job: Job, events: TextIO) -> None:
+    is_main = os.environ.get("RANK", "0") == "0"
+
+    def say(event: dict[str, Any]) -> None:
+        if is_main:
+            events.write(json.dumps(event) + "\n")
+            events.flush()
+
+    # read by tqdm and the Hub client when they are imported, which happens in train()
+    os.environ.update({"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false"})
+    try:
+        train(
+            examples=job.examples,
+            base=job.base,
+            settings=job.settings,
+            directory=job.directory,
+            cache=job.cache,
+            on_checkpoint=lambda saved: say(checkpoint_event(saved)),
+            on_progress=lambda progress: say({"event": "progress", **asdict(progress)}),
+            on_left_out=lambda left_out: say(left_out_event(left_out)) if left_out.total else None,
+        )
+    except RuntimeError as error:
+        # torch on CPU reports a failed allocation as a plain RuntimeError
+        if "alloc" in str(error) and "memory" in str(error):
+            smaller = max(job.settings.per_device_batch_size // 2, 1)
+            raise TrainingError(f"Out of memory: try training.per_device_batch_size = {smaller}.") from error
+        raise
+
+
+def _own_stdout() -> TextIO:
+    """The events' stream; from now on all that libraries print on stdout, in C too, goes to stderr."""
+    sys.stdout.flush()
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return events
+
+
+def _die_with_parent(*, expected: str | None) -> None:
+    if not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if expected is not None and str(os.getppid()) != expected:  # it died before the call
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""TrainingSettings: every knob of a training run, with the paper's values as defaults.
+
+It is pure (no torch), because the command line, the dry run and the database need it where the `[train]` extra is not
+installed. A profile's `[training]` table gives its fields:
+
+    [training]
+    learning_rate = 1e-3
+    max_steps = 40
+    save_steps = 20
+    global_batch_size = 8
+    per_device_batch_size = 2
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from lema_local.errors import TrainingError
+
+Schedule = Literal["constant", "linear", "cosine"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSettings:
+    """What a training run does. The defaults are those of arXiv 2310.20689, section 3.2, for GSM8K below 34B.
+
+    Lengths are in tokens, without the BOS for the source and with the EOS for the target. Seeds the LoRA weights, the
+    dropout and the order of the data. Raises TrainingError where a value makes no sense.
+    """
+
+    learning_rate: float = 2e-4  # 1e-4 from 34B on
+    max_steps: int = 2000
+    save_steps: int = 100
+    global_batch_size: int = 96
+    per_device_batch_size: int = 6
+    lora_r: int = 64
+    lora_alpha: int = 16
+    lora_dropout: float = 0.05
+    weight_decay: float = 0.01
+    adam_beta2: float = 0.999
+    max_grad_norm: float = 0.3
+    warmup_steps: int = 0
+    schedule: Schedule = "constant"
+    source_max_length: int = 512
+    target_max_length: int = 512
+    quantization: Literal["nf4", "none"] = "nf4"
+    double_quantization: bool = True
+    compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: float32 on CPU, bfloat16 on CUDA
+    gradient_checkpointing: bool = True
+    group_by_length: bool = True
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "save_steps", "global_batch_size", "per_device_batch_size", "lora_r", "lora_alpha"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"training.{name} is {getattr(self, name)}: give 1 or more.")
+        for name in ("source_max_length", "target_max_length"):
+            if getattr(self, name) < 2:
+                raise TrainingError(f"training.{name} is {getattr(self, name)}: give 2 tokens or more.")
+        for name in ("learning_rate", "max_grad_norm"):
+            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
+                raise TrainingError(f"training.{name} is {getattr(self, name)}: give a number above 0.")
+        if not 0 <= self.lora_dropout < 1:
+            raise TrainingError(f"training.lora_dropout is {self.lora_dropout}: give 0 or more, below 1.")
+        if not 0 < self.adam_beta2 < 1:
+            raise TrainingError(f"training.adam_beta2 is {self.adam_beta2}: give a number between 0 and 1.")
+        if self.weight_decay < 0 or self.warmup_steps < 0:
+            raise TrainingError("training.weight_decay and training.warmup_steps must be 0 or more.")
+        if self.schedule == "constant" and self.warmup_steps:
+            raise TrainingError('training.warmup_steps needs schedule = "linear" or "cosine"; constant has no warm-up.')
+
+    @property
+    def checkpoint_steps(self) -> tuple[int, ...]:
+        """The steps after which an adapter is saved: each save_steps, and the last."""
+        return (*range(self.save_steps, self.max_steps, self.save_steps), self.max_steps)
+
+    def accumulation(self, processes: int) -> int:
+        """Micro-batches per step and process, so that all of them make up the global batch; TrainingError if uneven."""
+        at_once = self.per_device_batch_size * processes
+        if self.global_batch_size % at_once:
+            raise TrainingError(
+                f"training.global_batch_size {self.global_batch_size} is no multiple of {self.per_device_batch_size} "
+                f"per device x {processes} process(es): change training.per_device_batch_size or the number of GPUs."
+            )
+        return self.global_batch_size // at_once

