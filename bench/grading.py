@@ -31,9 +31,8 @@ def main() -> None:
     by_kind: dict[AnswerKind, list[Row]] = defaultdict(list)
     for row in rows:
         by_kind[row[2]].append(row)
-    print(
-        f"{'kind':<8} {'rows':>8} {'ours /s':>10} {'pool /s':>10} {'authors /s':>11} {'math-verify /s':>15} {'ratio':>8}"
-    )
+    heads = ("rows", "ours /s", "pool /s", "authors /s", "math-verify", "ratio")
+    print(f"{'kind':<8}" + "".join(f"{head:>12}" for head in heads))
     for kind, some in by_kind.items():
         alone = _time_pure(some)
         pool, reasons = _time_pool(some)

@@ -24,7 +24,9 @@ def command(profile: str, db: Path, **overrides: Any) -> None:
     from lema_local.stages.sample import sample
 
     with open_run(db, profile, overrides) as run:
-        notice(f"{len(run.problems.train)} train and {len(run.problems.test)} test problems of {run.profile.data.dataset}")
+        notice(
+            f"{len(run.problems.train)} train and {len(run.problems.test)} test problems of {run.profile.data.dataset}"
+        )
         sampled, corrected = sample(run), correct(run)
         notice(f"{sampled.done} rationales and {corrected.done} corrections are new.")
         for built in build(run):

@@ -13,7 +13,9 @@ from .tables import format_rows
 
 @click.command("eval")
 @run_options
-@click.option("--json", "as_json", is_flag=True, help="Rows with model, dataset, arm, step, n, correct, pass_at_1, low, high.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Rows with model, dataset, arm, step, n, correct, pass_at_1, low, high."
+)
 def command(profile: str, db: Path, as_json: bool, **overrides: Any) -> None:
     """Evaluate the base model and every checkpoint of every arm: zero-shot, greedy, with no merge.
 
@@ -36,13 +38,23 @@ def command(profile: str, db: Path, as_json: bool, **overrides: Any) -> None:
         click.echo(line)
     click.echo()
     cells = [
-        (r.arm, r.step, f"{r.correct}/{r.n}", f"{r.pass_at_1:.1%}", f"{r.low:.1%} to {r.high:.1%}", f"{r.cut_off}/{r.n}") for r in results
+        (
+            r.arm,
+            r.step,
+            f"{r.correct}/{r.n}",
+            f"{r.pass_at_1:.1%}",
+            f"{r.low:.1%} to {r.high:.1%}",
+            f"{r.cut_off}/{r.n}",
+        )
+        for r in results
     ]
     click.echo(format_rows(["arm", "step", "correct", "pass@1", "95% interval (Wilson)", "cut off"], cells))
     click.echo()
     for arm in arm_results(results):
         best = " / ".join(f"{value:.1%}" for value in arm.best)
-        click.echo(f"{arm.arm}: best {len(arm.best)} checkpoints {best}, mean {arm.mean:.1%} (chosen on the test split)")
+        click.echo(
+            f"{arm.arm}: best {len(arm.best)} checkpoints {best}, mean {arm.mean:.1%} (chosen on the test split)"
+        )
     click.echo()
     paired = [
         (
@@ -58,6 +70,14 @@ def command(profile: str, db: Path, as_json: bool, **overrides: Any) -> None:
         for d in differences(results)
     ]
     if paired:
-        columns = ["last checkpoints", "step", "points", "95% interval (bootstrap)", "gained", "lost", "McNemar p", "in words"]
+        columns = [
+            "last checkpoints",
+            "step",
+            "points",
+            "95% interval (bootstrap)",
+            "gained",
+            "lost",
+            "McNemar p",
+            "in words",
+        ]
         click.echo(format_rows(columns, paired))
-

@@ -10,7 +10,11 @@ from .options import notice, open_run, run_options
 
 @click.command("export")
 @run_options
-@click.option("--arm", type=click.Choice(["cot", "lema", "lema-controlled"]), help="The arm's training examples; built if it is not there.")
+@click.option(
+    "--arm",
+    type=click.Choice(["cot", "lema", "lema-controlled"]),
+    help="The arm's training examples; built if it is not there.",
+)
 @click.option("--table", help="A table or view, whole.")
 @click.option("--query", help="Any SELECT.")
 @click.option("--format", "form", type=click.Choice(["jsonl", "parquet"]), default="jsonl", show_default=True)
@@ -25,7 +29,7 @@ def command(
     lema export --table correction --format parquet --output corrections.parquet
     """
     from lema_local.stages.build import build
-    from lema_local.store import Store
+    from lema_local.store import Store, stage_sql
 
     if sum(option is not None for option in (arm, table, query)) != 1:
         raise click.UsageError("Give one of --arm, --table and --query.")
@@ -33,6 +37,6 @@ def command(
     if arm is not None:
         with open_run(db, profile, overrides) as run:
             parameters["training_set_id"] = build(run, (arm,))[0].training_set.id
-        query = "select kind, prompt, output, source_id, problem_id from training_example where training_set_id = $training_set_id order by example_id"
+        query = stage_sql("arm_examples")
     rows = Store(db).export(query or f"from {table}", output, form=form, parameters=parameters)
     notice(f"{rows} rows written to {output}")

@@ -1,8 +1,11 @@
-"""`lema`: one command group a file. A command parses, makes one call and prints; LemaError becomes one line and exit code 1.
+"""`lema`: one command group a file. A command parses, makes one call and prints; LemaError becomes one line and exit
+code 1.
 
-Commands are imported when they are asked for, so that `lema --help` needs neither torch nor a tenth of a second of DuckDB.
+Commands are imported when they are asked for, so that `lema --help` needs neither torch nor a tenth of a second of
+DuckDB.
 """
 
+import difflib
 import importlib
 import os
 import signal
@@ -47,16 +50,13 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            import difflib
-
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS:
             match = difflib.get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
-            if match:
-                error.message += f" Did you mean '{match[0]}'?"
-            raise
+            ctx.fail(f"No such command '{args[0]}'." + (f" Did you mean '{match[0]}'?" if match else ""))
+        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -78,9 +78,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stdout.flush()
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "lema"
+        click.echo(f"Error: {error.format_message()} See: {path} --help", err=True)
+        sys.exit(1)
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        click.echo(f"Error: {error.format_message()}", err=True)
+        sys.exit(1)
     except LemaError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)

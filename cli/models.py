@@ -13,4 +13,7 @@ def command() -> None:
     from lema_local.models import known_models
 
     for name, entry in known_models().items():
-        click.echo(f"{name:24} {entry['hub_id']}" + (f"  (weights in the package {entry['gguf_package']})" if "gguf_package" in entry else ""))
+        click.echo(
+            f"{name:24} {entry['hub_id']}"
+            + (f"  (weights in the package {entry['gguf_package']})" if "gguf_package" in entry else "")
+        )

@@ -15,7 +15,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _PROFILE = click.option("--profile", default="laptop", show_default=True, help="A profile's name, or a TOML file.")
 _DB = click.option(
-    "--db", default="lema.duckdb", show_default=True, type=click.Path(path_type=Path, dir_okay=False), help="The database file."
+    "--db",
+    default="lema.duckdb",
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The database file.",
 )
 _OVERRIDES = (
     click.option("--model", help="The student: a model's name, a GGUF file, a folder or a Hub id."),

@@ -20,4 +20,6 @@ def command(profile: str, db: Path, **overrides: Any) -> None:
         for split, problems in (("train", run.problems.train), ("test", run.problems.test)):
             solved = sum(problem.solution is not None for problem in problems)
             kinds = ", ".join(sorted({problem.kind for problem in problems}))
-            click.echo(f"{run.profile.data.dataset} {split}: {len(problems)} problems ({kinds}), {solved} with a solution")
+            click.echo(
+                f"{run.profile.data.dataset} {split}: {len(problems)} problems ({kinds}), {solved} with a solution"
+            )

@@ -23,4 +23,7 @@ def command(db: Path) -> None:
         raise StoreError(f"No database at {db}. Make one with `make data`, or name another with --db.")
     with Writer(db, on_notice=notice) as store:
         for flip in rederive(store):
-            click.echo(f"{flip.table}: {flip.rows} rows, {flip.became_correct} became correct, {flip.became_wrong} became wrong")
+            click.echo(
+                f"{flip.table}: {flip.rows} rows, {flip.became_correct} became correct, {flip.became_wrong} "
+                f"became wrong"
+            )

@@ -12,7 +12,9 @@ from .options import db_option
 @click.option("--list", "list_", is_flag=True, help="List the named queries and views.")
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter $NAME of the query; may be repeated.")
+@click.option(
+    "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter $NAME of the query; may be repeated."
+)
 @db_option
 def command(query: str | None, list_: bool, form: str, as_json: bool, params: tuple[str, ...], db: Path) -> None:
     """Ask the database: a named query or view, or any SELECT. It is opened read-only.

@@ -16,14 +16,17 @@ CELL_CHARACTERS = 60
 def format_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, form: Format = "table") -> str:
     """Text for stdout. A table shortens long cells; csv and json keep them whole."""
     if form == "json":
-        return json.dumps([dict(zip(columns, row, strict=True)) for row in rows], default=str, indent=1, ensure_ascii=False)
+        return json.dumps(
+            [dict(zip(columns, row, strict=True)) for row in rows], default=str, indent=1, ensure_ascii=False
+        )
     if form == "csv":
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)
         return out.getvalue().rstrip("\n")
-    return tabulate([[_cell(value) for value in row] for row in rows], headers=list(columns), disable_numparse=True)
+    cells = [[_cell(value) for value in row] for row in rows]
+    return str(tabulate(cells, headers=list(columns), disable_numparse=True))
 
 
 def _cell(value: Any) -> str:
@@ -35,5 +38,7 @@ def _cell(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    text = "".join(character if character.isprintable() else " " for character in str(value))  # model text must not drive a terminal
+    text = "".join(
+        character if character.isprintable() else " " for character in str(value)
+    )  # model text must not drive a terminal
     return text if len(text) <= CELL_CHARACTERS else text[: CELL_CHARACTERS - 1] + "…"

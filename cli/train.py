@@ -27,18 +27,26 @@ def command(profile: str, db: Path, dry_run: bool, gpus: str | None, as_json: bo
         from lema_local.stages.plan import plan_training
 
         plan = plan_training(profile, overrides, db=db, gpus=gpus)
-        click.echo(json.dumps(plan, indent=1) if as_json else "\n".join(f"{key:28} {_plain(value)}" for key, value in plan.items()))
+        click.echo(
+            json.dumps(plan, indent=1)
+            if as_json
+            else "\n".join(f"{key:28} {_plain(value)}" for key, value in plan.items())
+        )
         return
     from lema_local.stages.train import train
 
     with open_run(db, profile, overrides) as run:
         checkpoints = train(run)
     if as_json:
-        rows = [{"arm": c.arm, "step": c.step, "loss": c.loss, "path": c.path, "checkpoint_id": c.id} for c in checkpoints]
+        rows = [
+            {"arm": c.arm, "step": c.step, "loss": c.loss, "path": c.path, "checkpoint_id": c.id} for c in checkpoints
+        ]
         click.echo(json.dumps(rows, indent=1))
         return
     for c in checkpoints:
-        click.echo(f"{c.arm} step {c.step}: loss {c.loss:.3f}, {c.tokens_seen} tokens, {c.samples_seen} samples  {c.path}")
+        click.echo(
+            f"{c.arm} step {c.step}: loss {c.loss:.3f}, {c.tokens_seen} tokens, {c.samples_seen} samples  {c.path}"
+        )
 
 
 def _plain(value: Any) -> str:

@@ -1,7 +1,9 @@
 """The only caller of an LLM: one OpenAI-compatible client for every endpoint.
 
-`openai` does the transport (aiohttp under it: less CPU a call); the reply is read raw and judged here, because a 200 can lie: an
-empty body, HTML, an error object, no choices, null content and a body cut off are failed calls, retried a bounded number of times.
+`openai` does the transport (aiohttp under it: less CPU a call); the reply is read raw and judged here, because a 200
+can lie: an
+empty body, HTML, an error object, no choices, null content and a body cut off are failed calls, retried a bounded
+number of times.
 
     client = Client(endpoint, on_failure=store_attempt)
     reply = await client.complete(Prompt(text="1 + 1 ="), Sampling(temperature=0.0, max_tokens=8))
@@ -69,7 +71,9 @@ class Endpoint:
     usd_per_million_input: float | None = None
     usd_per_million_output: float | None = None
     is_reference_derived: bool = False
-    request: Mapping[str, float] = field(default_factory=dict)  # fields this server needs to do just what `Sampling` says
+    request: Mapping[str, float] = field(
+        default_factory=dict
+    )  # fields this server needs to do just what `Sampling` says
     hint: str = ""  # what to do when nothing answers there
 
 
@@ -112,19 +116,31 @@ class Client:
         self._notice = on_notice
         self._cool_until = 0.0  # shared by every task: one 429 slows them all
         self._openai = AsyncOpenAI(
-            base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=0, timeout=endpoint.deadline_s, http_client=DefaultAioHttpClient()
+            base_url=endpoint.base_url,
+            api_key=endpoint.api_key,
+            max_retries=0,
+            timeout=endpoint.deadline_s,
+            http_client=DefaultAioHttpClient(),
         )
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self._openai.close()
 
     async def complete(
-        self, prompt: Prompt, sampling: Sampling, *, index: int = 0, on_failure: Callable[[Failure], None] = lambda failure: None
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        *,
+        index: int = 0,
+        on_failure: Callable[[Failure], None] = lambda failure: None,
     ) -> Reply:
-        """One completion, the `index`th of its prompt. Retries faults of transport, server and reply; `on_failure` hears of each.
+        """One completion, the `index`th of its prompt. Retries faults of transport, server and reply; `on_failure`
+        hears of each.
 
         Raises CallFailedError when this call cannot be had, EndpointError when no call to this endpoint can.
         """
@@ -201,7 +217,7 @@ class Client:
         text = message.get("content" if self.endpoint.api == "chat" else "text") if isinstance(message, dict) else None
         if not isinstance(text, str):
             raise ValueError("no text in the first choice")
-        usage = body.get("usage") if isinstance(body.get("usage"), dict) else {}
+        usage = body["usage"] if isinstance(body.get("usage"), dict) else {}
         prompt_tokens, completion_tokens = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
         finish_reason = choice.get("finish_reason")
         return Reply(
@@ -215,21 +231,39 @@ class Client:
 
     def _cost(self, prompt_tokens: int | None, completion_tokens: int | None) -> float | None:
         e = self.endpoint
-        if e.usd_per_million_input is None or e.usd_per_million_output is None or prompt_tokens is None or completion_tokens is None:
+        if (
+            e.usd_per_million_input is None
+            or e.usd_per_million_output is None
+            or prompt_tokens is None
+            or completion_tokens is None
+        ):
             return None
         return (prompt_tokens * e.usd_per_million_input + completion_tokens * e.usd_per_million_output) / 1e6
 
     def _raise_if_final(self, failure: Failure, *, exhausted: bool) -> None:
         e = self.endpoint
         if failure.status in (401, 403):
-            raise EndpointError(f"{e.base_url} refuses the key (HTTP {failure.status}). Check the variable that the profile's api_key_env names.")
+            raise EndpointError(
+                f"{e.base_url} refuses the key (HTTP {failure.status}). Check the variable that the profile's "
+                f"api_key_env names."
+            )
         if failure.status == 429 and failure.raw and "insufficient_quota" in failure.raw:
-            raise EndpointError(f"{e.base_url} says that the account has no credit left (insufficient_quota). Top it up, then run the same command again.")
-        if failure.status == 404 or (failure.status == 400 and failure.raw and "model" in failure.raw.lower() and "exist" in failure.raw.lower()):
-            raise EndpointError(f"{e.base_url} does not serve {e.served_model!r} (HTTP {failure.status}). See what it serves: curl {e.base_url}/models")
+            raise EndpointError(
+                f"{e.base_url} says that the account has no credit left (insufficient_quota). Top it up, then "
+                f"run the same command again."
+            )
+        if failure.status == 404 or (
+            failure.status == 400 and failure.raw and "model" in failure.raw.lower() and "exist" in failure.raw.lower()
+        ):
+            raise EndpointError(
+                f"{e.base_url} does not serve {e.served_model!r} (HTTP {failure.status}). See what it serves: "
+                f"curl {e.base_url}/models"
+            )
         if exhausted and failure.error.startswith("connection:"):
             raise EndpointError(f"No server at {e.base_url}. {e.hint or 'Start it, or give another base URL.'}")
-        if exhausted or (failure.status is not None and 400 <= failure.status < 500 and failure.status not in (408, 409, 429)):
+        if exhausted or (
+            failure.status is not None and 400 <= failure.status < 500 and failure.status not in (408, 409, 429)
+        ):
             raise CallFailedError(failure)
 
     def _cool(self, retry_after_s: float | None) -> None:
@@ -240,7 +274,7 @@ class Client:
         self._cool_until = max(self._cool_until, until)
 
     async def _cool_down(self) -> None:
-        while (wait := self._cool_until - time.monotonic()) > 0:
+        while (wait := self._cool_until - time.monotonic()) > 0:  # noqa: ASYNC110 (another 429 may move the end)
             await asyncio.sleep(wait + random.uniform(0, 0.05))
 
     def _scrub(self, text: str) -> str:

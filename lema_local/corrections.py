@@ -1,10 +1,11 @@
-"""A corrector's reply, parsed into its three parts and judged. Pure; model output is hostile, so patterns are linear and input is bounded.
+"""A corrector's reply, parsed into its three parts and judged. Pure; model output is hostile, so patterns are linear
+and input is bounded.
 
-     Step 2.                                                                <- incorrect step
-    Explanation: Apples given away must be subtracted, this step adds them.  <- explanation
-    Correct Solution:                                                        <- from the incorrect step on
-    ...
-    Step 2: She keeps 42 - 9 = 33 apples. The answer is 33.
+ Step 2.                                                                <- incorrect step
+Explanation: Apples given away must be subtracted, this step adds them.  <- explanation
+Correct Solution:                                                        <- from the incorrect step on
+...
+Step 2: She keeps 42 - 9 = 33 apples. The answer is 33.
 """
 
 import re
@@ -23,19 +24,25 @@ Rejection = Literal[
     "wrong answer",
 ]
 
-# "**Correct Solution:**", "### Explanation", "Explanation -": a heading word at a line's start, with what models put around it
+# "**Correct Solution:**", "### Explanation", "Explanation -": a heading word at a line's start, with what models put
+# around it
 _EXPLANATION = re.compile(r"^[ \t>#*_-]{0,10}explanation[*_]{0,2}[ \t]?[:.-][*_]{0,2}", re.IGNORECASE | re.MULTILINE)
-_SOLUTION = re.compile(r"^[ \t>#*_-]{0,10}(?:correct(?:ed)?|new) solution[*_]{0,2}[ \t]?[:.-][*_]{0,2}", re.IGNORECASE | re.MULTILINE)
+_SOLUTION = re.compile(
+    r"^[ \t>#*_-]{0,10}(?:correct(?:ed)?|new) solution[*_]{0,2}[ \t]?[:.-][*_]{0,2}", re.IGNORECASE | re.MULTILINE
+)
 _STEP_NUMBER = re.compile(r"step[ \t*_#]{0,4}(\d{1,3})", re.IGNORECASE)
 _BARE_NUMBER = re.compile(r"\s*[*_#]{0,2}(\d{1,3})[*_]{0,2}[.:]?\s*$")
-_NEXT_PROBLEM = re.compile(r"^[ \t>#*_-]{0,10}(?:question|original solution|incorrect step)[*_]{0,2}[ \t]?:", re.IGNORECASE | re.MULTILINE)
+_NEXT_PROBLEM = re.compile(
+    r"^[ \t>#*_-]{0,10}(?:question|original solution|incorrect step)[*_]{0,2}[ \t]?:", re.IGNORECASE | re.MULTILINE
+)
 _ELLIPSIS_OR_BRACE = re.compile(r"^(?:\.{3,6}|…|\{|\}|```\w{0,10})$")
 _SPACES = re.compile(r"\s+")
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedCorrection:
-    """The parts of a reply; None for a part that is not there. The solution is its steps, one a line, without `...` and braces."""
+    """The parts of a reply; None for a part that is not there. The solution is its steps, one a line, without `...`
+    and braces."""
 
     incorrect_step: int | None
     explanation: str | None
@@ -50,7 +57,9 @@ def parse_correction(text: str) -> ParsedCorrection:
     head_end = min((match.start() for match in (explanation, solution) if match), default=len(text))
     return ParsedCorrection(
         incorrect_step=_incorrect_step(text[:head_end]),
-        explanation=_explanation(text[explanation.end() : solution.start() if solution else len(text)]) if explanation else None,
+        explanation=_explanation(text[explanation.end() : solution.start() if solution else len(text)])
+        if explanation
+        else None,
         correct_solution=_solution(text[solution.end() :]) if solution else None,
     )
 
@@ -85,7 +94,8 @@ def correction_output(parsed: ParsedCorrection) -> str:
     if parsed.incorrect_step is None or parsed.explanation is None or parsed.correct_solution is None:
         raise ValueError("a correction without all three parts is no training text")
     kept = "...\n" if parsed.incorrect_step > 1 else ""
-    return f" Step {parsed.incorrect_step}.\nExplanation: {parsed.explanation}\nCorrect Solution:\n{{\n{kept}{parsed.correct_solution}\n}}"
+    head = f" Step {parsed.incorrect_step}.\nExplanation: {parsed.explanation}\nCorrect Solution:\n"
+    return f"{head}{{\n{kept}{parsed.correct_solution}\n}}"
 
 
 def _incorrect_step(head: str) -> int | None:

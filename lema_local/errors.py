@@ -1,13 +1,13 @@
 """The errors a user can meet. Each message is one line that says what to do next.
 
-    LemaError                 cli/main.py prints it as one line and exits with 1
-    ├── ProfileError          a profile, option or environment variable is wrong
-    ├── DataError             a file of problems cannot be read, or holds nothing usable
-    ├── StoreError            the database file is locked, foreign, unreadable or the disk is full
-    ├── ServerError           a local server did not start, or died
-    ├── EndpointError         an endpoint refuses us for good: unreachable, wrong model, bad key
-    ├── MissingPackageError   an optional package is not installed
-    └── TrainingError         a training run cannot start or go on
+LemaError                 cli/main.py prints it as one line and exits with 1
+├── ProfileError          a profile, option or environment variable is wrong
+├── DataError             a file of problems cannot be read, or holds nothing usable
+├── StoreError            the database file is locked, foreign, unreadable or the disk is full
+├── ServerError           a local server did not start, or died
+├── EndpointError         an endpoint refuses us for good: unreachable, wrong model, bad key
+├── MissingPackageError   an optional package is not installed
+└── TrainingError         a training run cannot start or go on
 """
 
 

@@ -1,8 +1,9 @@
-"""From rationales and corrections to training examples, and from examples to arms. Pure and seeded: same input, same training set.
+"""From rationales and corrections to training examples, and from examples to arms. Pure and seeded: same input, same
+training set.
 
-    cot               gold rationales, and sampled rationales with the right answer
-    lema              cot + kept corrections
-    lema-controlled   lema at the size of cot: fewer CoT examples make room for the corrections
+cot               gold rationales, and sampled rationales with the right answer
+lema              cot + kept corrections
+lema-controlled   lema at the size of cot: fewer CoT examples make room for the corrections
 """
 
 import json
@@ -34,26 +35,40 @@ def cot_example(question: str, output: str, *, source_id: str, problem_id: str) 
 
 
 def sampled_output(steps: list[str], answer: str) -> str:
-    """A sampled rationale as CoT output text; its last sentence is made "The answer is X." where it says it otherwise."""
+    """A sampled rationale as CoT output text; its last sentence is made "The answer is X." where it says it
+    otherwise."""
     text = join_steps(steps)
     return text if "the answer is" in text.lower() else f"{text} The answer is {answer}."
 
 
-def correction_example(question: str, mistaken_steps: list[str], parsed: ParsedCorrection, *, source_id: str, problem_id: str) -> Example:
+def correction_example(
+    question: str, mistaken_steps: list[str], parsed: ParsedCorrection, *, source_id: str, problem_id: str
+) -> Example:
     """A correction example: the mistake goes in, the wrong step, its explanation and the new steps come out."""
     prompt = correction_input(question, number_steps(mistaken_steps))
-    return Example(kind="correction", prompt=prompt, output=correction_output(parsed), source_id=source_id, problem_id=problem_id)
+    return Example(
+        kind="correction", prompt=prompt, output=correction_output(parsed), source_id=source_id, problem_id=problem_id
+    )
 
 
 def build_arm(
-    arm: Arm, cot: Sequence[Example], corrections: Sequence[Example], *, dataset: str, seed: int, left_out: dict[str, int]
+    arm: Arm,
+    cot: Sequence[Example],
+    corrections: Sequence[Example],
+    *,
+    dataset: str,
+    seed: int,
+    left_out: dict[str, int],
 ) -> Built:
     """Put an arm together from all examples there are. Raises DataError where it would be empty or be no such arm."""
     cot, corrections = _unique(cot), _unique(corrections)
     if not cot:
         raise DataError("There is no CoT example to train on: run `make data` first, or give problems with solutions.")
     if arm != "cot" and not corrections:
-        raise DataError(f"Arm {arm} needs corrections and there is none that was kept: see `lema sql rejections`, or give another corrector.")
+        raise DataError(
+            f"Arm {arm} needs corrections and there is none that was kept: see `lema sql rejections`, or give "
+            f"another corrector."
+        )
     notes: dict[str, Any] = {}
     if arm == "cot":
         corrections = []

@@ -5,7 +5,7 @@ and math-verify's own time limit works in the main thread only. answers.py decid
 it leaves open comes here, and no process is started before that happens.
 
     >>> with Grader() as grader:
-    ...     grader.grade(r"(x+1)^2", "x^2+2x+1", "latex")
+    ...     grader.grade("2x - y + 3 = 0", "y = 2x + 3", "latex")
     Verdict(is_correct=True, decided_by='symbolic')
 
 A worker is two processes: a keeper, which imports sympy once (about a second) and then only waits, and its fork, which
@@ -16,7 +16,7 @@ end with their pipe, so that nothing outlives a caller that was killed.
   missing                  there is no answer
   exact                    exact arithmetic, or the very same text
   normalised               the same (or different) once written in one notation
-  evaluated                different: both sides were evaluated at the same points, and are apart
+  evaluated                both sides evaluated at the same points: plainly the same, or plainly apart
   symbolic                 algebra says equal, or different
   not decided: timeout     algebra took longer than the limit          ]
   not decided: memory      algebra wanted more memory than the limit   ] is_correct is False

@@ -26,7 +26,11 @@ def gpus() -> list[Gpu]:
         return []
     try:
         result = subprocess.run(  # the path comes from which()
-            [command, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=20, check=True
+            [command, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return []

@@ -1,6 +1,7 @@
 """The journal: where a reply is safe before it is in DuckDB.
 
-Each record is one JSON line, appended and flushed as it comes (a killed process loses nothing) and synced to disk at least
+Each record is one JSON line, appended and flushed as it comes (a killed process loses nothing) and synced to disk at
+least
 every 200 ms (a power cut loses at most that). The lines wait here until the database file is free to be written:
 
     {"table": "completion", "row": ["0d1f...", "sample", "smollm2-135m-instruct", ...]}
@@ -22,7 +23,12 @@ from lema_local.records import Attempt, Checkpoint, Completion, Problem
 
 Fact = Problem | Completion | Attempt | Checkpoint
 
-TABLES: dict[type[Any], str] = {Problem: "problem", Completion: "completion", Attempt: "attempt", Checkpoint: "checkpoint"}
+TABLES: dict[type[Any], str] = {
+    Problem: "problem",
+    Completion: "completion",
+    Attempt: "attempt",
+    Checkpoint: "checkpoint",
+}
 
 
 def row_of(record: Any) -> list[Any]:
@@ -67,7 +73,9 @@ class Journal:
                 while written < len(data):
                     written += os.write(self._file, data[written:])
             except OSError as error:
-                raise StoreError(f"Cannot write {self.path}: {error.strerror}. Make room, then run the same command again.") from error
+                raise StoreError(
+                    f"Cannot write {self.path}: {error.strerror}. Make room, then run the same command again."
+                ) from error
             self._unsynced = True
 
     def sync(self) -> None:

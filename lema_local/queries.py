@@ -27,7 +27,8 @@ def named_queries() -> dict[str, str]:
 
 
 def run_query(store: Store, query: str, parameters: dict[str, str]) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Columns and rows of a named query, a view, or SQL text. Raises StoreError, one line, for an unknown name or SQL that is wrong."""
+    """Columns and rows of a named query, a view, or SQL text. Raises StoreError, one line, for an unknown name or SQL
+    that is wrong."""
     if re.fullmatch(r"\w+", query):
         if query not in named_queries():
             match = difflib.get_close_matches(query, named_queries(), n=1, cutoff=0.4)

@@ -35,7 +35,8 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One reply of a model to one request, as it was paid for. Its prompt is template + inputs, rendered again when needed."""
+    """One reply of a model to one request, as it was paid for. Its prompt is template + inputs, rendered again when
+    needed."""
 
     id: str
     purpose: Purpose

@@ -3,7 +3,8 @@
     with serve("llama_cpp", model=model, options=ServeOptions(...)) as server:
         server.base_url                       # http://127.0.0.1:43121/v1
 
-A server runs in a session of its own, so that Ctrl-C reaches lema first and lema stops it in order; the kernel ends it when
+A server runs in a session of its own, so that Ctrl-C reaches lema first and lema stops it in order; the kernel ends
+it when
 lema is killed (Linux). Its output goes to a log file that errors name.
 """
 
@@ -19,7 +20,7 @@ import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -50,7 +51,9 @@ class Recipe:
     interpreter: str | None = None
     extra: str | None = None
     reference_derived: bool = False
-    request: Mapping[str, float] = field(default_factory=dict)  # sent with each call, to undo sampling defaults of the server
+    request: Mapping[str, float] = field(
+        default_factory=dict
+    )  # sent with each call, to undo sampling defaults of the server
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,9 @@ class ServeOptions:
     host: str = "127.0.0.1"
     port: int | None = None  # None: any free one
     context_length: int = 4096
-    adapters: Mapping[str, Path] = field(default_factory=dict)  # name -> what this recipe loads: LoRA GGUF or peft folder
+    adapters: Mapping[str, Path] = field(
+        default_factory=dict
+    )  # name -> what this recipe loads: LoRA GGUF or peft folder
     problems: Path | None = None  # for the oracle
     log_directory: Path = Path("runs/logs")
 
@@ -79,12 +84,17 @@ class RunningServer:
 
     def died(self) -> ServerError:
         """Why it ended by itself."""
-        return ServerError(f"The server ended by itself (code {self.process.returncode}): {_last_line(self.log)} (whole output: {self.log})")
+        return ServerError(
+            f"The server ended by itself (code {self.process.returncode}): {_last_line(self.log)} (whole "
+            f"output: {self.log})"
+        )
 
 
 def recipe_names() -> list[str]:
     """The recipes that come with the package."""
-    return sorted(f.name.removesuffix(".toml") for f in files("lema_local.servers").iterdir() if f.name.endswith(".toml"))
+    return sorted(
+        f.name.removesuffix(".toml") for f in files("lema_local.servers").iterdir() if f.name.endswith(".toml")
+    )
 
 
 def load_recipe(name: str) -> Recipe:
@@ -125,26 +135,37 @@ def build_command(recipe: Recipe, model: Model | None, options: ServeOptions, *,
 
 
 def tensor_parallel_size(model: Model) -> int:
-    """GPUs that one replica needs: weights in bf16 in at most 70% of each GPU's memory, a power of two that divides the heads.
+    """GPUs that one replica needs: weights in bf16 in at most 70% of each GPU's memory, a power of two that divides
+    the heads.
 
-    70% leaves room for the KV cache; an unknown architecture gets one GPU. ServerError when all GPUs together are too small.
+    70% leaves room for the KV cache; an unknown architecture gets one GPU. ServerError when all GPUs together are too
+    small.
     """
     devices = gpus()
     if not devices or model.architecture is None:
         return 1
-    weights_gib = (model.architecture.linear_parameters + model.architecture.other_parameters) * model.architecture.bytes_per_parameter / 2**30
+    weights_gib = (
+        (model.architecture.linear_parameters + model.architecture.other_parameters)
+        * model.architecture.bytes_per_parameter
+        / 2**30
+    )
     room_gib = 0.7 * min(device.memory_gib for device in devices)
-    size = 2 ** math.ceil(math.log2(max(1.0, weights_gib / room_gib)))
+    size: int = 2 ** math.ceil(math.log2(max(1.0, weights_gib / room_gib)))
     if size > len(devices) or model.architecture.heads % size:
         raise ServerError(
-            f"{model.name} needs {weights_gib:.0f} GiB for its weights, {size} GPUs of this kind; here are {len(devices)}. Take a smaller model."
+            f"{model.name} needs {weights_gib:.0f} GiB for its weights, {size} GPUs of this kind; here are "
+            f"{len(devices)}. Take a smaller model."
         )
     return size
 
 
 @contextmanager
 def serve(
-    recipe_name: str, *, model: Model | None, options: ServeOptions, on_notice: Callable[[str], None] = lambda message: None
+    recipe_name: str,
+    *,
+    model: Model | None,
+    options: ServeOptions,
+    on_notice: Callable[[str], None] = lambda message: None,
 ) -> Iterator[RunningServer]:
     """A server for the length of a `with` block. Raises ServerError, one line, when it does not come up."""
     recipe = load_recipe(recipe_name)
@@ -162,7 +183,12 @@ def serve(
     on_notice(f"starting {recipe.name}" + (f" with {model.name}" if model else ""))
     with output:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=die_with_parent()
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=die_with_parent(),
         )
     try:
         root = f"http://{options.host}:{port}"
@@ -182,7 +208,8 @@ def open_endpoint(
     checkpoint_id: str | None = None,
     on_notice: Callable[[str], None] = lambda message: None,
 ) -> Iterator[Endpoint]:
-    """The endpoint of a profile, ready to be called: its server started if it has a recipe, its key read from the environment.
+    """The endpoint of a profile, ready to be called: its server started if it has a recipe, its key read from the
+    environment.
 
     `adapter` names the one of options.adapters that answers, as checkpoint `checkpoint_id`.
     """
@@ -239,7 +266,8 @@ def free_port(host: str) -> int:
     """A TCP port that nothing listens on at this moment."""
     with socket.socket() as probe:
         probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _key(name: str, profile: EndpointProfile) -> str:
@@ -247,7 +275,10 @@ def _key(name: str, profile: EndpointProfile) -> str:
         return "none"
     key = os.environ.get(profile.api_key_env, "")
     if not key:
-        raise ProfileError(f"Endpoint {name} takes its key from ${profile.api_key_env}, which is not set: export {profile.api_key_env}=...")
+        raise ProfileError(
+            f"Endpoint {name} takes its key from ${profile.api_key_env}, which is not set: export "
+            f"{profile.api_key_env}=..."
+        )
     return key
 
 
@@ -258,9 +289,13 @@ def _interpreter(recipe: Recipe) -> str:
 def _require(recipe: Recipe) -> None:
     if recipe.interpreter is not None:
         if not Path(recipe.interpreter).exists():
-            raise MissingPackageError(f"{recipe.name} runs from {recipe.interpreter}, which is not here: make setup-vllm")
+            raise MissingPackageError(
+                f"{recipe.name} runs from {recipe.interpreter}, which is not here: make setup-vllm"
+            )
     elif recipe.extra is not None and importlib.util.find_spec(recipe.module.partition(".")[0]) is None:
-        raise MissingPackageError(f"The {recipe.name} server is not installed: pip install 'lema-local[{recipe.extra}]'")
+        raise MissingPackageError(
+            f"The {recipe.name} server is not installed: pip install 'lema-local[{recipe.extra}]'"
+        )
 
 
 def _refuse_taken_port(host: str, port: int) -> None:
@@ -269,7 +304,10 @@ def _refuse_taken_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise ServerError(f"Port {port} on {host} is taken ({error.strerror}). Choose another with --port, or stop what listens there.") from error
+            raise ServerError(
+                f"Port {port} on {host} is taken ({error.strerror}). Choose another with --port, or stop what "
+                f"listens there."
+            ) from error
 
 
 def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, recipe: Recipe, log: Path) -> None:
@@ -284,7 +322,9 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, recipe: Reci
             return  # it answers
         except OSError:
             time.sleep(0.1)
-    raise ServerError(f"The {recipe.name} server did not answer at {url} within {recipe.start_timeout_s:g} s. See {log}.")
+    raise ServerError(
+        f"The {recipe.name} server did not answer at {url} within {recipe.start_timeout_s:g} s. See {log}."
+    )
 
 
 def _last_line(log: Path) -> str:
@@ -295,10 +335,8 @@ def _last_line(log: Path) -> str:
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """End the server and all it started."""
     for number, patience in ((signal.SIGTERM, STOP_PATIENCE_S), (signal.SIGKILL, None)):
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-        except ProcessLookupError:
-            pass
         try:
             process.wait(timeout=patience)
             return

@@ -1,7 +1,8 @@
-"""The statistics of a comparison, by scipy: intervals for pass@1, exact McNemar for pairs, bootstrap over problems. Pure.
+"""The statistics of a comparison, by scipy: intervals for pass@1, exact McNemar for pairs, bootstrap over problems.
+Pure.
 
-    paired_comparison([True, False, False], [True, True, False])
-    # PairedComparison(n=3, gained=1, lost=0, difference=0.33, low=0.0, high=1.0, p_value=1.0)
+paired_comparison([True, False, False], [True, True, False])
+# PairedComparison(n=3, gained=1, lost=0, difference=0.33, low=0.0, high=1.0, p_value=1.0)
 """
 
 from collections.abc import Sequence
@@ -40,7 +41,8 @@ def mcnemar_exact(gained: int, lost: int) -> float:
 
 
 def paired_comparison(a: Sequence[bool], b: Sequence[bool], *, seed: int = 1) -> PairedComparison:
-    """Compare two models problem by problem; a[i] and b[i] belong to one problem. The interval is a percentile bootstrap over problems.
+    """Compare two models problem by problem; a[i] and b[i] belong to one problem. The interval is a percentile
+    bootstrap over problems.
 
     Raises ValueError for lists that are empty or of two lengths.
     """
@@ -55,5 +57,11 @@ def paired_comparison(a: Sequence[bool], b: Sequence[bool], *, seed: int = 1) ->
     draws = np.random.default_rng(seed).multinomial(n, [gained / n, lost / n, (n - gained - lost) / n], size=RESAMPLES)
     low, high = np.quantile((draws[:, 0] - draws[:, 1]) / n, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return PairedComparison(
-        n=n, gained=gained, lost=lost, difference=(gained - lost) / n, low=float(low), high=float(high), p_value=mcnemar_exact(gained, lost)
+        n=n,
+        gained=gained,
+        lost=lost,
+        difference=(gained - lost) / n,
+        low=float(low),
+        high=float(high),
+        p_value=mcnemar_exact(gained, lost),
     )

@@ -1,8 +1,10 @@
 """The store: the only opener of DuckDB. One file holds every record of every run.
 
 Readers (`Store`) open the file read-only for one query and let go of it. The one `Writer` of a file holds a run lock
-(FILE.lock, with its PID) for as long as it works, but the database only for the milliseconds of a merge: facts go to the
-journal first and are merged every two seconds, so `lema sql`, `lema status` and plain `duckdb` answer while a run goes on.
+(FILE.lock, with its PID) for as long as it works, but the database only for the milliseconds of a merge: facts go to
+the
+journal first and are merged every two seconds, so `lema sql`, `lema status` and plain `duckdb` answer while a run
+goes on.
 
     with Writer(Path("lema.duckdb")) as store:
         store.add(completion)                      # safe when this returns
@@ -44,7 +46,9 @@ class Store:
         self.path = path
 
     @contextmanager
-    def connect(self, *, write: bool = False, patience_s: float = LOCK_PATIENCE_S) -> Iterator[duckdb.DuckDBPyConnection]:
+    def connect(
+        self, *, write: bool = False, patience_s: float = LOCK_PATIENCE_S
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection for one piece of work. Waits for the lock; StoreError says who holds it when patience ends."""
         connection = _open(self.path, write=write, patience_s=patience_s)
         try:
@@ -69,16 +73,24 @@ class Store:
                 result = connection.execute(sql, parameters or None)
                 columns = [d[0] for d in result.description or []]
                 return columns, [tuple(str(v) if isinstance(v, UUID) else v for v in row) for row in result.fetchall()]
-            except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError, duckdb.InvalidInputException) as error:
+            except (
+                duckdb.ProgrammingError,
+                duckdb.DataError,
+                duckdb.NotSupportedError,
+                duckdb.InvalidInputException,
+            ) as error:
                 raise StoreError(f"SQL: {_first_line(error)}") from error
 
     def export(self, sql: str, output: Path, *, form: str, parameters: dict[str, Any]) -> int:
-        """Write a query's rows as "jsonl" or "parquet"; returns how many. StoreError for wrong SQL or a file that cannot be written."""
+        """Write a query's rows as "jsonl" or "parquet"; returns how many. StoreError for wrong SQL or a file that
+        cannot be written."""
         options = "format parquet" if form == "parquet" else "format json"
         with self.connect() as connection:
             try:
                 relation = connection.sql(sql, params=parameters or None)
-                row = connection.execute(f"copy (from relation) to $output ({options})", {"output": str(output)}).fetchone()  # noqa: S608
+                row = connection.execute(
+                    f"copy (from relation) to $output ({options})", {"output": str(output)}
+                ).fetchone()
             except (duckdb.Error, OSError) as error:
                 raise StoreError(f"Cannot export to {output}: {_first_line(error)}") from error
             del relation
@@ -89,7 +101,7 @@ class Store:
         with self.connect() as connection:
             connection.execute("create temp table wanted (id uuid)")
             _append(connection, "wanted", ([i] for i in ids))
-            found = connection.execute(f"select id from wanted anti join {_name(table)} using (id)").fetchall()  # noqa: S608
+            found = connection.execute(f"select id from wanted anti join {_name(table)} using (id)").fetchall()
         return {str(row[0]) for row in found}
 
     def writer_pid(self) -> int | None:
@@ -131,7 +143,9 @@ class Writer(Store):
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -177,14 +191,19 @@ class Writer(Store):
         """Replace derived tables whole, in one transaction."""
         listed = {table: [row_of(record) for record in records] for table, records in tables.items()}
         with self.connect(write=True) as connection:
-            # DuckDB's unique index refuses to delete and insert one key in one transaction, so the new rows go to new tables
+            # DuckDB's unique index refuses to delete and insert one key in one transaction, so the new rows go to new
+            # tables
             with _transaction(connection):
                 for table, rows in listed.items():
-                    connection.execute(f"create or replace temp table new_{_name(table)} as from {_name(table)} limit 0")
+                    connection.execute(
+                        f"create or replace temp table new_{_name(table)} as from {_name(table)} limit 0"
+                    )
                     _append(connection, f"new_{table}", rows)
             with _transaction(connection):
                 for table in listed:
-                    connection.execute(f"delete from {_name(table)} where id not in (select id from new_{_name(table)})")  # noqa: S608
+                    connection.execute(
+                        f"delete from {_name(table)} where id not in (select id from new_{_name(table)})"
+                    )
                     connection.execute(f"insert or replace into {_name(table)} from new_{_name(table)}")
 
     def add_training_set(self, training_set: Any, examples: Iterable[Any]) -> None:
@@ -204,7 +223,9 @@ class Writer(Store):
             if not tables:
                 with _transaction(connection):
                     connection.execute(sql.joinpath("schema.sql").read_text(encoding="utf-8"))
-                    connection.execute("insert into meta values ('schema_version', $version)", {"version": SCHEMA_VERSION})
+                    connection.execute(
+                        "insert into meta values ('schema_version', $version)", {"version": SCHEMA_VERSION}
+                    )
             else:
                 _check_version(self.path, connection, tables)
             connection.execute(sql.joinpath("views.sql").read_text(encoding="utf-8"))
@@ -226,7 +247,11 @@ class Writer(Store):
                     self._notice(f"{error} The run goes on into {self._journal.path.name}.")
                 self._was_locked = True
             except (StoreError, OSError, duckdb.Error) as error:
-                self._fault = error if isinstance(error, StoreError) else StoreError(f"Cannot write {self.path}: {_first_line(error)}")
+                self._fault = (
+                    error
+                    if isinstance(error, StoreError)
+                    else StoreError(f"Cannot write {self.path}: {_first_line(error)}")
+                )
                 return
 
 
@@ -250,7 +275,9 @@ def _take_run_lock(path: Path) -> IO[str]:
     except BlockingIOError:
         pid = file.read().strip() or "unknown"
         file.close()
-        raise StoreError(f"Another lema (PID {pid}) is writing {path}. Wait for it to end, or stop it: kill {pid}") from None
+        raise StoreError(
+            f"Another lema (PID {pid}) is writing {path}. Wait for it to end, or stop it: kill {pid}"
+        ) from None
     file.seek(0)
     file.truncate()
     file.write(str(os.getpid()))
@@ -288,7 +315,10 @@ def _check_version(path: Path, connection: duckdb.DuckDBPyConnection, tables: se
     if found is None:
         raise StoreError(f"{path} is a DuckDB database of something else. Name another file with --db.")
     if found != SCHEMA_VERSION:
-        raise StoreError(f"{path} has schema version {found}, this lema reads {SCHEMA_VERSION}. Use the lema that made it, or another --db.")
+        raise StoreError(
+            f"{path} has schema version {found}, this lema reads {SCHEMA_VERSION}. Use the lema that made it, "
+            f"or another --db."
+        )
 
 
 @contextmanager

@@ -130,6 +130,18 @@ def test_several_gpus_are_launched_by_accelerate() -> None:
     assert "--use_fsdp" in launch_arguments("job.json", strategy="fsdp", num_processes=4)
 
 
+@pytest.mark.parametrize("strategy", ["cpu", "single", "ddp", "fsdp"])
+def test_accelerate_understands_the_launch_line(strategy: Any) -> None:
+    launcher = pytest.importorskip("accelerate.commands.launch")
+    count = 4 if strategy in ("ddp", "fsdp") else 1
+    arguments = launch_arguments("runs/9f/job.json", strategy=strategy, num_processes=count)
+    parsed = launcher.launch_command_parser().parse_args(arguments[2:])
+    assert (parsed.module, parsed.training_script) == (True, "lema_local.training.run")
+    assert parsed.training_script_args == ["--job", "runs/9f/job.json"]
+    assert parsed.num_processes == count
+    assert parsed.use_fsdp == (strategy == "fsdp")
+
+
 def test_a_batch_that_gpus_cannot_share_is_refused() -> None:
     with pytest.raises(TrainingError, match="no multiple of 6 per device x 5"):
         planned(num_gpus=5)

@@ -1,6 +1,7 @@
-"""What an evaluation says: pass@1 of every checkpoint, best three of each arm, and paired differences with their p. Pure.
+"""What an evaluation says: pass@1 of every checkpoint, best three of each arm, and paired differences with their p.
+Pure.
 
-    {"arm": "lema", "step": 40, "n": 80, "correct": 21, "pass_at_1": 0.2625, "low": 0.178, "high": 0.368, ...}
+{"arm": "lema", "step": 40, "n": 80, "correct": 21, "pass_at_1": 0.2625, "low": 0.178, "high": 0.368, ...}
 """
 
 from collections import defaultdict
@@ -62,12 +63,15 @@ class Difference:
 
 
 def checkpoint_results(rows: Sequence[Mapping[str, Any]]) -> list[CheckpointResult]:
-    """Rows of the view evaluation_result, one sample a problem, to one result a checkpoint; base first, then by arm and step."""
+    """Rows of the view evaluation_result, one sample a problem, to one result a checkpoint; base first, then by arm
+    and step."""
     groups: dict[tuple[str, int, str | None], list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
         groups[row["arm"], row["step"], row["checkpoint_id"]].append(row)
     results = []
-    for (arm, step, checkpoint_id), group in sorted(groups.items(), key=lambda item: (item[0][0] != "base", item[0][0], item[0][1])):
+    for (arm, step, checkpoint_id), group in sorted(
+        groups.items(), key=lambda item: (item[0][0] != "base", item[0][0], item[0][1])
+    ):
         first, n, correct = group[0], len(group), sum(row["is_correct"] for row in group)
         low, high = wilson_interval(correct, n)
         results.append(
@@ -93,7 +97,8 @@ def checkpoint_results(rows: Sequence[Mapping[str, Any]]) -> list[CheckpointResu
 
 
 def arm_results(results: Sequence[CheckpointResult]) -> list[ArmResult]:
-    """Best three checkpoints of each arm and their mean. They are chosen on the test split, as in the paper, so they are optimistic."""
+    """Best three checkpoints of each arm and their mean. They are chosen on the test split, as in the paper, so they
+    are optimistic."""
     arms: dict[str, list[float]] = defaultdict(list)
     for result in results:
         if result.arm != "base":
@@ -103,9 +108,12 @@ def arm_results(results: Sequence[CheckpointResult]) -> list[ArmResult]:
 
 
 def differences(results: Sequence[CheckpointResult]) -> list[Difference]:
-    """Each arm's last checkpoint against the base and, at the same step, against cot. The last is chosen without a look at the test split."""
+    """Each arm's last checkpoint against the base and, at the same step, against cot. The last is chosen without a
+    look at the test split."""
     last = {result.arm: result for result in results}  # results come by step
-    pairs = [(arm, "base") for arm in last if arm != "base"] + [(arm, "cot") for arm in last if arm not in ("base", "cot")]
+    pairs = [(arm, "base") for arm in last if arm != "base"] + [
+        (arm, "cot") for arm in last if arm not in ("base", "cot")
+    ]
     found = []
     for arm, against in pairs:
         if against not in last:

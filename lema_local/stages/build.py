@@ -1,4 +1,5 @@
-"""Building: rationales and corrections become training examples, examples become the arms of the profile. No LLM call."""
+"""Building: rationales and corrections become training examples, examples become the arms of the profile. No LLM
+call."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ def build(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Built]:
 
 
 def gather(run: Run) -> Ingredients:
-    """CoT examples (gold; sampled too where the profile says so) and correction examples of the profile's train problems."""
+    """CoT examples (gold; sampled too where the profile says so) and correction examples of the profile's train
+    problems."""
     run.store.merge()
     left_out: Counter[str] = Counter()
     cot = []
@@ -85,5 +87,7 @@ def _corrections(run: Run, left_out: Counter[str]) -> tuple[list[Example], int]:
         parsed = parse_correction(row["text"])
         steps = split_steps(row["mistaken_text"])
         derived += row["is_reference_derived"]
-        found.append(correction_example(row["question"], steps, parsed, source_id=row["id"], problem_id=row["problem_id"]))
+        found.append(
+            correction_example(row["question"], steps, parsed, source_id=row["id"], problem_id=row["problem_id"])
+        )
     return found, derived

@@ -1,6 +1,8 @@
-"""What every stage that calls a model does: wanted minus there = pending; complete what is pending; add each reply as it comes.
+"""What every stage that calls a model does: wanted minus there = pending; complete what is pending; add each reply as
+it comes.
 
-A `Call` is a completion that is wanted. Its id is known before it is paid for, so a rerun, a resumed run and a second machine
+A `Call` is a completion that is wanted. Its id is known before it is paid for, so a rerun, a resumed run and a second
+machine
 all ask for the same thing, and what is in the store is never bought again.
 """
 
@@ -37,7 +39,15 @@ class Call:
         """The key of the completion. The checkpoint is in the endpoint's identity."""
         e, s = self.endpoint, self.sampling
         return content_key(
-            "completion", e.identity, e.api, self.purpose, self.template, self.problem_id, self.rationale_id, s.as_json(), self.sample_index
+            "completion",
+            e.identity,
+            e.api,
+            self.purpose,
+            self.template,
+            self.problem_id,
+            self.rationale_id,
+            s.as_json(),
+            self.sample_index,
         )
 
 
@@ -68,9 +78,11 @@ def complete(
     label: str,
     on_notice: Callable[[str], None],
 ) -> Outcome:
-    """Make the calls at `endpoint`, concurrently up to its limit; every reply is in the store when this returns or raises.
+    """Make the calls at `endpoint`, concurrently up to its limit; every reply is in the store when this returns or
+    raises.
 
-    `render` makes a call's prompt just before it is sent (prompts of a large run would not fit in memory). Raises EndpointError
+    `render` makes a call's prompt just before it is sent (prompts of a large run would not fit in memory). Raises
+    EndpointError
     when the endpoint is of no use, or when not one call came through.
     """
     progress = Progress(label, len(calls))

@@ -1,4 +1,5 @@
-"""Correction: the corrector M_c gets every mistake. Correctors form a cascade: each next one gets only what the ones before failed to correct."""
+"""Correction: the corrector M_c gets every mistake. Correctors form a cascade: each next one gets only what the ones
+before failed to correct."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,8 +32,13 @@ def wanted(profile: Profile, endpoint: Endpoint, given: Sequence[Mistake]) -> li
     """One correction of each of these mistakes by this corrector."""
     c = profile.correction
     seed = c.seed if c.temperature > 0 else None
-    sampling = Sampling(temperature=c.temperature, max_tokens=c.max_tokens, top_p=c.top_p, seed=seed, stop=stop_texts(endpoint.api))
-    return [Call(endpoint, "correct", CORRECTION_TEMPLATE, sampling, row["problem_id"], rationale_id=row["id"]) for row in given]
+    sampling = Sampling(
+        temperature=c.temperature, max_tokens=c.max_tokens, top_p=c.top_p, seed=seed, stop=stop_texts(endpoint.api)
+    )
+    return [
+        Call(endpoint, "correct", CORRECTION_TEMPLATE, sampling, row["problem_id"], rationale_id=row["id"])
+        for row in given
+    ]
 
 
 def kept(store: Store, calls: Sequence[Call]) -> dict[str, str]:

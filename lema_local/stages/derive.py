@@ -1,6 +1,8 @@
-"""Derived records from facts: completions become graded rationales, corrections and evaluations. No LLM call, so it can be done again.
+"""Derived records from facts: completions become graded rationales, corrections and evaluations. No LLM call, so it
+can be done again.
 
-`derive` grades what is new after a stage; `rederive` grades everything anew after a change of the grader or parser, and tells what flipped.
+`derive` grades what is new after a stage; `rederive` grades everything anew after a change of the grader or parser,
+and tells what flipped.
 """
 
 from collections.abc import Callable, Iterable
@@ -41,10 +43,11 @@ def derive(store: Writer, purpose: Purpose) -> int:
 def rederive(store: Writer) -> list[Flip]:
     """Grade every completion anew and replace the derived tables."""
     store.merge()
-    flips, tables = [], {}
+    flips: list[Flip] = []
+    tables: dict[str, Iterable[Any]] = {}
     with Grader() as grader:
         for purpose, table in TABLES.items():
-            before = {row["id"]: row["is_correct"] for row in store.rows(f"select id, is_correct from {table}")}  # noqa: S608
+            before = {row["id"]: row["is_correct"] for row in store.rows(f"select id, is_correct from {table}")}
             records = list(_derived(_completions(store, purpose, everything=True), purpose, grader))
             changed = [record for record in records if before.get(record.id, record.is_correct) != record.is_correct]
             became_correct = sum(record.is_correct for record in changed)
@@ -59,7 +62,11 @@ def _completions(store: Store, purpose: Purpose, *, everything: bool) -> list[Ro
 
 
 def _derived(rows: Iterable[Row], purpose: Purpose, grader: Grader) -> Iterable[Any]:
-    make: dict[Purpose, Callable[[Row, Grader], Any]] = {"sample": _rationale, "correct": _correction, "evaluate": _evaluation}
+    make: dict[Purpose, Callable[[Row, Grader], Any]] = {
+        "sample": _rationale,
+        "correct": _correction,
+        "evaluate": _evaluation,
+    }
     return (make[purpose](row, grader) for row in rows)
 
 

@@ -1,6 +1,8 @@
-"""Evaluation: zero-shot, greedy, on the test split, of the base model and of every checkpoint of every arm, with no merge.
+"""Evaluation: zero-shot, greedy, on the test split, of the base model and of every checkpoint of every arm, with no
+merge.
 
-llama.cpp holds one adapter at a time, as a LoRA GGUF made from the checkpoint, and is started anew for each; vLLM serves the base
+llama.cpp holds one adapter at a time, as a LoRA GGUF made from the checkpoint, and is started anew for each; vLLM
+serves the base
 once with all adapters as model names. A plain base URL serves the base model only.
 """
 
@@ -81,12 +83,14 @@ def facts(run: Run, everything: Sequence[Target]) -> list[str]:
         derived = json.loads(row["manifest"])["left_out"].get("corrections_reference_derived", 0)
         if row["id"] in arms and row["correction_examples"] and derived:
             lines.append(
-                f"{row['arm']}: {derived} of its corrections are the oracle's, written from reference solutions: they say nothing about any corrector model."
+                f"{row['arm']}: {derived} of its corrections are the oracle's, written from reference "
+                f"solutions: they say nothing about any corrector model."
             )
     same = ", train and test problems come from the same templates" if data.dataset == "gsm-symbolic" else ""
     lines.append(
         f"{data.dataset}, {profile.evaluation.split} split, {len(run.problems.test)} problems{same}; "
-        f"zero-shot, greedy, at most {profile.evaluation.max_tokens} tokens; student {profile.endpoint('student').model}"
+        f"zero-shot, greedy, at most {profile.evaluation.max_tokens} tokens; student "
+        f"{profile.endpoint('student').model}"
     )
     return lines
 
@@ -116,24 +120,27 @@ def _served(run: Run, open_targets: Sequence[Target]) -> Iterator[tuple[Target, 
 @contextmanager
 def _one(run: Run, target: Target, recipe: Recipe | None) -> Iterator[Endpoint]:
     """A server that has this target alone."""
+    profile = run.profile.endpoint("student")
     options, checkpoint = run.serve_options, target.checkpoint
     if checkpoint is not None and recipe is not None and recipe.weights == "gguf":
-        options = replace(options, adapters={target.label: _lora_gguf(checkpoint)})
+        base = resolve_model(profile.model).gguf()
+        options = replace(options, adapters={target.label: _lora_gguf(checkpoint, base)})
     checkpoint_id = checkpoint.id if checkpoint else None
     run.notice(f"evaluating {target.label}")
-    profile = run.profile.endpoint("student")
-    with open_endpoint("student", profile, options=options, checkpoint_id=checkpoint_id, on_notice=run.notice) as endpoint:
+    with open_endpoint(
+        "student", profile, options=options, checkpoint_id=checkpoint_id, on_notice=run.notice
+    ) as endpoint:
         yield endpoint
 
 
-def _lora_gguf(checkpoint: Checkpoint) -> Path:
+def _lora_gguf(checkpoint: Checkpoint, base: Path) -> Path:
     """The adapter as llama.cpp loads it, made once beside the checkpoint."""
     from lema_local.training.adapter_gguf import convert_adapter
 
     directory = Path(checkpoint.path)
     target = directory / "adapter.gguf"
     if not target.is_file():
-        convert_adapter(directory, target)
+        convert_adapter(directory, target, base_gguf=base)
     return target
 
 
@@ -145,7 +152,11 @@ def _complete(run: Run, target: Target, endpoint: Endpoint) -> Outcome:
     def prompt(call: Call) -> Prompt:
         # one BOS: as text where the server's tokenizer adds none by itself
         text = cot_input(problems[call.problem_id].question)
-        return Prompt(text=bos_text + text) if endpoint.api == "completions" else Prompt(messages=({"role": "user", "content": text},))
+        return (
+            Prompt(text=bos_text + text)
+            if endpoint.api == "completions"
+            else Prompt(messages=({"role": "user", "content": text},))
+        )
 
     def accepts(call: Call, text: str) -> bool:
         problem = problems[call.problem_id]

@@ -1,4 +1,5 @@
-"""What the oracle is given: the reference solutions of the train problems, as a file of JSON lines. Never those of the test split."""
+"""What the oracle is given: the reference solutions of the train problems, as a file of JSON lines. Never those of
+the test split."""
 
 import json
 from pathlib import Path
@@ -13,5 +14,8 @@ def oracle_problems(run: Run) -> Path:
     with path.open("w", encoding="utf-8") as file:
         for p in run.problems.train:
             if p.solution is not None:
-                file.write(json.dumps({"question": p.question, "answer": p.answer, "solution": p.solution, "kind": p.kind}) + "\n")
+                file.write(
+                    json.dumps({"question": p.question, "answer": p.answer, "solution": p.solution, "kind": p.kind})
+                    + "\n"
+                )
     return path

@@ -24,7 +24,9 @@ def plan_training(profile_name: str, overrides: dict[str, Any], *, db: Path, gpu
     profile = load_profile(profile_name, Overrides(**overrides))
     model = resolve_model(profile.endpoint("student").model)
     if model.architecture is None:
-        raise ProfileError(f"The shapes of {model.name} are not known, so its memory cannot be planned; see `lema models`.")
+        raise ProfileError(
+            f"The shapes of {model.name} are not known, so its memory cannot be planned; see `lema models`."
+        )
     devices = parse_gpus(gpus) if gpus else installed_gpus()
     sizes, origin = arm_sizes(profile, db)
     planned = plan(
@@ -57,7 +59,8 @@ def arm_sizes(profile: Profile, db: Path) -> tuple[dict[str, int], str]:
     built: dict[str, int] = {}
     if db.exists():
         rows = Store(db).rows(
-            "select arm, max_by(cot_examples + correction_examples, rowid) as size from training_set where dataset = $dataset group by arm",
+            "select arm, max_by(cot_examples + correction_examples, rowid) as size from training_set where "
+            "dataset = $dataset group by arm",
             dataset=profile.data.dataset,
         )
         built = {row["arm"]: row["size"] for row in rows}
@@ -65,5 +68,7 @@ def arm_sizes(profile: Profile, db: Path) -> tuple[dict[str, int], str]:
         return {arm: built[arm] for arm in profile.build.arms}, str(db)
     if profile.data.dataset in PAPER_SIZES:
         paper = PAPER_SIZES[profile.data.dataset]
-        return {arm: paper[arm] for arm in profile.build.arms}, "the paper: the database has no training sets of this dataset yet"
+        return {
+            arm: paper[arm] for arm in profile.build.arms
+        }, "the paper: the database has no training sets of this dataset yet"
     return dict.fromkeys(profile.build.arms, 0), "nowhere: run `make data` first, so epochs are not known"

@@ -1,4 +1,5 @@
-"""The problems of a profile: generated, read from a path or fetched from the Hub, then recorded. Train and test are kept apart."""
+"""The problems of a profile: generated, read from a path or fetched from the Hub, then recorded. Train and test are
+kept apart."""
 
 import math
 import random
@@ -25,7 +26,8 @@ class ProblemSet:
 
 
 def load_problems(data: DataProfile, store: Writer, notice: Callable[[str], None]) -> ProblemSet:
-    """The problems of a profile, with the new ones added to the store. Train problems that stand in the test split are left out."""
+    """The problems of a profile, with the new ones added to the store. Train problems that stand in the test split
+    are left out."""
     only_file = _only_file(data)
     if only_file is not None:
         train, test = _hold_out(only_file, data, notice)
@@ -50,8 +52,12 @@ def _load(data: DataProfile, split: str, notice: Callable[[str], None]) -> tuple
     path = data.train_path if split == "train" else data.test_path
     if data.dataset == "gsm-symbolic" and path is None:
         if count is None:
-            raise DataError("gsm-symbolic is generated: say how many with train_problems and test_problems, or --limit.")
-        return gsm_symbolic.generate("train" if split == "train" else "test", count=count, seed=data.seed, templates=data.templates)
+            raise DataError(
+                "gsm-symbolic is generated: say how many with train_problems and test_problems, or --limit."
+            )
+        return gsm_symbolic.generate(
+            "train" if split == "train" else "test", count=count, seed=data.seed, templates=data.templates
+        )
     file = _split_path(Path(path), split) if path else None
     if file is None and data.train_path is not None:
         file = _split_path(Path(data.train_path), split)
@@ -69,7 +75,9 @@ def _only_file(data: DataProfile) -> Path | None:
     return Path(data.train_path)
 
 
-def _hold_out(file: Path, data: DataProfile, notice: Callable[[str], None]) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+def _hold_out(
+    file: Path, data: DataProfile, notice: Callable[[str], None]
+) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
     """Split one file by seed: test_problems of it (a fifth where none are named) are held out for evaluation."""
     loaded = read_problems(file, dataset=data.dataset, split="train", kind=data.kind)
     _report(loaded.bad_rows, notice)
@@ -95,6 +103,9 @@ def _report(bad_rows: tuple[BadRow, ...], notice: Callable[[str], None]) -> None
     for bad in bad_rows[:BAD_ROWS_SHOWN]:
         notice(f"{bad.file}:{bad.line}: {bad.reason}")
     if len(bad_rows) > BAD_ROWS_SHOWN:
-        notice(f"... and {len(bad_rows) - BAD_ROWS_SHOWN} more bad rows in {bad_rows[0].file}; list them all: lema problems")
+        notice(
+            f"... and {len(bad_rows) - BAD_ROWS_SHOWN} more bad rows in {bad_rows[0].file}; list them all: lema "
+            f"problems"
+        )
     if bad_rows:
         notice(f"{len(bad_rows)} bad rows left out.")

@@ -14,7 +14,9 @@ from lema_local.stages.run import Run
 def wanted(profile: Profile, endpoint: Endpoint, problems: tuple[Problem, ...]) -> list[Call]:
     """Every sample that the profile asks for."""
     s = profile.sampling
-    sampling = Sampling(temperature=s.temperature, max_tokens=s.max_tokens, top_p=s.top_p, seed=s.seed, stop=stop_texts(endpoint.api))
+    sampling = Sampling(
+        temperature=s.temperature, max_tokens=s.max_tokens, top_p=s.top_p, seed=s.seed, stop=stop_texts(endpoint.api)
+    )
     return [
         Call(endpoint, "sample", sample_template(problem.kind), sampling, problem.id, sample_index=index)
         for problem in problems
@@ -39,7 +41,13 @@ def sample(run: Run) -> Outcome:
                 return is_correct(extract_answer(text, problem.kind), problem.answer, problem.kind)
 
             outcome = complete(
-                calls, endpoint=endpoint, render=prompt, accepts=accepts, store=run.store, label="sample", on_notice=run.notice
+                calls,
+                endpoint=endpoint,
+                render=prompt,
+                accepts=accepts,
+                store=run.store,
+                label="sample",
+                on_notice=run.notice,
             )
     derive(run.store, "sample")
     return outcome

@@ -74,12 +74,16 @@ def _train(run: Run, training_run: TrainingRun) -> None:
     job = Job(examples=examples, base=_base(model), settings=settings, directory=training_run.directory)
     progress = TrainingProgress(arm)
     devices = gpus()
-    run.notice(f"training {arm}: {len(built.examples)} examples, {settings.max_steps} steps of {settings.global_batch_size}")
+    run.notice(
+        f"training {arm}: {len(built.examples)} examples, {settings.max_steps} steps of {settings.global_batch_size}"
+    )
 
     def on_event(event: dict[str, Any]) -> None:
         progress.show(event)
         if event["event"] == "left_out" and event["total"]:
-            run.notice(f"{arm}: {event['total']} examples left out, too long for source_max_length or target_max_length")
+            run.notice(
+                f"{arm}: {event['total']} examples left out, too long for source_max_length or target_max_length"
+            )
 
     try:
         run_job(job, num_gpus=max(1, len(devices)), on_event=on_event)
