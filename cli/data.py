@@ -21,6 +21,7 @@ def command(profile: str, db: Path, **overrides: Any) -> None:
     """
     from lema_local.stages.build import build
     from lema_local.stages.correct import correct
+    from lema_local.serving import check_endpoints
     from lema_local.stages.sample import sample
 
     with open_run(db, profile, overrides) as run:

@@ -189,9 +189,11 @@ class Client:
         except openai.APIStatusError as error:
             raw = self._scrub(error.response.text)
             return Failure(f"HTTP {error.status_code}", error.status_code, raw), _retry_after(error.response.headers)
-        except (TimeoutError, openai.APITimeoutError):
-            return Failure(f"no answer within {self.endpoint.deadline_s:g} s"), None
-        except (openai.APIConnectionError, httpx2.HTTPError) as error:
+        except (TimeoutError, openai.APIConnectionError, httpx2.HTTPError) as error:
+            # the aiohttp transport calls a refused connection a ConnectTimeout too
+            is_late = isinstance(error, TimeoutError | openai.APITimeoutError | httpx2.TimeoutException)
+            if is_late and not isinstance(error.__cause__, httpx2.ConnectTimeout):
+                return Failure(f"no answer within {self.endpoint.deadline_s:g} s"), None
             return Failure(f"connection: {self._scrub(str(error.__cause__ or error))}"), None
         latency = time.perf_counter() - started
         try:

@@ -73,6 +73,9 @@ class Journal:
                 while written < len(data):
                     written += os.write(self._file, data[written:])
             except OSError as error:
+                if self._file is not None:  # it may end in half a line now: the next append starts a new one
+                    os.close(self._file)
+                    self._file = None
                 raise StoreError(
                     f"Cannot write {self.path}: {error.strerror}. Make room, then run the same command again."
                 ) from error

@@ -71,6 +71,8 @@ class Store:
         with self.connect() as connection:
             try:
                 result = connection.execute(sql, parameters or None)
+                if result is None:  # nothing but spaces and comments
+                    raise StoreError("SQL: there is no statement in it.")
                 columns = [d[0] for d in result.description or []]
                 return columns, [tuple(str(v) if isinstance(v, UUID) else v for v in row) for row in result.fetchall()]
             except (
@@ -78,6 +80,7 @@ class Store:
                 duckdb.DataError,
                 duckdb.NotSupportedError,
                 duckdb.InvalidInputException,
+                duckdb.OutOfMemoryException,
             ) as error:
                 raise StoreError(f"SQL: {_first_line(error)}") from error
 
@@ -126,10 +129,20 @@ class Writer(Store):
         self._journal = Journal(path.with_name(path.name + ".journal"))
         self._stop = threading.Event()
         self._merging = threading.Lock()
+        self._connecting = threading.RLock()
         self._thread: threading.Thread | None = None
         self._lock_file: IO[str] | None = None
         self._fault: StoreError | None = None
         self._was_locked = False
+
+    @contextmanager
+    def connect(
+        self, *, write: bool = False, patience_s: float = LOCK_PATIENCE_S
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The same, one at a time."""
+        # within a process DuckDB refuses a read-only connection beside a writing one: queries wait for a merge
+        with self._connecting, super().connect(write=write, patience_s=patience_s) as connection:
+            yield connection
 
     def __enter__(self) -> Self:
         self._lock_file = _take_run_lock(self.path)
@@ -294,7 +307,7 @@ def _open(path: Path, *, write: bool, patience_s: float) -> duckdb.DuckDBPyConne
         try:
             return duckdb.connect(str(path), read_only=not write)
         except duckdb.Error as error:
-            if "lock" not in str(error).lower():
+            if "could not set lock" not in str(error).lower():
                 raise StoreError(f"Cannot open {path}: {_first_line(error)}") from error
             if time.monotonic() >= deadline:
                 raise _LockedError(f"{path} is held by another program ({_holder(error)}). Close it.") from error

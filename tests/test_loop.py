@@ -1,0 +1,311 @@
+"""The loop from problems to training sets: a scripted server samples (and corrects), the real oracle corrects the rest.
+
+What is asserted is what a user pays for: which calls are made, that none is made twice, and what an interruption costs.
+"""
+
+import random
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Body, Say, ScriptedServer, chat, lema, lema_command
+
+from lema_local.errors import EndpointError
+from lema_local.examples import Built
+from lema_local.profiles import load_profile
+from lema_local.stages.build import build
+from lema_local.stages.correct import correct, mistakes
+from lema_local.stages.derive import rederive
+from lema_local.stages.run import Run
+from lema_local.stages.sample import sample
+from lema_local.store import Store, Writer
+
+_NUMBERS = re.compile(r"has (\d+) boxes of (\d+) pens and gives (\d+) pens")
+Profile = Callable[..., Path]
+
+
+def amounts(body: Body) -> tuple[int, int, int]:
+    """The three numbers of the question that is asked."""
+    a, b, c = map(int, _NUMBERS.findall(body["messages"][-1]["content"])[-1])
+    return a, b, c
+
+
+def reason(body: Body, *, delay_s: float = 0.0) -> Say:
+    """Right where the boxes are even in number, wrong in the second step where they are odd; 5 boxes: cut off."""
+    a, b, c = amounts(body)
+    left = f"{a * b} - {c} = {a * b - c}" if a % 2 == 0 else f"{a * b} + {c} = {a * b + c}"
+    text = f"Step 1: There are {a} * {b} = {a * b} pens.\nStep 2: So {left} are left."
+    answer = left.rpartition(" ")[2]
+    if a == 5:
+        return chat(text, finish_reason="length", delay_s=delay_s)
+    return chat(f"{text} The answer is {answer}.", delay_s=delay_s)
+
+
+def reason_and_correct(body: Body) -> Say:
+    """The corrector puts mistakes over fewer than 9 boxes right, and has nothing to say about the others."""
+    if body["model"] == "scripted":
+        return reason(body)
+    a, b, c = amounts(body)
+    if a >= 9:
+        return chat("I see no mistake here.")
+    right = f"Step 2: So {a * b} - {c} = {a * b - c} are left. The answer is {a * b - c}."
+    return chat(f"Step 2.\nExplanation: Pens given away are taken off.\nCorrect Solution:\n...\n{right}")
+
+
+@contextmanager
+def opened(db: Path, profile: Path) -> Iterator[Run]:
+    with Writer(db) as store:
+        yield Run(load_profile(str(profile), environment={}), store)
+
+
+def data(db: Path, profile: Path) -> list[Built]:
+    """What `lema data` does."""
+    with opened(db, profile) as run:
+        sample(run)
+        correct(run)
+        return build(run)
+
+
+def rows(db: Path, sql: str) -> list[dict[str, Any]]:
+    return Store(db).rows(sql)
+
+
+def counts(db: Path) -> dict[str, int]:
+    """How many completions of each purpose there are; no two may be of one wish."""
+    doubled = "from (from completion select distinct purpose, problem_id, rationale_id, sample_index, model)"
+    distinct = {row["purpose"]: row["n"] for row in rows(db, f"select purpose, count(*) as n {doubled} group by all")}
+    stored = rows(db, "select purpose, count(*) as n from completion group by all")
+    assert distinct == {row["purpose"]: row["n"] for row in stored}
+    return distinct
+
+
+def test_mistakes_are_corrected_and_become_examples(db: Path, server: ScriptedServer, write_profile: Profile) -> None:
+    server.then = reason
+    cot, lema_ = data(db, write_profile())
+    found = rows(db, "select question, is_correct, is_cut from rationale join problem on problem.id = problem_id")
+    assert len(found) == server.calls == 8
+    wrong = [row for row in found if not row["is_correct"] and not row["is_cut"]]
+    assert wrong
+    assert all(int(_NUMBERS.findall(row["question"])[0][0]) % 2 for row in wrong)
+    kept = rows(db, "select corrector, is_reference_derived, rejected_because, incorrect_step from correction")
+    derived = {
+        "corrector": "oracle",
+        "is_reference_derived": True,
+        "rejected_because": None,
+        "incorrect_step": 2,
+    }
+    assert kept == [derived] * len(wrong)
+    right = sum(row["is_correct"] for row in found)
+    assert (cot.training_set.cot_examples, cot.training_set.correction_examples) == (8 + right, 0)
+    assert (lema_.training_set.cot_examples, lema_.training_set.correction_examples) == (8 + right, len(wrong))
+    text = next(example for example in lema_.examples if example.kind == "correction")
+    assert text.prompt.endswith("\n}\nIncorrect Step:")
+    assert text.output.startswith(" Step 2.\nExplanation: ")
+    assert "\nCorrect Solution:\n{\n...\nStep 2: " in text.output
+
+
+def test_rerun_makes_no_calls_and_gives_the_same_training_sets(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = reason_and_correct
+    profile = write_profile(correctors=("corrector", "oracle"), samples=2)
+    first = [built.training_set for built in data(db, profile)]
+    calls, before = server.calls, counts(db)
+    server.stop()  # a call that is made now cannot succeed
+    assert [built.training_set for built in data(db, profile)] == first
+    assert server.calls == calls
+    assert counts(db) == before
+    assert rows(db, "select count(*) as n from training_set") == [{"n": 2}]
+
+
+def test_another_machine_gives_the_same_training_sets(
+    tmp_path: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = reason
+    profile = write_profile()
+    one, other = (data(tmp_path / name / "lema.duckdb", profile) for name in ("one", "other"))
+    assert [built.training_set.id for built in one] == [built.training_set.id for built in other]
+
+
+def test_a_cascade_sends_on_only_what_was_not_corrected(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = reason_and_correct
+    data(db, write_profile(correctors=("corrector", "oracle")))
+    wrong = len(rows(db, "from mistake"))
+    by = "select corrector, count(*) as n, count(*) filter (rejected_because is null) as kept from correction"
+    found = {row["corrector"]: (row["n"], row["kept"]) for row in rows(db, f"{by} group by all")}
+    sent, kept = found["scripted-corrector"]
+    assert sent == wrong == sum(body["model"] == "scripted-corrector" for body in server.requests)
+    assert 0 < kept < sent
+    assert found["oracle"] == (sent - kept, sent - kept)
+    refused = "select distinct rejected_because as why from correction where corrector = 'scripted-corrector'"
+    assert {row["why"] for row in rows(db, refused)} == {None, "no incorrect step"}
+
+
+def test_a_rationale_cut_off_is_no_mistake_and_no_training_text(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = lambda body: chat("Step 1: 3 * 5 = 15. The answer is 15.", finish_reason="length")
+    with opened(db, write_profile()) as run:
+        sample(run)
+        assert mistakes(run) == []
+        assert correct(run).done == 0
+        (cot,) = build(run, ("cot",))
+    assert rows(db, "select count(*) as n from rationale where is_cut") == [{"n": 8}]
+    assert cot.training_set.cot_examples == 8  # the gold ones alone
+
+
+def test_more_samples_ask_only_for_the_new_ones(db: Path, server: ScriptedServer, write_profile: Profile) -> None:
+    server.then = reason
+    with opened(db, write_profile()) as run:
+        sample(run)
+    with opened(db, write_profile(samples=3)) as run:
+        assert sample(run).done == 16
+    assert server.calls == 24
+    assert sorted({body["seed"] for body in server.requests}) == [1, 2, 3]
+
+
+def test_a_failed_call_stays_pending_and_is_made_again(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = lambda body: Say(400, b"too long") if amounts(body)[0] % 2 else reason(body)
+    with opened(db, write_profile()) as run:
+        first = sample(run)
+        assert (first.done + first.failed, first.failed > 0) == (8, True)
+        server.then = reason
+        again = sample(run)
+    assert (again.done, again.failed) == (first.failed, 0)
+    (failed,) = rows(db, "from failed_calls")
+    assert (failed["error"], failed["status"], failed["attempts"]) == ("HTTP 400", 400, first.failed)
+
+
+def test_when_every_call_fails_the_run_stops(db: Path, server: ScriptedServer, write_profile: Profile) -> None:
+    server.then = lambda _: Say(400, b"no")
+    with pytest.raises(EndpointError, match="All 8 calls to reasoner failed"), opened(db, write_profile()) as run:
+        sample(run)
+
+
+def test_rederiving_what_has_not_changed_flips_nothing(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = reason_and_correct
+    data(db, write_profile(correctors=("corrector", "oracle")))
+    tables = [rows(db, f"from {table} order by id") for table in ("rationale", "correction", "evaluation")]
+    calls = server.calls
+    with Writer(db) as store:
+        flips = rederive(store)
+    assert [(flip.became_correct, flip.became_wrong) for flip in flips] == [(0, 0)] * 3
+    assert [rows(db, f"from {table} order by id") for table in ("rationale", "correction", "evaluation")] == tables
+    assert server.calls == calls
+
+
+def processes_naming(text: str) -> list[int]:
+    """PIDs of the processes that have this text in their command line (Linux)."""
+    found = []
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdigit():
+            try:
+                command = (directory / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if text.encode() in command:
+                found.append(int(directory.name))
+    return found
+
+
+def wait_for(condition: Callable[[], bool], *, timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.005)
+
+
+@contextmanager
+def started(db: Path, profile: Path) -> Iterator["subprocess.Popen[str]"]:
+    command = lema_command("data", "--profile", profile, "--db", db)
+    # a test run in the background may have been told to ignore Ctrl-C
+    command[2] = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {command[2]}"
+    with subprocess.Popen(command, cwd=db.parent, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_kill_at_any_moment_repeats_no_more_than_the_calls_in_flight(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = lambda body: reason(body, delay_s=0.03)
+    concurrency, moments, kills = 4, random.Random(3), 3
+    profile = write_profile(samples=6, concurrency=concurrency)
+    for part in range(kills):
+        with started(db, profile) as process:
+            goal = 12 * part + moments.randint(4, 12)
+            wait_for(lambda goal=goal: server.calls >= goal)  # type: ignore[misc]
+            process.kill()
+            process.wait()
+        time.sleep(0.1)  # calls in flight reach the server's count
+    done = lema("data", "--profile", profile, "--db", db, cwd=db.parent)
+    assert done.returncode == 0, done.stderr
+    assert counts(db)["sample"] == 48
+    assert 48 <= server.calls <= 48 + kills * concurrency
+    assert len(rows(db, "from correction")) == len(rows(db, "from mistake")) > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "kill"])
+def test_an_interrupted_run_ends_soon_keeps_its_records_and_says_how_to_go_on(
+    db: Path, server: ScriptedServer, write_profile: Profile, number: signal.Signals
+) -> None:
+    server.then = lambda body: reason(body, delay_s=0.01) if server.calls < 6 else Say(hang=True)
+    with started(db, write_profile()) as process:
+        wait_for(lambda: server.calls >= 7)
+        process.send_signal(number)
+        at = time.monotonic()
+        _, stderr = process.communicate(timeout=20)
+    assert time.monotonic() - at < 2
+    assert process.returncode == 130, stderr
+    assert stderr.splitlines()[-1] == "Stopped. Nothing is lost: run the same command again to go on."
+    assert "Traceback" not in stderr
+    with Writer(db):
+        pass
+    assert counts(db)["sample"] >= 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+def test_no_server_outlives_its_run(
+    db: Path, server: ScriptedServer, write_profile: Profile, number: signal.Signals
+) -> None:
+    server.then = reason
+    problems = str(db.parent / "runs" / "oracle-problems.jsonl")
+    with started(db, write_profile()) as process:
+        wait_for(lambda: bool(processes_naming(problems)))
+        process.send_signal(number)
+        process.communicate(timeout=20)
+    assert process.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
+    wait_for(lambda: not processes_naming(problems), timeout_s=2)
+
+
+def test_a_server_that_dies_half_way_is_one_line_and_its_replies_are_kept(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    def die(body: Body) -> Say:
+        if server.calls > 4:
+            threading.Thread(target=server.stop).start()
+            return Say(hang=True)
+        return reason(body)
+
+    server.then = die
+    done = lema("data", "--profile", write_profile(concurrency=1), "--db", db, cwd=db.parent)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last == f"Error: No server at {server.base_url}. Start it, or give another base URL."
+    assert counts(db) == {"sample": 4}

@@ -1,0 +1,364 @@
+"""The store: nothing acknowledged is lost, nothing is doubled, and readers are served while a run goes on."""
+
+import json
+import random
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from lema_local.errors import StoreError
+from lema_local.queries import named_queries, run_query
+from lema_local.records import Completion, Evaluation, Example, Problem, Rationale, TrainingSet
+from lema_local.statistics import wilson_interval
+from lema_local.store import SCHEMA_VERSION, Store, Writer, stage_sql
+
+HOSTILE = {
+    "quotes": "O'Neil said \"no\" -- `x`",
+    "SQL": "'); drop table problem; --",
+    "NUL": "a\x00b",
+    "emoji": "🧮" * 50,
+    "right to left": "\u202eabc שלום",
+    "two megabytes": "x" * 2_000_000,
+    "ANSI": "\x1b[2J\x1b]0;owned\x07",
+    "line ends": "a\r\nb\u2028c\n",
+    "parameter": "$name ? %s {question}",
+}
+
+
+def problem(number: int = 0, **more: str) -> Problem:
+    return Problem(**({"dataset": "d", "split": "test", "question": f"q{number}", "answer": "1"} | more))
+
+
+def completion(of: Problem, index: int = 0, **more: Any) -> Completion:
+    fields: dict[str, Any] = {
+        "id": f"00000000-0000-4000-8000-{index:012d}",
+        "purpose": "evaluate",
+        "model": "tiny",
+        "model_identity": "gguf:1",
+        "template": "cot_input.1",
+        "problem_id": of.id,
+        "rationale_id": None,
+        "checkpoint_id": None,
+        "sampling": "{}",
+        "sample_index": 0,
+        "text": "The answer is 1.",
+        "finish_reason": "stop",
+        "prompt_tokens": 1,
+        "completion_tokens": 1,
+        "latency_s": 0.1,
+        "cost_usd": None,
+        "endpoint": "student",
+        "is_reference_derived": False,
+        "created_at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    }
+    return Completion(**fields | more)
+
+
+def evaluation(of: Problem, index: int, *, is_correct: bool) -> Evaluation:
+    id_ = completion(of, index).id
+    return Evaluation(id_, of.id, "tiny", "gguf:1", None, 0, "1", is_correct, is_correct, "exact", False)
+
+
+def rationale(of: Problem, index: int, *, is_correct: bool) -> Rationale:
+    return Rationale(completion(of, index).id, of.id, "tiny", "1", is_correct, is_correct, "exact", False)
+
+
+def test_a_fact_written_twice_is_there_once_and_keeps_its_first_form(db: Path) -> None:
+    for text in ("first", "second"):
+        with Writer(db) as store:
+            store.add(problem())
+            store.add(problem())
+            store.add(completion(problem(), text=text))
+    assert Store(db).rows("select count(*) as n from problem") == [{"n": 1}]
+    assert Store(db).rows("select text from completion") == [{"text": "first"}]
+
+
+def test_a_completion_comes_back_as_it_went_in(store: Writer) -> None:
+    given = completion(problem(), cost_usd=0.25, prompt_tokens=None)
+    store.add(given)
+    store.merge()
+    (row,) = store.rows("from completion")
+    assert Completion(**row) == given
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_text_is_kept_to_the_letter(store: Writer, text: str) -> None:
+    store.add(problem(question=text))
+    store.merge()
+    assert store.rows("select question from problem where question = $q", q=text) == [{"question": text}]
+    store.derive("example", [Example("cot", text, text, problem().id, problem().id)])
+    assert store.rows("select prompt, output from example") == [{"prompt": text, "output": text}]
+
+
+def test_a_lone_surrogate_is_replaced_not_refused(store: Writer) -> None:
+    store.add(problem(question="a\udc80b"))
+    store.merge()
+    assert store.rows("select question from problem") == [{"question": "a\ufffdb"}]
+
+
+ADDER = """
+import sys
+from pathlib import Path
+from lema_local.records import Problem
+from lema_local.store import Writer
+import lema_local.store
+lema_local.store.MERGE_EVERY_S = 0.05
+start = int(sys.argv[2])
+with Writer(Path(sys.argv[1])) as store:
+    for n in range(start, start + 1_000_000):
+        store.add(Problem("d", "train", f"q{n}", "1"))
+        print(n, flush=True)
+"""
+
+
+def test_kill_at_any_moment_loses_no_acknowledged_record(db: Path) -> None:
+    moments, acknowledged = random.Random(7), []
+    for attempt in range(5):
+        start = attempt * 1_000_000
+        with subprocess.Popen(
+            [sys.executable, "-c", ADDER, db, str(start)], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert select.select([process.stdout], [], [], 60)[0]
+            threading.Timer(moments.uniform(0.01, 0.4), process.kill).start()
+            lines = process.stdout.read().split("\n")[:-1]  # what follows the last line end was not said in full
+        acknowledged += [f"q{n}" for n in lines]
+    assert process.returncode == -signal.SIGKILL
+    assert len(acknowledged) > 50
+    with Writer(db):
+        pass
+    rows = Store(db).rows("select question, count(*) as n from problem group by all")
+    assert set(acknowledged) <= {row["question"] for row in rows}
+    assert {row["n"] for row in rows} == {1}
+    assert sorted(p.name for p in db.parent.iterdir()) == ["lema.duckdb", "lema.duckdb.lock"]
+
+
+def test_readers_answer_while_a_writer_is_at_work(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lema_local.store.MERGE_EVERY_S", 0.05)
+    count = "import duckdb, sys; print(duckdb.connect(sys.argv[1], read_only=True).sql('from problem').shape[0])"
+    seen = []
+    with Writer(db) as store:
+        over = threading.Event()
+
+        def write() -> None:
+            number = 0
+            while not over.is_set():
+                store.add(problem(number := number + 1))
+                time.sleep(0.002)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            for _ in range(3):  # plain DuckDB in another process tries once, as a user does: again if it meets a merge
+                for _ in range(5):
+                    done = subprocess.run([sys.executable, "-c", count, db], capture_output=True, text=True)
+                    if done.returncode == 0:
+                        break
+                assert done.returncode == 0, done.stderr
+                seen.append(int(done.stdout))
+            for _ in range(100):
+                seen.append(store.rows("select count(*) as n from problem")[0]["n"])
+        finally:
+            over.set()
+            thread.join()
+    assert seen == sorted(seen)
+    assert seen[-1] > seen[0]
+
+
+def test_queries_and_merges_of_one_process_do_not_meet(store: Writer) -> None:
+    errors: list[BaseException] = []
+    over = threading.Event()
+
+    def read() -> None:
+        while not over.is_set():
+            try:
+                store.rows("select count(*) from problem")
+            except BaseException as error:
+                errors.append(error)
+                return
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        for number in range(60):
+            store.add(problem(number))
+            store.merge()
+    finally:
+        over.set()
+        thread.join()
+    assert errors == []
+
+
+def test_a_second_writer_says_who_holds_the_file(db: Path) -> None:
+    script = f"from pathlib import Path; from lema_local.store import Writer\nwith Writer(Path({str(db)!r})): pass"
+    with Writer(db) as store:
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        pid = store.writer_pid()
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1
+    assert "StoreError: Another lema (PID " in last
+    assert f"kill {pid}" in last
+    assert Store(db).writer_pid() is None
+
+
+HOLDER = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+
+
+def test_a_run_goes_on_while_a_database_shell_holds_the_file(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lema_local.store.MERGE_EVERY_S", 0.05)
+    notices: list[str] = []
+    with Writer(db, on_notice=notices.append) as store:
+        with subprocess.Popen(
+            [sys.executable, "-c", HOLDER, db], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as shell:
+            assert shell.stdout is not None
+            assert shell.stdout.readline() == "held\n"
+            store.add(problem(1))
+            wait_for(lambda: bool(notices))
+            store.add(problem(2))
+            assert f"PID {shell.pid}" in notices[0]
+            assert "The run goes on into lema.duckdb.journal" in notices[0]
+            with pytest.raises(StoreError, match=f"PID {shell.pid}"), Store(db).connect(patience_s=0.1):
+                pass
+        wait_for(lambda: len(notices) > 1)
+        assert notices[1:] == [f"{db} is free again."]
+        assert store.rows("select count(*) as n from problem") == [{"n": 2}]
+
+
+def wait_for(condition: Any, *, timeout_s: float = 20) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)
+
+
+def test_what_is_no_database_of_ours_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "blocks"  # the word "lock" in a path is not a lock
+    folder.mkdir()
+    with duckdb.connect(str(folder / "foreign.duckdb")) as connection:
+        connection.execute("create table meta as select 1 as a")
+    with Writer(folder / "newer.duckdb"):
+        pass
+    with duckdb.connect(str(folder / "newer.duckdb")) as connection:
+        connection.execute("update meta set value = '999'")
+    (folder / "text.duckdb").write_text("not a database, whatever its name says" * 500)
+    expected = {
+        "foreign.duckdb": "something else. Name another file with --db",
+        "newer.duckdb": f"schema version 999, this lema reads {SCHEMA_VERSION}",
+        "text.duckdb": "Cannot open",
+    }
+    for name, words in expected.items():
+        with pytest.raises(StoreError) as caught, Writer(folder / name):
+            pass
+        assert words in str(caught.value)
+        assert name in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_database_that_is_not_there_is_not_made_by_reading(db: Path) -> None:
+    with pytest.raises(StoreError, match="No database at"):
+        Store(db).rows("select 1")
+    assert not db.exists()
+
+
+def test_missing_is_what_the_table_does_not_hold(store: Writer) -> None:
+    store.add(problem(1))
+    store.merge()
+    assert store.missing("problem", [problem(1).id, problem(2).id]) == {problem(2).id}
+    assert store.missing("problem", []) == set()
+
+
+def test_rederive_replaces_rows_and_drops_those_that_are_gone(store: Writer) -> None:
+    p = problem()
+    store.derive("rationale", [rationale(p, n, is_correct=False) for n in (1, 2)])
+    store.rederive({"rationale": [rationale(p, n, is_correct=True) for n in (2, 3)]})
+    rows = store.rows("select id, is_correct from rationale order by id")
+    assert rows == [{"id": completion(p, n).id, "is_correct": True} for n in (2, 3)]
+    store.rederive({"rationale": []})
+    assert store.rows("from rationale") == []
+
+
+def test_deriving_what_is_there_changes_nothing(store: Writer) -> None:
+    p = problem()
+    for is_correct in (False, True):
+        store.derive("rationale", [rationale(p, 1, is_correct=is_correct)])
+    assert store.rows("select is_correct from rationale") == [{"is_correct": False}]
+
+
+def test_a_training_set_keeps_its_examples_and_is_added_once(store: Writer) -> None:
+    example = Example("cot", "p", "o", problem().id, problem().id)
+    built = TrainingSet(completion(problem(), 9).id, "cot", "d", 1, 1, 0, "{}", (example.id,))
+    for _ in range(2):
+        store.add_training_set(built, [example])
+    rows = store.rows("select arm, training_set_id, example_id, prompt from training_example")
+    assert rows == [{"arm": "cot", "training_set_id": built.id, "example_id": example.id, "prompt": "p"}]
+
+
+@pytest.mark.parametrize("name", named_queries())
+def test_every_named_query_and_view_runs_on_an_empty_database(store: Writer, name: str) -> None:
+    columns, rows = run_query(store, name, {})
+    assert columns
+    assert rows == []
+
+
+def test_status_counts_an_empty_database_as_zeros(store: Writer) -> None:
+    assert set(store.rows(stage_sql("status"))[0].values()) == {0}
+
+
+@pytest.mark.parametrize(("correct", "n"), [(0, 1), (1, 1), (0, 7), (3, 7), (7, 7), (21, 80)])
+def test_the_interval_of_pass_at_1_is_wilsons(store: Writer, correct: int, n: int) -> None:
+    for number in range(n):
+        store.add(problem(number))
+        store.add(completion(problem(number), number))
+    store.merge()
+    store.derive("evaluation", [evaluation(problem(k), k, is_correct=k < correct) for k in range(n)])
+    (row,) = store.rows("from pass_at_1")
+    assert (row["n"], row["correct"], row["arm"], row["step"]) == (n, correct, "base", 0)
+    assert row["pass_at_1"] == pytest.approx(correct / n)
+    assert (row["low"], row["high"]) == pytest.approx(wilson_interval(correct, n), abs=1e-12)
+
+
+WRONG_SQL = ["", "-- nothing", "selec 1", "from nowhere", "select $x", "select error('x')", "delete from problem", "no"]
+
+
+@pytest.mark.parametrize("sql", WRONG_SQL)
+def test_sql_that_is_wrong_is_one_line(store: Writer, sql: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        run_query(store, sql, {})
+    assert "\n" not in str(caught.value)
+
+
+def test_the_nearest_query_is_named(store: Writer) -> None:
+    with pytest.raises(StoreError, match="did you mean 'self_correction_rate'"):
+        run_query(store, "self_corection_rate", {})
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_an_export_holds_every_row_whole(store: Writer, tmp_path: Path, form: str) -> None:
+    for number, text in enumerate(HOSTILE.values()):
+        store.add(problem(number, solution=text))
+    store.merge()
+    output = tmp_path / f"it's a \"file\".{form}"
+    sql = "select question, solution from problem where split = $split"
+    assert store.export(sql, output, form=form, parameters={"split": "test"}) == len(HOSTILE)
+    if form == "jsonl":
+        rows = [json.loads(line) for line in output.read_text().split("\n") if line]
+        found = {row["question"]: row["solution"] for row in rows}
+    else:
+        found = dict(duckdb.from_parquet(str(output)).fetchall())
+    assert found == {f"q{n}": text for n, text in enumerate(HOSTILE.values())}
+
+
+def test_an_export_that_cannot_be_written_is_one_line(store: Writer, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="Cannot export to") as caught:
+        store.export("from problem", tmp_path / "none" / "x.jsonl", form="jsonl", parameters={})
+    assert "\n" not in str(caught.value)
