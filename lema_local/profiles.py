@@ -269,6 +269,8 @@ def _override_endpoint(
         raise ProfileError(f"Profile {profile.name} has no {name}: give its model too.")
     endpoint = base or EndpointProfile(model=model or "")
     if url is not None:
+        if endpoint.recipe is not None and name != "student":  # raw text was for that recipe: hosted models take chat
+            endpoint = replace(endpoint, api="chat")
         endpoint = replace(endpoint, base_url=url, recipe=None, identity=None)
     if model is not None:
         endpoint = replace(endpoint, model=model, identity=None)

@@ -205,7 +205,7 @@ def test_an_unreachable_server_is_named_with_what_to_do() -> None:
 @pytest.mark.parametrize("status", [200, 400, 401, 404, 500])
 def test_the_key_is_sent_and_never_kept_though_the_server_echoes_it(server: ScriptedServer, status: int) -> None:
     def echo(_: Body) -> Say:
-        return Say(status, f"your key {server.headers[-1]['authorization']} " .encode() + b"x" * 5000)
+        return Say(status, f"your key {server.headers[-1]['authorization']} ".encode() + b"x" * 5000)
 
     server.then = echo
     where = endpoint(server.base_url, api_key=CANARY, max_retries=0)

@@ -111,5 +111,3 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing_acknowledged(tmp_path: Pa
 def test_a_journal_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="Cannot write .* Make room, then run the same command again"):
         Journal(tmp_path / "none" / "j").append(problem(1))
-
-

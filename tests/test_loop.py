@@ -49,11 +49,11 @@ def reason(body: Body, *, delay_s: float = 0.0) -> Say:
 
 
 def reason_and_correct(body: Body) -> Say:
-    """The corrector puts mistakes over fewer than 9 boxes right, and has nothing to say about the others."""
+    """The corrector puts mistakes over fewer than 7 boxes right, and has nothing to say about the others."""
     if body["model"] == "scripted":
         return reason(body)
     a, b, c = amounts(body)
-    if a >= 9:
+    if a >= 7:
         return chat("I see no mistake here.")
     right = f"Step 2: So {a * b} - {c} = {a * b - c} are left. The answer is {a * b - c}."
     return chat(f"Step 2.\nExplanation: Pens given away are taken off.\nCorrect Solution:\n...\n{right}")

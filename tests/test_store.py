@@ -22,7 +22,7 @@ from lema_local.statistics import wilson_interval
 from lema_local.store import SCHEMA_VERSION, Store, Writer, stage_sql
 
 HOSTILE = {
-    "quotes": "O'Neil said \"no\" -- `x`",
+    "quotes": 'O\'Neil said "no" -- `x`',
     "SQL": "'); drop table problem; --",
     "NUL": "a\x00b",
     "emoji": "🧮" * 50,
@@ -347,7 +347,7 @@ def test_an_export_holds_every_row_whole(store: Writer, tmp_path: Path, form: st
     for number, text in enumerate(HOSTILE.values()):
         store.add(problem(number, solution=text))
     store.merge()
-    output = tmp_path / f"it's a \"file\".{form}"
+    output = tmp_path / f'it\'s a "file".{form}'
     sql = "select question, solution from problem where split = $split"
     assert store.export(sql, output, form=form, parameters={"split": "test"}) == len(HOSTILE)
     if form == "jsonl":
