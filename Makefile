@@ -11,6 +11,7 @@ OPTIONS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(DB),--db "$(DB)") $(if 
 	$(if $(CORRECTOR_URL),--corrector-url "$(CORRECTOR_URL)") $(if $(CORRECTOR_MODEL),--corrector-model "$(CORRECTOR_MODEL)") \
 	$(if $(CORRECTOR_KEY_ENV),--corrector-key-env "$(CORRECTOR_KEY_ENV)")
 
+.NOTPARALLEL:
 .PHONY: data train eval setup setup-train setup-dev setup-vllm test test-slow check bench doctor clean
 
 data: $(VENV)/.data

@@ -20,7 +20,7 @@ from lema_local.errors import LemaError
 from lema_local.hardware import cores, free_disk_gib, gpus, ram_gib
 from lema_local.models import resolve_model
 from lema_local.profiles import EndpointProfile, Profile
-from lema_local.serving import load_recipe
+from lema_local.recipes import load_recipe
 from lema_local.store import Store
 
 NEEDED_DISK_GIB = 10.0

@@ -13,12 +13,14 @@ import difflib
 import os
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from lema_local.errors import ProfileError
+from lema_local.models import known_models
 from lema_local.records import AnswerKind
 from lema_local.training.settings import TrainingSettings
 
@@ -150,10 +152,12 @@ def load_profile(name: str, overrides: Overrides | None = None, environment: Map
 
     Raises ProfileError, one line, for an unknown profile, key or value.
     """
+    overrides = overrides or Overrides()
     raw, where = _read(name)
-    profile = _build(Profile, raw, where)
+    model = overrides.model or environment.get("LEMA_STUDENT_MODEL")
+    profile = _build(Profile, _choose_variants(raw, where, model=model, dataset=overrides.dataset), where)
     profile = _apply_environment(profile, environment)
-    profile = _apply_options(profile, overrides or Overrides())
+    profile = _apply_options(profile, overrides)
     _check(profile)
     return profile
 
@@ -178,6 +182,25 @@ def _read(name: str) -> tuple[dict[str, Any], str]:
     except tomllib.TOMLDecodeError as error:
         raise ProfileError(f"Profile {name} is not valid TOML: {error}") from error
     return {"name": default_name} | raw, f"profile {name}"
+
+
+def _choose_variants(raw: dict[str, Any], where: str, *, model: str | None, dataset: str | None) -> dict[str, Any]:
+    """Training settings that hang on the student's size or on the data set: the `[[variants]]` that match, in order."""
+    raw = dict(raw)
+    variants = raw.pop("variants", [])
+    if not isinstance(variants, list) or not all(isinstance(variant, dict) for variant in variants):
+        raise ProfileError(f"In {where}: write each variant as a [[variants]] table.")
+    with suppress(KeyError, TypeError):
+        model, dataset = model or raw["endpoints"]["student"]["model"], dataset or raw["data"]["dataset"]
+    parameters = known_models().get(model or "", {}).get("architecture", {}).get("parameters", 0)
+    known = ("dataset", "from_parameters", "training")
+    for variant in variants:
+        for key in variant:
+            if key not in known:
+                raise ProfileError(f"In {where}, variants: unknown key {key!r}{_nearest(key, known)}.")
+        if variant.get("dataset", dataset) == dataset and parameters >= variant.get("from_parameters", 0):
+            raw["training"] = {**raw.get("training", {}), **variant.get("training", {})}
+    return raw
 
 
 def _build(cls: Any, raw: Any, where: str) -> Any:

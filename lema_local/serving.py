@@ -9,51 +9,27 @@ lema is killed (Linux). Its output goes to a log file that errors name.
 """
 
 import importlib.util
-import math
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
 
 from lema_local.client import Endpoint
 from lema_local.errors import MissingPackageError, ProfileError, ServerError
 from lema_local.hardware import cores, die_with_parent, gpus
 from lema_local.models import Model, resolve_model
 from lema_local.profiles import EndpointProfile, Profile
+from lema_local.recipes import Recipe, load_recipe, tensor_parallel_size
 
 STOP_PATIENCE_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to start one kind of server; the fields of servers/NAME.toml."""
-
-    name: str
-    description: str
-    module: str
-    command: tuple[str, ...]
-    health: str
-    start_timeout_s: float
-    weights: Literal["gguf", "hf", "none"]
-    adapters: Literal["none", "one", "many"]
-    adapter: tuple[str, ...] = ()
-    interpreter: str | None = None
-    extra: str | None = None
-    reference_derived: bool = False
-    request: Mapping[str, float] = field(
-        default_factory=dict
-    )  # sent with each call, to undo sampling defaults of the server
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +66,6 @@ class RunningServer:
         )
 
 
-def recipe_names() -> list[str]:
-    """The recipes that come with the package."""
-    return sorted(
-        f.name.removesuffix(".toml") for f in files("lema_local.servers").iterdir() if f.name.endswith(".toml")
-    )
-
-
-def load_recipe(name: str) -> Recipe:
-    """A recipe by name, or ProfileError."""
-    if name not in recipe_names():
-        raise ProfileError(f"No recipe named {name}; there are {', '.join(recipe_names())}.")
-    raw = tomllib.loads(files("lema_local.servers").joinpath(f"{name}.toml").read_text(encoding="utf-8"))
-    lists: dict[str, Any] = {key: tuple(raw[key]) for key in ("command", "adapter") if key in raw}
-    return Recipe(name=name, **(raw | lists))
-
-
 def build_command(recipe: Recipe, model: Model | None, options: ServeOptions, *, port: int) -> list[str]:
     """The argument list that starts this server. Pure but for the look at the GPUs and cores."""
     values = {
@@ -124,7 +84,7 @@ def build_command(recipe: Recipe, model: Model | None, options: ServeOptions, *,
         values["model_path"] = str(model.gguf())
     elif recipe.weights == "hf" and model is not None:
         values["model_path"] = model.source
-        values["tensor_parallel"] = str(tensor_parallel_size(model))
+        values["tensor_parallel"] = str(tensor_parallel_size(model, gpus()))
     if options.adapters:
         values["adapter_count"] = str(len(options.adapters))
         values["adapter_gguf"] = str(next(iter(options.adapters.values())))
@@ -135,31 +95,6 @@ def build_command(recipe: Recipe, model: Model | None, options: ServeOptions, *,
         else:
             command.append(part.format(**values))
     return command
-
-
-def tensor_parallel_size(model: Model) -> int:
-    """GPUs that one replica needs: weights in bf16 in at most 70% of each GPU's memory, a power of two that divides
-    the heads.
-
-    70% leaves room for the KV cache; an unknown architecture gets one GPU. ServerError when all GPUs together are too
-    small.
-    """
-    devices = gpus()
-    if not devices or model.architecture is None:
-        return 1
-    weights_gib = (
-        (model.architecture.linear_parameters + model.architecture.other_parameters)
-        * model.architecture.bytes_per_parameter
-        / 2**30
-    )
-    room_gib = 0.7 * min(device.memory_gib for device in devices)
-    size: int = 2 ** math.ceil(math.log2(max(1.0, weights_gib / room_gib)))
-    if size > len(devices) or model.architecture.heads % size:
-        raise ServerError(
-            f"{model.name} needs {weights_gib:.0f} GiB for its weights, {size} GPUs of this kind; here are "
-            f"{len(devices)}. Take a smaller model."
-        )
-    return size
 
 
 @contextmanager

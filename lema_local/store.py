@@ -11,8 +11,6 @@ goes on.
         store.rows("from self_correction_rate")    # [{"reasoner": "smollm2-135m-instruct", ...}]
 """
 
-import fcntl
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +23,7 @@ from uuid import UUID
 
 import duckdb
 
+from lema_local import runlock
 from lema_local.errors import StoreError
 from lema_local.journal import Fact, Journal, row_of
 
@@ -109,15 +108,7 @@ class Store:
 
     def writer_pid(self) -> int | None:
         """The PID of the process that is writing this file, or None."""
-        try:
-            with _lock_path(self.path).open("r") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return int(file.read().strip() or 0) or None
-        except (OSError, ValueError):
-            return None
-        return None
+        return runlock.holder(self.path)
 
 
 class Writer(Store):
@@ -145,7 +136,7 @@ class Writer(Store):
             yield connection
 
     def __enter__(self) -> Self:
-        self._lock_file = _take_run_lock(self.path)
+        self._lock_file = runlock.take(self.path)
         try:
             self._prepare()
             self.merge()
@@ -270,32 +261,6 @@ class Writer(Store):
 
 class _LockedError(StoreError):
     """Another process holds the database file at this moment."""
-
-
-def _lock_path(path: Path) -> Path:
-    return path.with_name(path.name + ".lock")
-
-
-def _take_run_lock(path: Path) -> IO[str]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise StoreError(f"Cannot write in {path.parent}: {error.strerror}.") from error
-    file = os.fdopen(descriptor, "r+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pid = file.read().strip() or "unknown"
-        file.close()
-        raise StoreError(
-            f"Another lema (PID {pid}) is writing {path}. Wait for it to end, or stop it: kill {pid}"
-        ) from None
-    file.seek(0)
-    file.truncate()
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
 
 
 def _open(path: Path, *, write: bool, patience_s: float) -> duckdb.DuckDBPyConnection:

@@ -1,14 +1,13 @@
 """Profiles: what ships loads, what is mistyped is refused with the right word, and who beats whom."""
 
 import dataclasses
-import os
 from pathlib import Path
 
 import pytest
 
 from lema_local.errors import ProfileError
 from lema_local.profiles import ENDPOINTS, EndpointProfile, Overrides, Profile, load_profile, profile_names
-from lema_local.serving import describe_endpoint, load_recipe
+from lema_local.serving import ServeOptions, describe_endpoint, load_recipe, open_endpoint, read_key
 
 MINIMAL = """
 description = "d"
@@ -204,11 +203,12 @@ def test_a_missing_key_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("LEMA_TEST_KEY", raising=False)
     profile = EndpointProfile(model="m", base_url="http://x/v1", api_key_env="LEMA_TEST_KEY")
     with pytest.raises(ProfileError, match="export LEMA_TEST_KEY="):
-        describe_endpoint("corrector", profile)
-    monkeypatch.setitem(os.environ, "LEMA_TEST_KEY", "secret")
-    endpoint = describe_endpoint("corrector", profile)
-    assert endpoint.api_key == "secret"
-    assert "secret" not in repr(endpoint)
+        read_key("corrector", profile)
+    monkeypatch.setenv("LEMA_TEST_KEY", "secret")
+    assert read_key("corrector", profile) == "secret"
+    with open_endpoint("corrector", profile, options=ServeOptions()) as endpoint:
+        assert endpoint.api_key == "secret"
+        assert "secret" not in repr(endpoint)
 
 
 def test_the_identity_of_a_served_alias_is_what_the_profile_says() -> None:

@@ -10,7 +10,8 @@ from lema_local.corrections import parse_correction
 from lema_local.profiles import Profile
 from lema_local.prompts import CORRECTION_TEMPLATE, render, stop_texts
 from lema_local.rationales import number_steps, split_steps
-from lema_local.serving import ServeOptions, describe_endpoint, load_recipe, open_endpoint
+from lema_local.recipes import load_recipe
+from lema_local.serving import ServeOptions, describe_endpoint, open_endpoint
 from lema_local.stages import sample
 from lema_local.stages.calls import Call, Outcome, complete, pending
 from lema_local.stages.derive import derive

@@ -18,8 +18,9 @@ from lema_local.client import Endpoint, Prompt, Sampling
 from lema_local.errors import DataError
 from lema_local.models import resolve_model
 from lema_local.prompts import EVALUATION_TEMPLATE, cot_input
+from lema_local.recipes import Recipe, load_recipe
 from lema_local.records import Checkpoint, Problem
-from lema_local.serving import Recipe, describe_endpoint, load_recipe, open_endpoint
+from lema_local.serving import describe_endpoint, open_endpoint
 from lema_local.stages import train
 from lema_local.stages.calls import Call, Outcome, complete, pending
 from lema_local.stages.derive import derive

@@ -1,0 +1,107 @@
+"""Prompts: the paper's inputs to the letter, and templates whose text cannot change unseen."""
+
+import hashlib
+from importlib.resources import files
+
+import pytest
+
+from lema_local.errors import ProfileError
+from lema_local.prompts import (
+    CORRECTION_TEMPLATE,
+    correction_input,
+    cot_input,
+    render,
+    sample_template,
+    stop_texts,
+    turns,
+)
+
+# A completion's key has its template's name and version, not its text: a text that changes needs a new version, that
+# is a new file and a new line here. Never edit a line.
+LOCKED = {
+    "correct.1.txt": "ef84d0d4268865f66c65157e4fc914403fab39a5104dafffc343d548ba37fbd1",
+    "sample_latex.1.txt": "82242f2f1de09fbc62238364512d7ed12824e15b90390952c1527119783369d6",
+    "sample_number.1.txt": "1dc493979a5824c53a2cb63602accd0fd4b84d0b66e6b7404e941ade968abb63",
+}
+
+
+def test_the_cot_input_is_the_papers_to_the_letter() -> None:
+    assert cot_input("What is 1 + 1?") == (
+        "Please solve the following math problem.\nQuestion: What is 1 + 1?\nAnswer: Let's think step by step.\n"
+    )
+
+
+def test_the_correction_input_is_the_papers_to_the_letter() -> None:
+    assert correction_input("What is 1 + 1?", "Step 1: 1 + 1 = 3.\nStep 2: The answer is 3.") == (
+        "For the following math problem, the original solution is incorrect. Please identify the incorrect step, "
+        "explain why it is incorrect, and correct the original solution starting from the incorrect step.\n"
+        "Question: What is 1 + 1?\nOriginal Solution:\n{\nStep 1: 1 + 1 = 3.\nStep 2: The answer is 3.\n}\n"
+        "Incorrect Step:"
+    )
+
+
+@pytest.mark.parametrize("text", ["{question}", "{steps}", "a {x} b", "{{}}", "%s $x \\1"])
+def test_inputs_may_hold_what_looks_like_a_placeholder(text: str) -> None:
+    assert f"Question: {text}\n" in cot_input(text)
+    assert f"Question: {text}\nOriginal Solution:\n{{\n{text}\n}}\n" in correction_input(text, text)
+    sent = render(CORRECTION_TEMPLATE, {"question": text, "steps": text}, api="chat").messages[-1]["content"]
+    assert sent == f"Question: {text}\nOriginal Solution:\n{text}\nIncorrect Step:"
+
+
+def test_a_template_that_changes_takes_a_new_version() -> None:
+    found = {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files("lema_local").joinpath("templates").iterdir()
+        if file.name.endswith(".txt")
+    }
+    assert found == LOCKED
+
+
+@pytest.mark.parametrize("name", [name.removesuffix(".txt") for name in LOCKED])
+def test_a_template_has_worked_examples_in_turns(name: str) -> None:
+    roles = [role for role, _ in turns(name)]
+    assert roles[0] == "system"
+    assert roles[1:] == [("user", "assistant")[k % 2] for k in range(len(roles) - 1)]
+    assert roles.count("user") >= 4
+    assert sum("{question}" in text for _, text in turns(name)) == 1
+
+
+def test_the_corrector_sees_four_worked_examples() -> None:
+    assert [role for role, _ in turns(CORRECTION_TEMPLATE)].count("assistant") == 4
+
+
+def test_chat_ends_with_the_question_and_has_no_prefill() -> None:
+    prompt = render("sample_number.1", {"question": "Why?"}, api="chat")
+    assert prompt.messages[-1] == {"role": "user", "content": "Question: Why?\nAnswer:"}
+    assert (prompt.text, prompt.prefill) == (None, "")
+
+
+def test_raw_text_ends_with_the_beginning_of_the_reply() -> None:
+    prompt = render("sample_number.1", {"question": "Why?"}, api="completions")
+    assert prompt.prefill == "Step 1:"
+    assert prompt.text is not None
+    assert prompt.text.endswith("The answer is 51.\n\nQuestion: Why?\nAnswer:\nStep 1:")
+    assert prompt.messages == ()
+
+
+def test_raw_correction_ends_at_incorrect_step() -> None:
+    prompt = render(CORRECTION_TEMPLATE, {"question": "Why?", "steps": "Step 1: x"}, api="completions")
+    assert prompt.text is not None
+    assert prompt.text.endswith("\n\nQuestion: Why?\nOriginal Solution:\nStep 1: x\nIncorrect Step:\n")
+    assert prompt.prefill == ""
+
+
+def test_raw_completions_stop_at_a_question_of_their_own() -> None:
+    assert stop_texts("completions") == ("\nQuestion:",)
+    assert stop_texts("chat") == ()
+
+
+def test_a_kind_of_answer_without_a_prompt_is_named() -> None:
+    assert sample_template("latex") == "sample_latex.1"
+    with pytest.raises(ProfileError, match="'choice' yet; kinds with one: number, latex"):
+        sample_template("choice")
+
+
+def test_a_template_filled_with_the_wrong_inputs_is_refused() -> None:
+    with pytest.raises(ValueError, match="no {stepps}"):
+        render(CORRECTION_TEMPLATE, {"stepps": "x"}, api="chat")
