@@ -1,0 +1,161 @@
+"""Servers start, answer and stop whatever happens; commands are built as the recipes say."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lema_local.errors import MissingPackageError, ProfileError, ServerError
+from lema_local.hardware import Gpu
+from lema_local.models import Model, known_models, resolve_model
+from lema_local.profiles import EndpointProfile
+from lema_local.recipes import load_recipe, recipe_names, tensor_parallel_size
+from lema_local.serving import ServeOptions, build_command, describe_endpoint, free_port, serve
+
+LLAMA_70B = resolve_model("llama-2-70b")
+LLAMA_7B = resolve_model("llama-2-7b")
+
+
+def test_every_recipe_loads_and_an_unknown_one_is_refused() -> None:
+    assert recipe_names() == ["llama_cpp", "oracle", "vllm"]
+    assert all(load_recipe(name).command for name in recipe_names())
+    with pytest.raises(ProfileError, match="No recipe named vlm"):
+        load_recipe("vlm")
+
+
+def test_vllm_serves_the_base_once_with_every_adapter_as_a_model_name() -> None:
+    options = ServeOptions(adapters={"cot-100": Path("/a"), "lema-100": Path("/b")}, context_length=2048)
+    command = build_command(load_recipe("vllm"), LLAMA_7B, options, port=8000)
+    assert command[0].endswith(".venv-vllm/bin/python")
+    assert command[command.index("--model") + 1] == "meta-llama/Llama-2-7b-hf"
+    assert command[command.index("--max-loras") + 1] == "2"
+    assert command[command.index("--lora-modules") + 1 :] == ["cot-100=/a", "lema-100=/b"]
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+
+
+def test_a_recipe_without_adapters_gets_no_adapter_options() -> None:
+    assert "--enable-lora" not in build_command(load_recipe("vllm"), LLAMA_7B, ServeOptions(), port=8000)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "size"),
+    [([], 1), ([Gpu("A100", 80)] * 4, 4), ([Gpu("H200", 141)] * 4, 2)],
+    ids=["no GPU", "A100-80GB", "H200"],
+)
+def test_a_70b_is_spread_over_as_many_gpus_as_its_weights_need(gpus: list[Gpu], size: int) -> None:
+    assert tensor_parallel_size(LLAMA_70B, gpus) == size
+
+
+def test_a_model_that_no_gpu_here_can_hold_is_refused_in_one_line() -> None:
+    with pytest.raises(ServerError, match="needs 128 GiB for its weights") as refused:
+        tensor_parallel_size(LLAMA_70B, [Gpu("RTX 4090", 24)])
+    assert "\n" not in str(refused.value)
+
+
+def test_every_model_of_the_table_resolves() -> None:
+    for name in known_models():
+        model = resolve_model(name)
+        assert model.architecture is not None
+        assert model.hub_id
+
+
+def test_an_unknown_model_is_refused_with_the_nearest_right_one() -> None:
+    with pytest.raises(ProfileError, match="did you mean 'llama-2-70b'"):
+        resolve_model("llama2-70b")
+    with pytest.raises(ProfileError, match=r"No GGUF file at nowhere\.gguf"):
+        resolve_model("nowhere.gguf")
+
+
+def test_a_file_that_is_no_gguf_is_refused_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"no model")
+    with pytest.raises(ProfileError, match="is not a GGUF file"):
+        resolve_model(str(file))
+
+
+def test_the_identity_of_a_model_is_its_weights_and_checkpoint_not_its_alias() -> None:
+    profile = EndpointProfile(model="smollm2-135m-instruct", recipe="llama_cpp")
+    base, tuned = (describe_endpoint("student", profile, checkpoint_id=c) for c in (None, "c1"))
+    assert base.identity.startswith("gguf:")
+    assert tuned.identity == f"{base.identity}+c1"
+    renamed = describe_endpoint("other", replace(profile, model=str(resolve_model(profile.model).gguf())))
+    assert renamed.identity == base.identity
+
+
+def test_a_server_answers_and_is_gone_after_its_block(tmp_path: Path) -> None:
+    with serve("oracle", model=None, options=ServeOptions(log_directory=tmp_path)) as server:
+        with urllib.request.urlopen(f"{server.base_url}/models", timeout=5) as reply:
+            assert reply.status == 200
+        assert server.is_alive()
+    assert not server.is_alive()
+
+
+def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+    with serve("oracle", model=None, options=ServeOptions(log_directory=tmp_path)) as server:
+        port = int(server.base_url.split(":")[2].split("/")[0])
+        options = ServeOptions(log_directory=tmp_path, port=port)
+        with (
+            pytest.raises(ServerError, match=f"Port {port} on 127.0.0.1 is taken"),
+            serve("oracle", model=None, options=options),
+        ):
+            pass
+
+
+def test_a_server_that_cannot_start_says_its_last_line_and_where_the_rest_is(tmp_path: Path) -> None:
+    options = ServeOptions(log_directory=tmp_path, problems=tmp_path / "missing.jsonl")
+    with pytest.raises(ServerError, match="did not start") as failed, serve("oracle", model=None, options=options):
+        pass
+    assert str(tmp_path) in str(failed.value)
+
+
+def test_vllm_without_its_environment_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with (
+        pytest.raises(MissingPackageError, match="make setup-vllm"),
+        serve("vllm", model=LLAMA_7B, options=ServeOptions()),
+    ):
+        pass
+
+
+def test_a_model_without_a_gguf_cannot_be_served_by_llama_cpp() -> None:
+    with pytest.raises(ProfileError, match="has no GGUF file here"):
+        build_command(load_recipe("llama_cpp"), Model(name="x", hub_id="a/b"), ServeOptions(), port=1)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="PR_SET_PDEATHSIG is Linux's")
+def test_a_killed_lema_leaves_no_server_behind(tmp_path: Path) -> None:
+    script = textwrap.dedent(f"""
+        import time
+        from pathlib import Path
+        from lema_local.serving import ServeOptions, serve
+        with serve("oracle", model=None, options=ServeOptions(log_directory=Path({str(tmp_path)!r}))) as server:
+            print(server.process.pid, flush=True)
+            time.sleep(60)
+    """)
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+    deadline = time.monotonic() + 5
+    while _runs(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(child)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, signal.SIG_DFL)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_free_port_is_free() -> None:
+    assert 1024 < free_port("127.0.0.1") < 65536
