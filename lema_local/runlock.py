@@ -1,4 +1,4 @@
-"""The run lock: one writer a database file. FILE.lock, with the writer's PID in it, is held by flock(2) while it lives."""
+"""The run lock: one writer a database file. It is flock(2) on FILE.lock, which holds the PID, while the writer lives."""
 
 import fcntl
 import os

@@ -25,9 +25,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 @pytest.fixture
-def run(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Run]:
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """`lema` in this process, in an empty folder: exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
     main = entry_points(group="console_scripts")["lema"].load()
@@ -46,9 +44,9 @@ def run(
 
 
 def commands() -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", HELP], capture_output=True, text=True, check=True
-    ).stdout.partition("Commands:")[2]
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True).stdout.partition(
+        "Commands:"
+    )[2]
     return re.findall(r"^  (\w[\w-]*)  ", done, re.MULTILINE)
 
 
@@ -180,10 +178,20 @@ def test_models_and_profiles_are_listed_by_name(run: Run) -> None:
     assert json.loads(run("profiles", "laptop")[1])["name"] == "laptop"
 
 
-STATUS = (
-    "problems, completions, rationales, mistakes, corrections, corrections_kept, examples, training_sets, "
-    "checkpoints, evaluations, reviews, writer"
-).split(", ")
+STATUS = [
+    "problems",
+    "completions",
+    "rationales",
+    "mistakes",
+    "corrections",
+    "corrections_kept",
+    "examples",
+    "training_sets",
+    "checkpoints",
+    "evaluations",
+    "reviews",
+    "writer",
+]
 
 
 def test_status_has_the_fields_that_scripts_rely_on(run: Run) -> None:
@@ -202,11 +210,27 @@ def test_status_names_the_writer(run: Run) -> None:
         assert isinstance(store.writer_pid(), int)
 
 
-PLAN = (
-    "model, dataset, arms, max_steps, save_steps, global_batch_size, per_device_batch_size, "
-    "gradient_accumulation_steps, num_gpus, learning_rate, lora, quantization, source_max_length, "
-    "target_max_length, epochs, memory_per_gpu_gib, fits, strategy, launch"
-).split(", ")
+PLAN = [
+    "model",
+    "dataset",
+    "arms",
+    "max_steps",
+    "save_steps",
+    "global_batch_size",
+    "per_device_batch_size",
+    "gradient_accumulation_steps",
+    "num_gpus",
+    "learning_rate",
+    "lora",
+    "quantization",
+    "source_max_length",
+    "target_max_length",
+    "epochs",
+    "memory_per_gpu_gib",
+    "fits",
+    "strategy",
+    "launch",
+]
 
 
 def test_the_plan_has_the_fields_that_scripts_rely_on(run: Run) -> None:
@@ -220,7 +244,21 @@ def test_the_plan_has_the_fields_that_scripts_rely_on(run: Run) -> None:
     assert (plan["model"], plan["num_gpus"], plan["global_batch_size"]) == ("llama-2-70b", 4, 96)
 
 
-RESULT = "model, dataset, split, arm, seed, step, checkpoint_id, base, n, correct, pass_at_1, low, high".split(", ")
+RESULT = [
+    "model",
+    "dataset",
+    "split",
+    "arm",
+    "seed",
+    "step",
+    "checkpoint_id",
+    "base",
+    "n",
+    "correct",
+    "pass_at_1",
+    "low",
+    "high",
+]
 
 
 def test_eval_and_pass_at_1_give_the_same_rows_and_a_rerun_makes_no_calls(

@@ -19,7 +19,13 @@ WHOLE = json.loads(chat("The answer is 2.").body)
 
 
 def endpoint(url: str, **more: Any) -> Endpoint:
-    fields = {"name": "reasoner", "served_model": "tiny", "model": "tiny", "identity": "x", "max_retries": 1} | more
+    fields: dict[str, Any] = {
+        "name": "reasoner",
+        "served_model": "tiny",
+        "model": "tiny",
+        "identity": "x",
+        "max_retries": 1,
+    } | more
     return Endpoint(base_url=url, **fields)
 
 

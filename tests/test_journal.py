@@ -13,8 +13,8 @@ from lema_local.journal import Journal, row_of
 from lema_local.records import Attempt, Problem
 
 
-def problem(number: int, **more: str) -> Problem:
-    return Problem(**({"dataset": "d", "split": "train", "question": f"q{number}", "answer": "1"} | more))
+def problem(number: int, solution: str | None = None) -> Problem:
+    return Problem("d", "train", f"q{number}", "1", solution=solution)
 
 
 def sealed_ids(journal: Journal) -> list[str]:
@@ -109,5 +109,5 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing_acknowledged(tmp_path: Pa
 
 
 def test_a_journal_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="Cannot write .* Make room, then run the same command again"):
+    with pytest.raises(StoreError, match=r"Cannot write .* Make room, then run the same command again"):
         Journal(tmp_path / "none" / "j").append(problem(1))

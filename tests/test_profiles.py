@@ -7,7 +7,8 @@ import pytest
 
 from lema_local.errors import ProfileError
 from lema_local.profiles import ENDPOINTS, EndpointProfile, Overrides, Profile, load_profile, profile_names
-from lema_local.serving import ServeOptions, describe_endpoint, load_recipe, open_endpoint, read_key
+from lema_local.recipes import load_recipe
+from lema_local.serving import ServeOptions, describe_endpoint, open_endpoint, read_key
 
 MINIMAL = """
 description = "d"
@@ -118,7 +119,7 @@ def test_a_profile_file_takes_its_name_from_the_file(minimal: Path) -> None:
 
 def test_an_option_beats_the_environment_which_beats_the_profile(minimal: Path) -> None:
     environment = {"LEMA_CORRECTOR_BASE_URL": "http://e/v1", "LEMA_CORRECTOR_MODEL": "from-environment"}
-    assert load(minimal, **environment).endpoint("corrector").model == "from-environment"
+    assert load(minimal, None, **environment).endpoint("corrector").model == "from-environment"
     both = load(minimal, Overrides(corrector_model="from-option"), **environment).endpoint("corrector")
     assert (both.model, both.base_url) == ("from-option", "http://e/v1")
 
@@ -171,7 +172,7 @@ def test_the_model_option_is_the_student_alone() -> None:
 @pytest.mark.parametrize("name", ENDPOINTS)
 def test_the_environment_overrides_every_endpoint(minimal: Path, name: str) -> None:
     keys = {"BASE_URL": "http://x/v1", "MODEL": "m", "API_KEY_ENV": "K"}
-    profile = load(minimal, **{f"LEMA_{name.upper()}_{key}": value for key, value in keys.items()})
+    profile = load(minimal, None, **{f"LEMA_{name.upper()}_{key}": value for key, value in keys.items()})
     endpoint = profile.endpoint(name)
     assert (endpoint.base_url, endpoint.recipe, endpoint.model, endpoint.api_key_env) == ("http://x/v1", None, "m", "K")
 

@@ -103,5 +103,5 @@ def test_a_kind_of_answer_without_a_prompt_is_named() -> None:
 
 
 def test_a_template_filled_with_the_wrong_inputs_is_refused() -> None:
-    with pytest.raises(ValueError, match="no {stepps}"):
+    with pytest.raises(ValueError, match=r"no \{stepps\}"):
         render(CORRECTION_TEMPLATE, {"stepps": "x"}, api="chat")

@@ -1,6 +1,5 @@
 """The store: nothing acknowledged is lost, nothing is doubled, and readers are served while a run goes on."""
 
-import json
 import random
 import select
 import signal
@@ -8,68 +7,16 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+from facts import HOSTILE, completion, problem, rationale
 
 from lema_local.errors import StoreError
-from lema_local.queries import named_queries, run_query
-from lema_local.records import Completion, Evaluation, Example, Problem, Rationale, TrainingSet
-from lema_local.statistics import wilson_interval
-from lema_local.store import SCHEMA_VERSION, Store, Writer, stage_sql
-
-HOSTILE = {
-    "quotes": 'O\'Neil said "no" -- `x`',
-    "SQL": "'); drop table problem; --",
-    "NUL": "a\x00b",
-    "emoji": "🧮" * 50,
-    "right to left": "\u202eabc שלום",
-    "two megabytes": "x" * 2_000_000,
-    "ANSI": "\x1b[2J\x1b]0;owned\x07",
-    "line ends": "a\r\nb\u2028c\n",
-    "parameter": "$name ? %s {question}",
-}
-
-
-def problem(number: int = 0, **more: str) -> Problem:
-    return Problem(**({"dataset": "d", "split": "test", "question": f"q{number}", "answer": "1"} | more))
-
-
-def completion(of: Problem, index: int = 0, **more: Any) -> Completion:
-    fields: dict[str, Any] = {
-        "id": f"00000000-0000-4000-8000-{index:012d}",
-        "purpose": "evaluate",
-        "model": "tiny",
-        "model_identity": "gguf:1",
-        "template": "cot_input.1",
-        "problem_id": of.id,
-        "rationale_id": None,
-        "checkpoint_id": None,
-        "sampling": "{}",
-        "sample_index": 0,
-        "text": "The answer is 1.",
-        "finish_reason": "stop",
-        "prompt_tokens": 1,
-        "completion_tokens": 1,
-        "latency_s": 0.1,
-        "cost_usd": None,
-        "endpoint": "student",
-        "is_reference_derived": False,
-        "created_at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
-    }
-    return Completion(**fields | more)
-
-
-def evaluation(of: Problem, index: int, *, is_correct: bool) -> Evaluation:
-    id_ = completion(of, index).id
-    return Evaluation(id_, of.id, "tiny", "gguf:1", None, 0, "1", is_correct, is_correct, "exact", False)
-
-
-def rationale(of: Problem, index: int, *, is_correct: bool) -> Rationale:
-    return Rationale(completion(of, index).id, of.id, "tiny", "1", is_correct, is_correct, "exact", False)
+from lema_local.records import Completion, Example, TrainingSet
+from lema_local.store import SCHEMA_VERSION, Store, Writer
 
 
 def test_a_fact_written_twice_is_there_once_and_keeps_its_first_form(db: Path) -> None:
@@ -166,7 +113,7 @@ def test_readers_answer_while_a_writer_is_at_work(db: Path, monkeypatch: pytest.
                 assert done.returncode == 0, done.stderr
                 seen.append(int(done.stdout))
             for _ in range(100):
-                seen.append(store.rows("select count(*) as n from problem")[0]["n"])
+                seen += [store.rows("select count(*) as n from problem")[0]["n"]]
         finally:
             over.set()
             thread.join()
@@ -301,64 +248,3 @@ def test_a_training_set_keeps_its_examples_and_is_added_once(store: Writer) -> N
         store.add_training_set(built, [example])
     rows = store.rows("select arm, training_set_id, example_id, prompt from training_example")
     assert rows == [{"arm": "cot", "training_set_id": built.id, "example_id": example.id, "prompt": "p"}]
-
-
-@pytest.mark.parametrize("name", named_queries())
-def test_every_named_query_and_view_runs_on_an_empty_database(store: Writer, name: str) -> None:
-    columns, rows = run_query(store, name, {})
-    assert columns
-    assert rows == []
-
-
-def test_status_counts_an_empty_database_as_zeros(store: Writer) -> None:
-    assert set(store.rows(stage_sql("status"))[0].values()) == {0}
-
-
-@pytest.mark.parametrize(("correct", "n"), [(0, 1), (1, 1), (0, 7), (3, 7), (7, 7), (21, 80)])
-def test_the_interval_of_pass_at_1_is_wilsons(store: Writer, correct: int, n: int) -> None:
-    for number in range(n):
-        store.add(problem(number))
-        store.add(completion(problem(number), number))
-    store.merge()
-    store.derive("evaluation", [evaluation(problem(k), k, is_correct=k < correct) for k in range(n)])
-    (row,) = store.rows("from pass_at_1")
-    assert (row["n"], row["correct"], row["arm"], row["step"]) == (n, correct, "base", 0)
-    assert row["pass_at_1"] == pytest.approx(correct / n)
-    assert (row["low"], row["high"]) == pytest.approx(wilson_interval(correct, n), abs=1e-12)
-
-
-WRONG_SQL = ["", "-- nothing", "selec 1", "from nowhere", "select $x", "select error('x')", "delete from problem", "no"]
-
-
-@pytest.mark.parametrize("sql", WRONG_SQL)
-def test_sql_that_is_wrong_is_one_line(store: Writer, sql: str) -> None:
-    with pytest.raises(StoreError) as caught:
-        run_query(store, sql, {})
-    assert "\n" not in str(caught.value)
-
-
-def test_the_nearest_query_is_named(store: Writer) -> None:
-    with pytest.raises(StoreError, match="did you mean 'self_correction_rate'"):
-        run_query(store, "self_corection_rate", {})
-
-
-@pytest.mark.parametrize("form", ["jsonl", "parquet"])
-def test_an_export_holds_every_row_whole(store: Writer, tmp_path: Path, form: str) -> None:
-    for number, text in enumerate(HOSTILE.values()):
-        store.add(problem(number, solution=text))
-    store.merge()
-    output = tmp_path / f'it\'s a "file".{form}'
-    sql = "select question, solution from problem where split = $split"
-    assert store.export(sql, output, form=form, parameters={"split": "test"}) == len(HOSTILE)
-    if form == "jsonl":
-        rows = [json.loads(line) for line in output.read_text().split("\n") if line]
-        found = {row["question"]: row["solution"] for row in rows}
-    else:
-        found = dict(duckdb.from_parquet(str(output)).fetchall())
-    assert found == {f"q{n}": text for n, text in enumerate(HOSTILE.values())}
-
-
-def test_an_export_that_cannot_be_written_is_one_line(store: Writer, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="Cannot export to") as caught:
-        store.export("from problem", tmp_path / "none" / "x.jsonl", form="jsonl", parameters={})
-    assert "\n" not in str(caught.value)

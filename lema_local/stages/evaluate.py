@@ -106,7 +106,7 @@ def _served(run: Run, open_targets: Sequence[Target]) -> Iterator[tuple[Target, 
     profile = run.profile.endpoint("student")
     recipe = load_recipe(profile.recipe) if profile.recipe else None
     if recipe is not None and recipe.adapters == "many" and open_targets:
-        paths = {t.label: Path(t.checkpoint.path) for t in open_targets if t.checkpoint}
+        paths = {t.label: run.checkpoint_path(t.checkpoint) for t in open_targets if t.checkpoint}
         options = replace(run.serve_options, adapters=paths)
         with open_endpoint("student", profile, options=options, on_notice=run.notice) as endpoint:
             for target in open_targets:
@@ -125,7 +125,7 @@ def _one(run: Run, target: Target, recipe: Recipe | None) -> Iterator[Endpoint]:
     options, checkpoint = run.serve_options, target.checkpoint
     if checkpoint is not None and recipe is not None and recipe.weights == "gguf":
         base = resolve_model(profile.model).gguf()
-        options = replace(options, adapters={target.label: _lora_gguf(checkpoint, base)})
+        options = replace(options, adapters={target.label: _lora_gguf(run.checkpoint_path(checkpoint), base)})
     checkpoint_id = checkpoint.id if checkpoint else None
     run.notice(f"evaluating {target.label}")
     with open_endpoint(
@@ -134,11 +134,10 @@ def _one(run: Run, target: Target, recipe: Recipe | None) -> Iterator[Endpoint]:
         yield endpoint
 
 
-def _lora_gguf(checkpoint: Checkpoint, base: Path) -> Path:
+def _lora_gguf(directory: Path, base: Path) -> Path:
     """The adapter as llama.cpp loads it, made once beside the checkpoint."""
     from lema_local.training.adapter_gguf import convert_adapter
 
-    directory = Path(checkpoint.path)
     target = directory / "adapter.gguf"
     if not target.is_file():
         convert_adapter(directory, target, base_gguf=base)

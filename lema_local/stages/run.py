@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from lema_local.profiles import Profile
+from lema_local.records import Checkpoint
 from lema_local.serving import ServeOptions
 from lema_local.stages.problems import ProblemSet, load_problems
 from lema_local.store import Writer
@@ -23,6 +24,10 @@ class Run:
     def directory(self) -> Path:
         """Where checkpoints and logs go: `runs/` beside the database."""
         return self.store.path.parent / "runs"
+
+    def checkpoint_path(self, checkpoint: Checkpoint) -> Path:
+        """Where an adapter lies. Paths are recorded as seen from the database, so that both can move together."""
+        return self.store.path.parent / checkpoint.path
 
     @property
     def serve_options(self) -> ServeOptions:

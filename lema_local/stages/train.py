@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -63,7 +64,7 @@ def train(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Checkpoint]:
 
 
 def _is_done(run: Run, training_run: TrainingRun) -> bool:
-    recorded = {c.step: Path(c.path) for c in checkpoints(run, [training_run])}
+    recorded = {c.step: run.checkpoint_path(c) for c in checkpoints(run, [training_run])}
     return all(step in recorded and recorded[step].is_dir() for step in run.profile.training.checkpoint_steps)
 
 
@@ -116,7 +117,7 @@ def _record(run: Run, training_run: TrainingRun, saved: SavedCheckpoint) -> Chec
         seed=settings.seed,
         step=saved.step,
         settings=json.dumps(dataclasses.asdict(settings), sort_keys=True),
-        path=str(saved.path),
+        path=os.path.relpath(saved.path, run.store.path.parent),
         loss=saved.loss,
         tokens_seen=saved.tokens_seen,
         samples_seen=saved.samples_seen,
