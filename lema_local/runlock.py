@@ -1,4 +1,4 @@
-"""The run lock: one writer a database file. It is flock(2) on FILE.lock, which holds the PID, while the writer lives."""
+"""The run lock: one writer a database file. It is flock(2) on FILE.lock, which holds the PID, while the writer runs."""
 
 import fcntl
 import os
