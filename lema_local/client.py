@@ -194,7 +194,9 @@ class Client:
             is_late = isinstance(error, TimeoutError | openai.APITimeoutError | httpx2.TimeoutException)
             if is_late and not isinstance(error.__cause__, httpx2.ConnectTimeout):
                 return Failure(f"no answer within {self.endpoint.deadline_s:g} s"), None
-            return Failure(f"connection: {self._scrub(str(error.__cause__ or error))}"), None
+            refused = isinstance(error.__cause__ or error, httpx2.ConnectError | httpx2.ConnectTimeout)
+            kind = "no connection" if refused else "connection lost"
+            return Failure(f"{kind}: {self._scrub(str(error.__cause__ or error))}"), None
         latency = time.perf_counter() - started
         try:
             return self._read(raw, latency, prefill)
@@ -261,7 +263,7 @@ class Client:
                 f"{e.base_url} does not serve {e.served_model!r} (HTTP {failure.status}). See what it serves: "
                 f"curl {e.base_url}/models"
             )
-        if exhausted and failure.error.startswith("connection:"):
+        if exhausted and failure.error.startswith("no connection:"):
             raise EndpointError(f"No server at {e.base_url}. {e.hint or 'Start it, or give another base URL.'}")
         if exhausted or (
             failure.status is not None and 400 <= failure.status < 500 and failure.status not in (408, 409, 429)

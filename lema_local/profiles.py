@@ -25,6 +25,7 @@ from lema_local.records import AnswerKind
 from lema_local.training.settings import TrainingSettings
 
 ENDPOINTS = ("reasoner", "corrector", "augmenter", "evolver", "student")
+OUTSIDE_CONCURRENCY = 8  # a recipe on CPU takes one call at a time; a server that is given from outside takes more
 Arm = Literal["cot", "lema", "lema-controlled"]
 
 
@@ -293,7 +294,7 @@ def _override_endpoint(
     endpoint = base or EndpointProfile(model=model or "")
     if url is not None:
         if endpoint.recipe is not None and name != "student":  # raw text was for that recipe: hosted models take chat
-            endpoint = replace(endpoint, api="chat")
+            endpoint = replace(endpoint, api="chat", concurrency=max(endpoint.concurrency, OUTSIDE_CONCURRENCY))
         endpoint = replace(endpoint, base_url=url, recipe=None, identity=None)
     if model is not None:
         endpoint = replace(endpoint, model=model, identity=None)

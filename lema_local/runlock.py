@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import IO
 
@@ -16,19 +17,26 @@ def take(path: Path) -> IO[str]:
     except OSError as error:
         raise StoreError(f"Cannot write in {path.parent}: {error.strerror}.") from error
     file = os.fdopen(descriptor, "r+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pid = file.read().strip() or "unknown"
-        file.close()
-        raise StoreError(
-            f"Another lema (PID {pid}) is writing {path}. Wait for it to end, or stop it: kill {pid}"
-        ) from None
+    deadline = time.monotonic() + 0.3  # `holder` may have it for an instant
+    while not _is_mine(file):
+        if time.monotonic() > deadline:
+            pid = file.read().strip() or "unknown"
+            file.close()
+            raise StoreError(f"Another lema (PID {pid}) is writing {path}. Wait for it to end, or stop it: kill {pid}")
+        time.sleep(0.02)
     file.seek(0)
     file.truncate()
     file.write(str(os.getpid()))
     file.flush()
     return file
+
+
+def _is_mine(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def holder(path: Path) -> int | None:

@@ -284,7 +284,7 @@ def test_no_server_outlives_its_run(
     db: Path, server: ScriptedServer, write_profile: Profile, number: signal.Signals
 ) -> None:
     server.then = reason
-    problems = str(db.parent / "runs" / "oracle-problems.jsonl")
+    problems = str(db.parent / "runs" / "oracle-problems")
     with started(db, write_profile()) as process:
         wait_for(lambda: bool(processes_naming(problems)))
         process.send_signal(number)
