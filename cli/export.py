@@ -16,7 +16,7 @@ from .options import notice, open_run, run_options
     help="The arm's training examples; built if it is not there.",
 )
 @click.option("--table", help="A table or view, whole.")
-@click.option("--query", help="Any SELECT.")
+@click.option("--query", help="A named query, or any SELECT.")
 @click.option("--format", "form", type=click.Choice(["jsonl", "parquet"]), default="jsonl", show_default=True)
 @click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The file to write.")
 def command(
@@ -28,6 +28,7 @@ def command(
     lema export --arm lema --output lema.jsonl
     lema export --table correction --format parquet --output corrections.parquet
     """
+    from lema_local.queries import query_text
     from lema_local.stages.build import build
     from lema_local.store import Store, stage_sql
 
@@ -38,5 +39,5 @@ def command(
         with open_run(db, profile, overrides) as run:
             parameters["training_set_id"] = build(run, (arm,))[0].training_set.id
         query = stage_sql("arm_examples")
-    rows = Store(db).export(query or f"from {table}", output, form=form, parameters=parameters)
+    rows = Store(db).export(query_text(query or str(table)), output, form=form, parameters=parameters)
     notice(f"{rows} rows written to {output}")

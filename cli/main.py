@@ -5,7 +5,6 @@ Commands are imported when they are asked for, so that `lema --help` needs neith
 DuckDB.
 """
 
-import difflib
 import importlib
 import os
 import signal
@@ -14,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from lema_local.errors import LemaError
+from lema_local.errors import LemaError, did_you_mean
 
 # name -> (module, help line); the module holds a click command named `command`
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -54,8 +53,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in COMMANDS:
-            match = difflib.get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
-            ctx.fail(f"No such command '{args[0]}'." + (f" Did you mean '{match[0]}'?" if match else ""))
+            ctx.fail(f"No such command {args[0]!r}{did_you_mean(args[0], COMMANDS)}.")
         return super().resolve_command(ctx, args)
 
 
@@ -88,14 +86,17 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except LemaError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("\nStopped. Nothing is lost: run the same command again to go on.", err=True)
-        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader is gone: say nothing at exit either
         sys.exit(0)
+    except OSError as error:
+        click.echo(f"Error: {error.filename or 'This machine'}: {error.strerror or error}.", err=True)
+        sys.exit(1)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\nStopped. Nothing is lost: run the same command again to go on.", err=True)
+        sys.exit(130)
     sys.exit(result if isinstance(result, int) else 0)
 
 
-def _interrupt(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+def _interrupt(number: int, frame: object) -> None:
+    signal.raise_signal(signal.SIGINT)  # whoever handles Ctrl-C at this moment (asyncio, or Python itself) handles kill

@@ -14,7 +14,7 @@ where not rationale.is_correct and not rationale.is_cut;
 -- mistake_rate: how often is each reasoner wrong? rate = mistakes / rationales that were not cut off.
 create or replace view mistake_rate as
 select
-    reasoner, problem.dataset,
+    rationale.reasoner, problem.dataset,
     count(*) as rationales,
     count(*) filter (is_cut) as cut_off,
     count(*) filter (is_correct and not is_cut) as correct,
@@ -22,44 +22,52 @@ select
     mistakes / nullif(rationales - cut_off, 0) as rate
 from rationale
 join problem on problem.id = rationale.problem_id
-group by all
-order by all;
+join completion on completion.id = rationale.id
+group by rationale.reasoner, problem.dataset, completion.model_identity, completion.template, completion.sampling
+order by rationale.reasoner, problem.dataset;
 
--- self_correction_rate: what share of each reasoner's mistakes does each corrector put right? Self-correction is reasoner = corrector.
-create or replace view self_correction_rate as
+-- graded_correction: every correction with who made the mistake and who corrected it, for the views below.
+-- Same weights make a corrector the reasoner itself; other settings of one corrector are told apart by `settings`.
+create or replace view graded_correction as
 select
-    rationale.reasoner, correction.corrector,
-    rationale.reasoner = correction.corrector as is_self,
-    correction.is_reference_derived,
-    count(*) as mistakes,
-    count(*) filter (correction.is_correct) as right_answer,
-    count(*) filter (correction.rejected_because is null) as corrected,
-    corrected / nullif(mistakes, 0) as rate
+    correction.*, rationale.reasoner, problem.dataset, problem.level, problem.subject,
+    corrected.model_identity = mistaken.model_identity as is_self,
+    corrected.template || ' ' || corrected.sampling as settings
 from correction
 join rationale on rationale.id = correction.rationale_id
-group by all
-order by correction.is_reference_derived, rationale.reasoner, correction.corrector;
+join problem on problem.id = correction.problem_id
+join completion as corrected on corrected.id = correction.id
+join completion as mistaken on mistaken.id = correction.rationale_id;
 
--- correction_by_level: how does the success of corrections change with difficulty, or with subject where there is no level?
+-- self_correction_rate: what share of each reasoner's mistakes does each corrector put right? Self-correction: is_self.
+create or replace view self_correction_rate as
+select
+    reasoner, corrector, is_self, is_reference_derived,
+    count(*) as mistakes,
+    count(*) filter (is_correct) as right_answer,
+    count(*) filter (rejected_because is null) as corrected,
+    corrected / nullif(mistakes, 0) as rate
+from graded_correction
+group by reasoner, corrector, is_self, is_reference_derived, settings
+order by is_reference_derived, reasoner, corrector;
+
+-- correction_by_level: how does the success of corrections change with difficulty, or subject where there is no level?
 create or replace view correction_by_level as
 select
-    problem.dataset, coalesce(problem.level, problem.subject, '-') as level, correction.corrector,
-    correction.is_reference_derived,
+    dataset, coalesce(level, subject, '-') as level, corrector, is_reference_derived,
     count(*) as mistakes,
-    count(*) filter (correction.rejected_because is null) as corrected,
+    count(*) filter (rejected_because is null) as corrected,
     corrected / nullif(mistakes, 0) as rate
-from correction
-join problem on problem.id = correction.problem_id
-group by all
-order by correction.is_reference_derived, problem.dataset, level, correction.corrector;
+from graded_correction
+group by dataset, coalesce(level, subject, '-'), corrector, is_reference_derived, settings
+order by is_reference_derived, dataset, corrector, 2;
 
 -- rejections: why were corrections rejected, by reasoner and corrector?
 create or replace view rejections as
 with counts as (
-    select rationale.reasoner, correction.corrector, correction.rejected_because, count(*) as corrections
-    from correction
-    join rationale on rationale.id = correction.rationale_id
-    where correction.rejected_because is not null
+    select reasoner, corrector, rejected_because, count(*) as corrections
+    from graded_correction
+    where rejected_because is not null
     group by all
 )
 select *, corrections / sum(corrections) over (partition by reasoner, corrector) as share

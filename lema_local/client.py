@@ -20,11 +20,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from lema_local.errors import EndpointError
 
 RAW_REPLY_CHARACTERS = 4000
 LONG_WAIT_S = 30.0
+REFERENCE_DERIVED = "reference-derived"
+MOST_WAITING_S = 6 * 3600.0  # of 429s in a row for one call, then it counts as failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ class Reply:
     completion_tokens: int | None
     latency_s: float
     cost_usd: float | None
+    is_reference_derived: bool = False  # the server says that it rewrites reference solutions (servers/oracle.py)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ class Client:
             api_key=endpoint.api_key,
             max_retries=0,
             timeout=endpoint.deadline_s,
-            http_client=DefaultAioHttpClient(),
+            http_client=DefaultAioHttpClient(trust_env=not is_loopback(endpoint.base_url)),
         )
 
     async def __aenter__(self) -> Self:
@@ -145,7 +149,7 @@ class Client:
         Raises CallFailedError when this call cannot be had, EndpointError when no call to this endpoint can.
         """
         path, body = self._request(prompt, sampling, index)
-        failures = 0
+        failures, waited = 0, 0.0
         while True:
             await self._cool_down()
             outcome = await self._try(path, body, prompt.prefill)
@@ -153,9 +157,10 @@ class Client:
                 return outcome
             failure, retry_after_s = outcome
             on_failure(failure)
+            waited += min(retry_after_s or 2.0, MOST_WAITING_S) if failure.status == 429 else 0.0
             failures += failure.status != 429  # 429 is the server's wish, not a fault: no retry is used up
-            self._raise_if_final(failure, exhausted=failures > self.endpoint.max_retries)
-            if failure.status == 429:
+            self._raise_if_final(failure, exhausted=failures > self.endpoint.max_retries or waited > MOST_WAITING_S)
+            if failure.status == 429 or retry_after_s is not None:
                 self._cool(retry_after_s)
                 continue
             await asyncio.sleep(min(30.0, 0.5 * 2**failures) * random.uniform(0.5, 1.0))
@@ -231,6 +236,7 @@ class Client:
             completion_tokens=completion_tokens,
             latency_s=latency_s,
             cost_usd=self._cost(prompt_tokens, completion_tokens),
+            is_reference_derived=body.get("system_fingerprint") == REFERENCE_DERIVED,
         )
 
     def _cost(self, prompt_tokens: int | None, completion_tokens: int | None) -> float | None:
@@ -288,8 +294,15 @@ class Client:
         return text[:RAW_REPLY_CHARACTERS]
 
 
+def is_loopback(url: str) -> bool:
+    """Whether a base URL is of this machine: such calls never go through a proxy."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    """A token count that can be true: what a server claims must fit the table."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
 
 
 def _retry_after(headers: Any) -> float | None:

@@ -5,6 +5,7 @@ Check("endpoint corrector", "missing", "no answer at http://127.0.0.1:8001/v1", 
 --corrector-url")
 """
 
+import http.client
 import importlib.metadata
 import os
 import shutil
@@ -137,7 +138,7 @@ def _reachable(name: str, endpoint: EndpointProfile) -> Check:
         if error.code in (401, 403):
             return Check(what, "missing", f"{endpoint.base_url} refuses the key", f"check ${endpoint.api_key_env}")
         return Check(what, "ok", f"{endpoint.base_url} answers")
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return Check(what, "missing", f"no answer at {endpoint.base_url}", "start it, or give another base URL")
 
 

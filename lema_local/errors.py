@@ -10,6 +10,9 @@ LemaError                 cli/main.py prints it as one line and exits with 1
 └── TrainingError         a training run cannot start or go on
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class LemaError(Exception):
     """Something a user can mend."""
@@ -41,3 +44,9 @@ class MissingPackageError(LemaError):
 
 class TrainingError(LemaError):
     """A training run cannot start or go on."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """ " (did you mean 'laptop'?)" for the known word that is nearest, or "" where none is near."""
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {match[0]!r}?)" if match else ""

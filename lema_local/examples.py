@@ -8,6 +8,7 @@ lema-controlled   lema at the size of cot: fewer CoT examples make room for the 
 
 import json
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from lema_local.profiles import Arm
 from lema_local.prompts import correction_input, cot_input
 from lema_local.rationales import join_steps, number_steps
 from lema_local.records import Example, TrainingSet
+
+_LAST_SENTENCE = re.compile(r"The answer is [^.!?]{1,60}(?:\.\d{1,20})?\.?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ def sampled_output(steps: list[str], answer: str) -> str:
     """A sampled rationale as CoT output text; its last sentence is made "The answer is X." where it says it
     otherwise."""
     text = join_steps(steps)
-    return text if "the answer is" in text.lower() else f"{text} The answer is {answer}."
+    return text if _LAST_SENTENCE.search(text) else f"{text} The answer is {answer}."
 
 
 def correction_example(
@@ -59,6 +62,7 @@ def build_arm(
     dataset: str,
     seed: int,
     left_out: dict[str, int],
+    reference_derived: frozenset[str] = frozenset(),
 ) -> Built:
     """Put an arm together from all examples there are. Raises DataError where it would be empty or be no such arm."""
     cot, corrections = _unique(cot), _unique(corrections)
@@ -83,6 +87,7 @@ def build_arm(
     manifest = {
         "cot": len(cot),
         "corrections": len(corrections),
+        "corrections_reference_derived": sum(example.source_id in reference_derived for example in corrections),
         "left_out": left_out,
         "characters": sum(len(example.prompt) + len(example.output) for example in examples),
         **notes,

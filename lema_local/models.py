@@ -7,7 +7,6 @@ A name is one of models.toml, a GGUF file, a folder of Hugging Face weights, or 
     resolve_model("Qwen/Qwen2.5-7B-Instruct")
 """
 
-import difflib
 import importlib.util
 import json
 import os
@@ -19,8 +18,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from lema_local.errors import MissingPackageError, ProfileError
-from lema_local.keys import file_sha256
+from lema_local.errors import MissingPackageError, ProfileError, did_you_mean
+from lema_local.keys import content_key, file_sha256
 from lema_local.training.plan import Architecture
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -56,6 +55,13 @@ class Model:
         """Content of the GGUF file: quantisation is part of it."""
         return f"gguf:{cached_sha256(self.gguf())}"
 
+    def hf_identity(self) -> str:
+        """Content of a folder's weights; of a Hub model its id."""
+        if self.path is None:
+            return f"hf:{self.source}"
+        files_ = sorted([self.path / "config.json", *self.path.glob("*.safetensors")])
+        return f"hf:{content_key('folder', [cached_sha256(file) for file in files_])}"
+
 
 @cache
 def known_models() -> dict[str, dict[str, Any]]:
@@ -77,8 +83,7 @@ def resolve_model(name: str) -> Model:
         return Model(name=path.name, path=path.resolve(), bos_text=_folder_bos_text(path))
     if HUB_ID.fullmatch(name) and not path.exists():
         return Model(name=name, hub_id=name)
-    match = difflib.get_close_matches(name, known_models(), n=1, cutoff=0.4)
-    nearest = f" (did you mean {match[0]!r}?)" if match else ""
+    nearest = did_you_mean(name, known_models())
     raise ProfileError(
         f"Unknown model {name!r}{nearest}: name one of `lema models`, a .gguf file, a folder of weights or a Hub id."
     )

@@ -9,20 +9,21 @@ parsed TOML,
 before it becomes frozen dataclasses. Keys are never in a profile; it names the environment variable that holds one.
 """
 
-import difflib
 import os
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from lema_local.errors import ProfileError
+from lema_local.errors import ProfileError, did_you_mean
 from lema_local.models import known_models
 from lema_local.records import AnswerKind
 from lema_local.training.settings import TrainingSettings
+from lema_local.typed_toml import build
 
 ENDPOINTS = ("reasoner", "corrector", "augmenter", "evolver", "student")
 OUTSIDE_CONCURRENCY = 8  # a recipe on CPU takes one call at a time; a server that is given from outside takes more
@@ -95,9 +96,8 @@ class BuildProfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationProfile:
-    """Zero-shot, greedy, one sample a problem."""
+    """Zero-shot, greedy, one sample a problem, on the test split."""
 
-    split: str = "test"
     max_tokens: int = 2048
 
 
@@ -118,7 +118,7 @@ class Profile:
     def endpoint(self, name: str) -> EndpointProfile:
         """The endpoint of that name, or ProfileError."""
         if name not in self.endpoints:
-            raise ProfileError(f"Profile {self.name} has no [endpoints.{name}]{_nearest(name, self.endpoints)}.")
+            raise ProfileError(f"Profile {self.name} has no [endpoints.{name}]{did_you_mean(name, self.endpoints)}.")
         return self.endpoints[name]
 
     def as_dict(self) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def load_profile(name: str, overrides: Overrides | None = None, environment: Map
     overrides = overrides or Overrides()
     raw, where = _read(name)
     model = overrides.model or environment.get("LEMA_STUDENT_MODEL")
-    profile = _build(Profile, _choose_variants(raw, where, model=model, dataset=overrides.dataset), where)
+    profile = build(Profile, _choose_variants(raw, where, model=model, dataset=overrides.dataset), where)
     profile = _apply_environment(profile, environment)
     profile = _apply_options(profile, overrides)
     _check(profile)
@@ -175,7 +175,9 @@ def _read(name: str) -> tuple[dict[str, Any], str]:
         default_name = path.stem
     else:
         if name not in profile_names():
-            raise ProfileError(f"No profile named {name}{_nearest(name, profile_names())}. List them: lema profiles")
+            raise ProfileError(
+                f"No profile named {name}{did_you_mean(name, profile_names())}. List them: lema profiles"
+            )
         text = files("lema_local").joinpath("profiles", f"{name}.toml").read_text(encoding="utf-8")
         default_name = name
     try:
@@ -198,53 +200,17 @@ def _choose_variants(raw: dict[str, Any], where: str, *, model: str | None, data
     for variant in variants:
         for key in variant:
             if key not in known:
-                raise ProfileError(f"In {where}, variants: unknown key {key!r}{_nearest(key, known)}.")
-        if variant.get("dataset", dataset) == dataset and parameters >= variant.get("from_parameters", 0):
-            raw["training"] = {**raw.get("training", {}), **variant.get("training", {})}
+                raise ProfileError(f"In {where}, variants: unknown key {key!r}{did_you_mean(key, known)}.")
+        threshold, training = variant.get("from_parameters", 0), variant.get("training", {})
+        if not isinstance(threshold, int | float) or not isinstance(training, dict):
+            raise ProfileError(f"In {where}, variants: from_parameters is a number and training is a table.")
+        if (
+            variant.get("dataset", dataset) == dataset
+            and parameters >= threshold
+            and isinstance(raw.get("training", {}), dict)
+        ):
+            raw["training"] = {**raw.get("training", {}), **training}
     return raw
-
-
-def _build(cls: Any, raw: Any, where: str) -> Any:
-    """A frozen dataclass from parsed TOML. The only types in play are the ones the dataclasses above use."""
-    if not isinstance(raw, dict):
-        raise ProfileError(f"In {where}: expected a table, got {raw!r}.")
-    hints, known = get_type_hints(cls), {f.name: f for f in fields(cls)}
-    for key in raw:
-        if key not in known:
-            raise ProfileError(f"In {where}: unknown key {key!r}{_nearest(key, known)}.")
-    for key, f in known.items():
-        if key not in raw and f.default is MISSING and f.default_factory is MISSING:
-            raise ProfileError(f"In {where}: {key!r} is missing.")
-    return cls(**{key: _value(hints[key], value, f"{where}, {key}") for key, value in raw.items()})
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if is_dataclass(hint):
-        return _build(hint, value, where)
-    arguments = get_args(hint)
-    if type(None) in arguments:
-        return _value(next(a for a in arguments if a is not type(None)), value, where)
-    origin = getattr(hint, "__origin__", None)
-    if origin is Literal:
-        if value not in arguments:
-            known = ", ".join(map(str, arguments))
-            raise ProfileError(
-                f"In {where}: {value!r} is not one of {known}{_nearest(str(value), map(str, arguments))}."
-            )
-        return value
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ProfileError(f"In {where}: expected a list, got {value!r}.")
-        return tuple(_value(arguments[0], item, where) for item in value)
-    if origin is not None and isinstance(value, dict):  # Mapping[str, EndpointProfile]
-        return {key: _value(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(hint, type) or not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise ProfileError(f"In {where}: expected {getattr(hint, '__name__', 'a table')}, got {value!r}.")
-    if isinstance(value, int | float) and value < 0:
-        raise ProfileError(f"In {where}: {value!r} is below zero.")
-    return value
 
 
 def _apply_environment(profile: Profile, environment: Mapping[str, str]) -> Profile:
@@ -269,7 +235,9 @@ def _apply_options(profile: Profile, options: Overrides) -> Profile:
     if options.dataset is not None and options.dataset != data.dataset:
         data = replace(data, dataset=options.dataset, templates=None, train_path=None, test_path=None, kind=None)
     if options.data_path is not None:
-        data = replace(data, train_path=options.data_path, test_path=None)
+        data = replace(
+            data, train_path=options.data_path, test_path=None, templates=None, train_problems=None, test_problems=None
+        )
     if options.limit is not None:
         if options.limit < 1:
             raise ProfileError("--limit must be 1 or more.")
@@ -289,13 +257,18 @@ def _override_endpoint(
     if url is None and model is None and key_env is None:
         return profile
     base = profile.endpoints.get(name)
+    if base is None and url is None:
+        return profile  # a variable for an endpoint that this profile does not have
     if base is None and model is None:
         raise ProfileError(f"Profile {profile.name} has no {name}: give its model too.")
     endpoint = base or EndpointProfile(model=model or "")
+    if url is not None or model is not None:  # the profile's price is that of its own model
+        endpoint = replace(endpoint, usd_per_million_input=None, usd_per_million_output=None)
     if url is not None:
         if endpoint.recipe is not None and name != "student":  # raw text was for that recipe: hosted models take chat
             endpoint = replace(endpoint, api="chat", concurrency=max(endpoint.concurrency, OUTSIDE_CONCURRENCY))
-        endpoint = replace(endpoint, base_url=url, recipe=None, identity=None)
+        # the profile's key is for the profile's host: never send it to another
+        endpoint = replace(endpoint, base_url=url, recipe=None, identity=None, api_key_env=None)
     if model is not None:
         endpoint = replace(endpoint, model=model, identity=None)
     if key_env is not None:
@@ -312,6 +285,8 @@ def _check(profile: Profile) -> None:
     for name, endpoint in profile.endpoints.items():
         if (endpoint.recipe is None) == (endpoint.base_url is None):
             raise ProfileError(f"Endpoint {name} of profile {profile.name} needs either a recipe or a base_url.")
+        if endpoint.base_url is not None and not _is_http_url(endpoint.base_url):
+            raise ProfileError(f"Endpoint {name}: {endpoint.base_url!r} is no base URL; write http://host:port/v1.")
         if endpoint.concurrency < 1:
             raise ProfileError(f"Endpoint {name} of profile {profile.name}: concurrency must be 1 or more.")
     if profile.sampling.samples < 1:
@@ -320,10 +295,13 @@ def _check(profile: Profile) -> None:
         raise ProfileError(f"Profile {profile.name}: name each arm once.")
 
 
+def _is_http_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+
+
 def _least(count: int | None, limit: int) -> int:
     return limit if count is None else min(count, limit)
-
-
-def _nearest(word: str, known: Any) -> str:
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {match[0]!r}?)" if match else ""

@@ -3,16 +3,17 @@
 The first comment line of a query says the question: `-- rejections: why were corrections rejected?`
 """
 
-import difflib
 import re
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from lema_local.errors import StoreError
+from lema_local.errors import StoreError, did_you_mean
 from lema_local.store import Store
 
 _VIEW = re.compile(r"^-- (\w+): (.+)\ncreate or replace view \1 as$", re.MULTILINE)
+
+_TABLE = re.compile(r"^create table (\w+) ", re.MULTILINE)
 
 
 @cache
@@ -27,13 +28,24 @@ def named_queries() -> dict[str, str]:
 
 
 def run_query(store: Store, query: str, parameters: dict[str, str]) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Columns and rows of a named query, a view, or SQL text. Raises StoreError, one line, for an unknown name or SQL
-    that is wrong."""
-    if re.fullmatch(r"\w+", query):
-        if query not in named_queries():
-            match = difflib.get_close_matches(query, named_queries(), n=1, cutoff=0.4)
-            nearest = f" (did you mean {match[0]!r}?)" if match else ""
-            raise StoreError(f"No query named {query!r}{nearest}. List them: lema sql --list")
+    """Columns and rows of a named query, a view, or SQL text. Raises StoreError, one line, for SQL that is wrong."""
+    return store.table(query_text(query), **parameters)
+
+
+def query_text(query: str) -> str:
+    """The SQL of a named query, a view or a table; SQL text is itself. Raises StoreError for an unknown name."""
+    if not re.fullmatch(r"\w+", query):
+        return query
+    if query in named_queries():
         file = files("lema_local.db").joinpath("queries", f"{query}.sql")
-        query = file.read_text(encoding="utf-8") if file.is_file() else f"from {query}"
-    return store.table(query, **parameters)
+        return file.read_text(encoding="utf-8").rstrip().rstrip(";") if file.is_file() else f"from {query}"
+    if query in tables():
+        return f"from {query}"
+    nearest = did_you_mean(query, [*named_queries(), *tables()])
+    raise StoreError(f"No query named {query!r}{nearest}. List them: lema sql --list")
+
+
+@cache
+def tables() -> tuple[str, ...]:
+    """The tables of db/schema.sql."""
+    return tuple(_TABLE.findall(files("lema_local.db").joinpath("schema.sql").read_text(encoding="utf-8")))

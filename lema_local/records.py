@@ -30,7 +30,7 @@ class Problem:
 
     @property
     def id(self) -> str:
-        return content_key("problem", self.dataset, self.split, self.question, self.answer)
+        return content_key("problem", self.dataset, self.split, self.kind, self.question, self.answer)
 
 
 @dataclass(frozen=True, slots=True)

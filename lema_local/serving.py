@@ -30,6 +30,7 @@ from lema_local.profiles import EndpointProfile, Profile
 from lema_local.recipes import Recipe, load_recipe, tensor_parallel_size
 
 STOP_PATIENCE_S = 1.0
+VLLM_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the sizes that --max-lora-rank takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class ServeOptions:
     adapters: Mapping[str, Path] = field(
         default_factory=dict
     )  # name -> what this recipe loads: LoRA GGUF or peft folder
+    lora_rank: int = 64  # of the adapters
     problems: Path | None = None  # for the oracle
     log_directory: Path = Path("runs/logs")
 
@@ -86,6 +88,7 @@ def build_command(recipe: Recipe, model: Model | None, options: ServeOptions, *,
         values["model_path"] = model.source
         values["tensor_parallel"] = str(tensor_parallel_size(model, gpus()))
     if options.adapters:
+        values["lora_rank"] = str(next(rank for rank in VLLM_LORA_RANKS if rank >= options.lora_rank))
         values["adapter_count"] = str(len(options.adapters))
         values["adapter_gguf"] = str(next(iter(options.adapters.values())))
     command = [part.format(**values) for part in recipe.command]
@@ -142,15 +145,11 @@ def open_endpoint(
     profile: EndpointProfile,
     *,
     options: ServeOptions,
-    adapter: str | None = None,
     checkpoint_id: str | None = None,
     on_notice: Callable[[str], None] = lambda message: None,
 ) -> Iterator[Endpoint]:
     """The endpoint of a profile, ready to be called: its server started if it has a recipe, its key read from the
-    environment.
-
-    `adapter` names the one of options.adapters that answers, as checkpoint `checkpoint_id`.
-    """
+    environment. With `checkpoint_id` it is the adapter of that checkpoint that answers."""
     endpoint = describe_endpoint(name, profile, checkpoint_id=checkpoint_id)
     if profile.recipe is None:
         yield replace(endpoint, api_key=read_key(name, profile))
@@ -159,10 +158,8 @@ def open_endpoint(
     model = resolve_model(profile.model) if recipe.weights != "none" else None
     options = replace(options, context_length=profile.context_length)
     with serve(profile.recipe, model=model, options=options, on_notice=on_notice) as server:
-        served = adapter if adapter and recipe.adapters == "many" else endpoint.served_model
-        request = recipe.request
         hint = f"The {recipe.name} server stopped: see {server.log}. Run the same command again to go on."
-        yield replace(endpoint, base_url=server.base_url, served_model=served, request=request, hint=hint)
+        yield replace(endpoint, base_url=server.base_url, request=recipe.request, hint=hint)
 
 
 def describe_endpoint(name: str, profile: EndpointProfile, *, checkpoint_id: str | None = None) -> Endpoint:
@@ -174,13 +171,13 @@ def describe_endpoint(name: str, profile: EndpointProfile, *, checkpoint_id: str
         else:
             model = resolve_model(profile.model)
             model_name = model.name
-            identity = model.gguf_identity() if recipe.weights == "gguf" else f"hf:{model.source}:{recipe.name}"
+            identity = model.gguf_identity() if recipe.weights == "gguf" else f"{model.hf_identity()}:{recipe.name}"
         base_url, served, derived = "", model_name, recipe.reference_derived
     else:
         if profile.base_url is None:
             raise ProfileError(f"Endpoint {name} needs a recipe or a base_url.")
         base_url, served, model_name, derived = profile.base_url.rstrip("/"), profile.model, profile.model, False
-        identity = profile.identity or f"served:{profile.model}"
+        identity = profile.identity or f"served:{base_url}:{profile.model}"  # weights unknown: this name at this place
     if checkpoint_id is not None:
         identity += f"+{checkpoint_id}"
     return Endpoint(
@@ -203,12 +200,14 @@ def read_key(name: str, profile: EndpointProfile) -> str:
     """The API key that the profile's variable holds; "none" where none is named. ProfileError where it is not set."""
     if profile.api_key_env is None:
         return "none"
-    key = os.environ.get(profile.api_key_env, "")
+    key = os.environ.get(profile.api_key_env, "").strip()
     if not key:
         raise ProfileError(
             f"Endpoint {name} takes its key from ${profile.api_key_env}, which is not set: export "
             f"{profile.api_key_env}=..."
         )
+    if not (key.isascii() and key.isprintable()):
+        raise ProfileError(f"${profile.api_key_env} holds no API key: it has characters that no key has.")
     return key
 
 
@@ -259,14 +258,17 @@ def _refuse_taken_port(host: str, port: int) -> None:
 
 def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, recipe: Recipe, log: Path) -> None:
     deadline = time.monotonic() + recipe.start_timeout_s
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # our own loopback server: no proxy
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise ServerError(f"The {recipe.name} server did not start: {_last_line(log)} (whole output: {log})")
         try:
-            with urllib.request.urlopen(url, timeout=5):  # noqa: S310 (our own loopback server)
+            with opener.open(url, timeout=5):
                 return
-        except urllib.error.HTTPError:
-            return  # it answers
+        except urllib.error.HTTPError as error:
+            if error.code < 500:
+                return  # it answers
+            time.sleep(0.1)
         except OSError:
             time.sleep(0.1)
     raise ServerError(

@@ -11,6 +11,7 @@ goes on.
         store.rows("from self_correction_rate")    # [{"reasoner": "smollm2-135m-instruct", ...}]
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +32,7 @@ SCHEMA_VERSION = "1"
 MERGE_EVERY_S = 2.0
 SYNC_EVERY_S = 0.2
 LOCK_PATIENCE_S = 30.0
+HELD_AFTER_S = 3.0  # a merge or a query is over by then: someone left a shell open on the file
 
 
 def stage_sql(name: str) -> str:
@@ -49,7 +51,7 @@ class Store:
         self, *, write: bool = False, patience_s: float = LOCK_PATIENCE_S
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection for one piece of work. Waits for the lock; StoreError says who holds it when patience ends."""
-        connection = _open(self.path, write=write, patience_s=patience_s)
+        connection = _open(self.path, write=write, patience_s=patience_s, on_held=self._held)
         try:
             yield connection
         except duckdb.Error as error:
@@ -59,6 +61,9 @@ class Store:
         finally:
             with suppress(duckdb.Error):
                 connection.close()
+
+    def _held(self, message: str) -> None:
+        """Told once when the file has been held for a while. A reader has nothing to add."""
 
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of a query as dicts; `$name` in the SQL is parameters["name"]. StoreError for SQL that is wrong."""
@@ -74,13 +79,9 @@ class Store:
                     raise StoreError("SQL: there is no statement in it.")
                 columns = [d[0] for d in result.description or []]
                 return columns, [tuple(str(v) if isinstance(v, UUID) else v for v in row) for row in result.fetchall()]
-            except (
-                duckdb.ProgrammingError,
-                duckdb.DataError,
-                duckdb.NotSupportedError,
-                duckdb.InvalidInputException,
-                duckdb.OutOfMemoryException,
-            ) as error:
+            except (duckdb.IOException, duckdb.FatalException):
+                raise
+            except duckdb.Error as error:
                 raise StoreError(f"SQL: {_first_line(error)}") from error
 
     def export(self, sql: str, output: Path, *, form: str, parameters: dict[str, Any]) -> int:
@@ -127,13 +128,14 @@ class Writer(Store):
         self._was_locked = False
 
     @contextmanager
-    def connect(
-        self, *, write: bool = False, patience_s: float = LOCK_PATIENCE_S
-    ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """The same, one at a time."""
+    def connect(self, *, write: bool = False, patience_s: float = math.inf) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The same, one at a time, and with all patience: a shell that someone left open must not end a run."""
         # within a process DuckDB refuses a read-only connection beside a writing one: queries wait for a merge
         with self._connecting, super().connect(write=write, patience_s=patience_s) as connection:
             yield connection
+
+    def _held(self, message: str) -> None:
+        self._notice(f"{message} The run waits for it.")
 
     def __enter__(self) -> Self:
         self._lock_file = runlock.take(self.path)
@@ -155,7 +157,7 @@ class Writer(Store):
             self._thread.join()
         try:
             # After an error or Ctrl-C the journal keeps what a busy file cannot take now: the next start merges it.
-            self.merge(patience_s=0.5 if kind else LOCK_PATIENCE_S)
+            self.merge(patience_s=0.5 if kind else math.inf)
         except StoreError:
             if kind is None:
                 raise
@@ -165,6 +167,7 @@ class Writer(Store):
 
     def _release(self) -> None:
         if self._lock_file is not None:
+            self._lock_file.truncate(0)  # a PID that is no writer's any more must not be found
             self._lock_file.close()
             self._lock_file = None
 
@@ -174,14 +177,17 @@ class Writer(Store):
             raise self._fault
         self._journal.append(fact)
 
-    def merge(self, *, patience_s: float = LOCK_PATIENCE_S) -> None:
-        """Bring the journal into the database."""
+    def merge(self, *, patience_s: float = math.inf) -> None:
+        """Bring the journal into the database. StoreError where that fails; the journal keeps its lines then."""
         with self._merging:
             while self._journal.seal():
                 tables = self._journal.read_sealed()
-                with self.connect(write=True, patience_s=patience_s) as connection, _transaction(connection):
-                    for table, rows in tables.items():
-                        _insert(connection, table, rows)
+                try:
+                    with self.connect(write=True, patience_s=patience_s) as connection, _transaction(connection):
+                        for table, rows in tables.items():
+                            _insert(connection, table, rows)
+                except duckdb.Error as error:
+                    raise StoreError(f"Cannot merge {self._journal.sealed}: {_first_line(error)}") from error
                 self._journal.drop_sealed()
 
     def derive(self, table: str, records: Iterable[Any]) -> None:
@@ -263,19 +269,24 @@ class _LockedError(StoreError):
     """Another process holds the database file at this moment."""
 
 
-def _open(path: Path, *, write: bool, patience_s: float) -> duckdb.DuckDBPyConnection:
+def _open(path: Path, *, write: bool, patience_s: float, on_held: Callable[[str], None]) -> duckdb.DuckDBPyConnection:
     if not write and not path.exists():
         raise StoreError(f"No database at {path}. Make one with `make data`, or name another with --db.")
-    deadline = time.monotonic() + patience_s
-    pause = 0.01
+    began = time.monotonic()
+    pause, told = 0.01, False
     while True:
         try:
             return duckdb.connect(str(path), read_only=not write)
         except duckdb.Error as error:
             if "could not set lock" not in str(error).lower():
                 raise StoreError(f"Cannot open {path}: {_first_line(error)}") from error
-            if time.monotonic() >= deadline:
-                raise _LockedError(f"{path} is held by another program ({_holder(error)}). Close it.") from error
+            message = f"{path} is held by another program ({_holder(error)}). Close it."
+            waited = time.monotonic() - began
+            if waited >= patience_s:
+                raise _LockedError(message) from error
+            if waited >= HELD_AFTER_S and not told:
+                told = True
+                on_held(message)
             time.sleep(pause)
             pause = min(pause * 2, 0.2)
 

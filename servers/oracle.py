@@ -1,12 +1,12 @@
 """An OpenAI-compatible server that needs no model: `python -m lema_local.servers.oracle --problems FILE.jsonl`.
 
-It rewrites the reference solutions it is given, so what it answers says nothing about any model. It closes the offline
-cascade of correctors and, with --latency, --faults and --rate, is the yardstick of benchmarks and fault tests. A row:
+It rewrites the reference solutions it is given: its answers say nothing about any model. It closes the offline cascade
+of correctors, and is (with --latency, --faults, --rate) the yardstick of benchmarks and fault tests. A row:
 
     {"question": "Ann has 3 bags ...", "answer": "10", "solution": "3*4=12 nuts\\n12-2=10 nuts", "kind": "number"}
 
-A last message that ends "Incorrect Step:" gets a correction, any other with "Question:" the solution, the rest (and
-everything, when started without problems) FIXED_REPLY. Usage counts 1.3 tokens a word; max_tokens is not obeyed.
+A last message that ends "Incorrect Step:" gets a correction, any other with "Question:" the solution, all else (all,
+without --problems) FIXED_REPLY. Usage counts 1.3 tokens a word; max_tokens is not obeyed.
 """
 
 import argparse
@@ -180,6 +180,7 @@ class App:
             "object": "chat.completion" if is_chat else "text_completion",
             "created": int(time.time()),
             "model": str(request.get("model") or "oracle"),
+            "system_fingerprint": "reference-derived",  # callers can tell, under whatever name
             "choices": choices,
             "usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written},
         }
@@ -340,8 +341,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     host, port = listener.getsockname()[:2]
-    sys.stderr.write(f"Oracle at http://{host}:{port}/v1 with {len(oracle.problems)} reference solutions.\n")
-    sys.stderr.flush()
+    print(f"Oracle at http://{host}:{port}/v1 with {len(oracle.problems)} reference solutions.", file=sys.stderr)  # noqa: T201
     _Server(config).run(sockets=[listener])
     return 0
 

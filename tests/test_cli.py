@@ -145,7 +145,7 @@ def test_a_corrector_that_is_not_there_is_named(
     assert (code, json.loads(out)["rationales"]) == (0, 8)
 
 
-@pytest.mark.parametrize("command", ["status", "sql", "rederive", "problems"])
+@pytest.mark.parametrize("command", ["status", "sql", "rederive", "data"])
 @pytest.mark.parametrize("kind", ["of something else", "no database at all"])
 def test_a_file_that_is_not_ours_is_refused_and_left_alone(run: Run, command: str, kind: str) -> None:
     path = Path("other.duckdb")
@@ -167,7 +167,7 @@ def test_a_port_that_is_taken_is_named(run: Run) -> None:
 
 
 def test_a_command_that_is_mistyped_gets_the_nearest(run: Run) -> None:
-    assert "Did you mean 'eval'?" in error_of(run("evla"))
+    assert "did you mean 'eval'?" in error_of(run("evla"))
 
 
 def test_models_and_profiles_are_listed_by_name(run: Run) -> None:

@@ -214,7 +214,7 @@ def test_a_missing_key_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_identity_of_a_served_alias_is_what_the_profile_says() -> None:
     profile = EndpointProfile(model="alias", base_url="http://x/v1/")
-    assert describe_endpoint("student", profile).identity == "served:alias"
+    assert describe_endpoint("student", profile).identity == "served:http://x/v1:alias"
     named = describe_endpoint("student", dataclasses.replace(profile, identity="weights-7"), checkpoint_id="c1")
     assert (named.identity, named.base_url) == ("weights-7+c1", "http://x/v1")
 

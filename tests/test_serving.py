@@ -35,7 +35,7 @@ def test_vllm_serves_the_base_once_with_every_adapter_as_a_model_name() -> None:
     command = build_command(load_recipe("vllm"), LLAMA_7B, options, port=8000)
     assert command[0].endswith(".venv-vllm/bin/python")
     assert command[command.index("--model") + 1] == "meta-llama/Llama-2-7b-hf"
-    assert command[command.index("--max-loras") + 1] == "2"
+    assert command[command.index("--max-cpu-loras") + 1] == "2"
     assert command[command.index("--lora-modules") + 1 :] == ["cot-100=/a", "lema-100=/b"]
     assert command[command.index("--host") + 1] == "127.0.0.1"
 

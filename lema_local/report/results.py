@@ -110,17 +110,20 @@ def arm_results(results: Sequence[CheckpointResult]) -> list[ArmResult]:
 def differences(results: Sequence[CheckpointResult]) -> list[Difference]:
     """Each arm's last checkpoint against the base and, at the same step, against cot. The last is chosen without a
     look at the test split."""
-    last = {result.arm: result for result in results}  # results come by step
-    pairs = [(arm, "base") for arm in last if arm != "base"] + [
-        (arm, "cot") for arm in last if arm not in ("base", "cot")
-    ]
+    steps: dict[str, dict[int, CheckpointResult]] = defaultdict(dict)
+    for result in results:
+        steps[result.arm][result.step] = result
+    tuned = [arm for arm in steps if arm != "base"]
     found = []
-    for arm, against in pairs:
-        if against not in last:
+    for arm, against in [(arm, "base") for arm in tuned] + [(arm, "cot") for arm in tuned if arm != "cot"]:
+        common = steps[arm] if against == "base" else steps[arm].keys() & steps[against].keys()
+        if against not in steps or not common:
             continue
-        a, b = last[against].by_problem, last[arm].by_problem
+        step = max(common)
+        other = steps[against][0 if against == "base" else step]
+        a, b = other.by_problem, steps[arm][step].by_problem
         both = sorted(a.keys() & b.keys())
         if both:
             comparison = paired_comparison([a[p] for p in both], [b[p] for p in both])
-            found.append(Difference(arm, against, last[arm].step, comparison))
+            found.append(Difference(arm, against, step, comparison))
     return found

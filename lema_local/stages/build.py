@@ -4,6 +4,7 @@ call."""
 from collections import Counter
 from dataclasses import dataclass
 
+from lema_local.answers import extract_answer, is_correct
 from lema_local.corrections import parse_correction
 from lema_local.examples import Built, build_arm, correction_example, cot_example, sampled_output
 from lema_local.profiles import Arm
@@ -22,7 +23,7 @@ class Ingredients:
     cot: tuple[Example, ...]
     corrections: tuple[Example, ...]
     left_out: dict[str, int]  # reason -> count
-    reference_derived: int  # corrections among them that an oracle wrote
+    reference_derived: frozenset[str]  # ids of corrections that an oracle wrote
 
 
 def build(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Built]:
@@ -37,7 +38,8 @@ def build(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Built]:
             ingredients.corrections,
             dataset=run.profile.data.dataset,
             seed=seed,
-            left_out={**ingredients.left_out, "corrections_reference_derived": ingredients.reference_derived},
+            left_out=ingredients.left_out,
+            reference_derived=ingredients.reference_derived,
         )
         run.store.add_training_set(b.training_set, b.examples)
         built.append(b)
@@ -58,7 +60,7 @@ def gather(run: Run) -> Ingredients:
             cot.append(cot_example(problem.question, output, source_id=problem.id, problem_id=problem.id))
     if run.profile.build.augment:
         cot += _sampled(run, left_out)
-    corrections, derived = _corrections(run, left_out)
+    corrections, derived = _corrections(run)
     return Ingredients(tuple(cot), tuple(corrections), dict(left_out), derived)
 
 
@@ -74,20 +76,24 @@ def _sampled(run: Run, left_out: Counter[str]) -> list[Example]:
             left_out["right rationale without steps"] += 1
             continue
         output = sampled_output(steps, row["reference"])
+        if not is_correct(extract_answer(output, row["kind"]), row["reference"], row["kind"]):
+            left_out["right rationale whose steps end otherwise"] += 1
+            continue
         found.append(cot_example(row["question"], output, source_id=row["id"], problem_id=row["problem_id"]))
     return found
 
 
-def _corrections(run: Run, left_out: Counter[str]) -> tuple[list[Example], int]:
+def _corrections(run: Run) -> tuple[list[Example], frozenset[str]]:
     ids = set(correct.kept_corrections(run))
-    found, derived = [], 0
+    found, derived = [], set()
     for row in run.store.rows(stage_sql("correction_texts")):
         if row["id"] not in ids:
             continue
         parsed = parse_correction(row["text"])
         steps = split_steps(row["mistaken_text"])
-        derived += row["is_reference_derived"]
+        if row["is_reference_derived"]:
+            derived.add(row["id"])
         found.append(
             correction_example(row["question"], steps, parsed, source_id=row["id"], problem_id=row["problem_id"])
         )
-    return found, derived
+    return found, frozenset(derived)

@@ -159,7 +159,7 @@ def _completion(call: Call, wanted: str, reply: Reply) -> Completion:
         latency_s=reply.latency_s,
         cost_usd=reply.cost_usd,
         endpoint=call.endpoint.name,
-        is_reference_derived=call.endpoint.is_reference_derived,
+        is_reference_derived=call.endpoint.is_reference_derived or reply.is_reference_derived,
         created_at=datetime.now(UTC),
     )
 

@@ -2,11 +2,13 @@
 before failed to correct."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from lema_local.answers import extract_answer, is_correct
 from lema_local.client import Endpoint, Prompt, Sampling
 from lema_local.corrections import parse_correction
+from lema_local.keys import content_key
 from lema_local.profiles import Profile
 from lema_local.prompts import CORRECTION_TEMPLATE, render, stop_texts
 from lema_local.rationales import number_steps, split_steps
@@ -26,20 +28,30 @@ def mistakes(run: Run) -> list[Mistake]:
     """The graded mistakes among the samples that the profile asks for."""
     endpoint = describe_endpoint("reasoner", run.profile.endpoint("reasoner"))
     ids = {call.id for call in sample.wanted(run.profile, endpoint, run.problems.train)}
-    return [row for row in run.store.rows("from mistake order by id") if row["id"] in ids]
+    solutions = {problem.id: problem.solution for problem in run.problems.train}
+    rows = run.store.rows("from mistake order by id")
+    return [row | {"solution": solutions[row["problem_id"]]} for row in rows if row["id"] in ids]
 
 
 def wanted(profile: Profile, endpoint: Endpoint, given: Sequence[Mistake]) -> list[Call]:
-    """One correction of each of these mistakes by this corrector."""
+    """One correction of each of these mistakes by this corrector.
+
+    A reference-derived corrector is asked only where there is a solution, and for another solution anew.
+    """
     c = profile.correction
     seed = c.seed if c.temperature > 0 else None
     sampling = Sampling(
         temperature=c.temperature, max_tokens=c.max_tokens, top_p=c.top_p, seed=seed, stop=stop_texts(endpoint.api)
     )
-    return [
-        Call(endpoint, "correct", CORRECTION_TEMPLATE, sampling, row["problem_id"], rationale_id=row["id"])
-        for row in given
-    ]
+    calls = []
+    for row in given:
+        asked = endpoint
+        if endpoint.is_reference_derived:
+            if row["solution"] is None:
+                continue
+            asked = replace(endpoint, identity=f"{endpoint.identity}:{content_key('solution', row['solution'])}")
+        calls.append(Call(asked, "correct", CORRECTION_TEMPLATE, sampling, row["problem_id"], rationale_id=row["id"]))
+    return calls
 
 
 def kept(store: Store, calls: Sequence[Call]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from lema_local.answers import extract_answer
 from lema_local.authors_answers import is_correct_authors
 from lema_local.corrections import parse_correction, rejection_of
 from lema_local.grading import Grader
-from lema_local.rationales import split_steps
+from lema_local.rationales import number_steps, split_steps
 from lema_local.records import Correction, Evaluation, Purpose, Rationale
 from lema_local.store import Store, Writer, stage_sql
 
@@ -71,7 +71,12 @@ def _derived(rows: Iterable[Row], purpose: Purpose, grader: Grader) -> Iterable[
 
 
 def _rationale(row: Row, grader: Grader) -> Rationale:
-    answer = extract_answer(row["text"], row["kind"])
+    """Graded by its steps, where it has any: what a model rambles on after them neither saves nor spoils them."""
+    return _graded(row, number_steps(split_steps(row["text"])) or row["text"], grader)
+
+
+def _graded(row: Row, text: str, grader: Grader) -> Rationale:
+    answer = extract_answer(text, row["kind"])
     verdict = grader.grade(answer, row["reference"], row["kind"])
     return Rationale(
         id=row["id"],
@@ -79,19 +84,19 @@ def _rationale(row: Row, grader: Grader) -> Rationale:
         reasoner=row["model"],
         answer=answer,
         is_correct=verdict.is_correct,
-        is_correct_authors=is_correct_authors(row["text"], row["reference"], row["kind"]),
+        is_correct_authors=is_correct_authors(text, row["reference"], row["kind"]),
         decided_by=verdict.decided_by,
         is_cut=row["finish_reason"] == "length",
     )
 
 
 def _evaluation(row: Row, grader: Grader) -> Evaluation:
-    graded = _rationale(row, grader)
+    graded = _graded(row, row["text"], grader)
     return Evaluation(
         id=graded.id,
         problem_id=graded.problem_id,
         model=row["model"],
-        base=row["model_identity"].partition("+")[0],
+        base=row["model_identity"].removesuffix(f"+{row['checkpoint_id']}"),
         checkpoint_id=row["checkpoint_id"],
         sample_index=row["sample_index"],
         answer=graded.answer,

@@ -81,7 +81,7 @@ def facts(run: Run, everything: Sequence[Target]) -> list[str]:
     arms = {t.checkpoint.training_set_id for t in everything if t.checkpoint}
     lines = []
     for row in run.store.rows("select id, arm, correction_examples, manifest from training_set order by arm"):
-        derived = json.loads(row["manifest"])["left_out"].get("corrections_reference_derived", 0)
+        derived = json.loads(row["manifest"])["corrections_reference_derived"]
         if row["id"] in arms and row["correction_examples"] and derived:
             lines.append(
                 f"{row['arm']}: {derived} of its corrections are the oracle's, written from reference "
@@ -89,7 +89,7 @@ def facts(run: Run, everything: Sequence[Target]) -> list[str]:
             )
     same = ", train and test problems come from the same templates" if data.dataset == "gsm-symbolic" else ""
     lines.append(
-        f"{data.dataset}, {profile.evaluation.split} split, {len(run.problems.test)} problems{same}; "
+        f"{data.dataset}, test split, {len(run.problems.test)} problems{same}; "
         f"zero-shot, greedy, at most {profile.evaluation.max_tokens} tokens; student "
         f"{profile.endpoint('student').model}"
     )
@@ -107,7 +107,7 @@ def _served(run: Run, open_targets: Sequence[Target]) -> Iterator[tuple[Target, 
     recipe = load_recipe(profile.recipe) if profile.recipe else None
     if recipe is not None and recipe.adapters == "many" and open_targets:
         paths = {t.label: run.checkpoint_path(t.checkpoint) for t in open_targets if t.checkpoint}
-        options = replace(run.serve_options, adapters=paths)
+        options = replace(run.serve_options, adapters=paths, lora_rank=run.profile.training.lora_r)
         with open_endpoint("student", profile, options=options, on_notice=run.notice) as endpoint:
             for target in open_targets:
                 served = target.label if target.checkpoint else endpoint.served_model

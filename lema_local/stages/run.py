@@ -8,7 +8,7 @@ from pathlib import Path
 from lema_local.profiles import Profile
 from lema_local.records import Checkpoint
 from lema_local.serving import ServeOptions
-from lema_local.stages.problems import ProblemSet, load_problems
+from lema_local.stages.problems import ProblemSet, load_problems, record_problems
 from lema_local.store import Writer
 
 
@@ -37,4 +37,6 @@ class Run:
     @cached_property
     def problems(self) -> ProblemSet:
         """The problems of the profile, in the store."""
-        return load_problems(self.profile.data, self.store, self.notice)
+        problems = load_problems(self.profile.data, self.notice)
+        record_problems(problems, self.store)
+        return problems

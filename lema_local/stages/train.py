@@ -4,23 +4,26 @@ import dataclasses
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lema_local.examples import Built
-from lema_local.hardware import gpus
+from lema_local.hardware import Gpu, gpus
 from lema_local.keys import content_key
 from lema_local.models import Model, resolve_model
-from lema_local.profiles import Arm
+from lema_local.profiles import Arm, Profile
+from lema_local.recipes import load_recipe
 from lema_local.records import Checkpoint
 from lema_local.stages.build import build
 from lema_local.stages.run import Run
 from lema_local.training.base import BaseModel
-from lema_local.training.checkpoints import SavedCheckpoint, find_checkpoints
-from lema_local.training.job import Job, run_job
+from lema_local.training.checkpoints import SavedCheckpoint
+from lema_local.training.job import Job, run_job, saved_checkpoint
+from lema_local.training.plan import Strategy, choose_strategy
 from lema_local.training.progress import TrainingProgress
+from lema_local.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +36,20 @@ class TrainingRun:
     directory: Path
 
 
+def student_model(profile: Profile) -> Model:
+    """The student's weights; those of its GGUF only where that is what will be served."""
+    student = profile.endpoint("student")
+    model = resolve_model(student.model)
+    serves_gguf = student.recipe is not None and load_recipe(student.recipe).weights == "gguf"
+    if serves_gguf or (model.hub_id is None and model.path is None):
+        return model
+    return replace(model, gguf_path=None)
+
+
 def planned_runs(run: Run, arms: tuple[Arm, ...] | None = None) -> list[TrainingRun]:
     """The training runs of the profile's arms, built from the records as they are now."""
-    model = resolve_model(run.profile.endpoint("student").model)
-    identity = model.gguf_identity() if model.gguf_path else f"hf:{model.source}"
+    model = student_model(run.profile)
+    identity = model.gguf_identity() if model.gguf_path else model.hf_identity()
     settings = dataclasses.asdict(run.profile.training)
     planned = []
     for built in build(run, arms):
@@ -81,18 +94,26 @@ def _train(run: Run, training_run: TrainingRun) -> None:
 
     def on_event(event: dict[str, Any]) -> None:
         progress.show(event)
+        if event["event"] == "checkpoint":  # row last: its existence means the adapter is whole
+            run.store.add(_record(run, training_run, saved_checkpoint(event)))
         if event["event"] == "left_out" and event["total"]:
             run.notice(
                 f"{arm}: {event['total']} examples left out, too long for source_max_length or target_max_length"
             )
 
     try:
-        run_job(job, num_gpus=max(1, len(devices)), on_event=on_event)
+        strategy = planned_strategy(model, settings, devices)
+        run_job(job, num_gpus=max(1, len(devices)), on_event=on_event, strategy=strategy)
     finally:
         progress.close()
-        # row last: its existence means the adapter is whole; also those that were whole before an interruption
-        for saved in find_checkpoints(training_run.directory):
-            run.store.add(_record(run, training_run, saved))
+
+
+def planned_strategy(model: Model, settings: TrainingSettings, devices: Sequence[Gpu]) -> Strategy | None:
+    """What the dry run says for these GPUs; None (one process, or ddp) where the model's shapes are not known."""
+    if model.architecture is None or not devices:
+        return None
+    memory = min(device.memory_gib for device in devices)
+    return choose_strategy(model.architecture, settings, num_gpus=len(devices), memory_gib=memory)
 
 
 def _base(model: Model) -> BaseModel:

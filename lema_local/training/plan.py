@@ -81,11 +81,8 @@ def plan(
     GPUs (fsdp) where it does not. Raises TrainingError where the global batch cannot be split evenly.
     """
     accumulation = settings.accumulation(max(num_gpus, 1))
-    strategy: Strategy = "cpu" if num_gpus == 0 else "single" if num_gpus == 1 else "ddp"
+    strategy = choose_strategy(architecture, settings, num_gpus=num_gpus, memory_gib=memory_gib)
     memory = memory_parts(architecture, settings, strategy=strategy, num_gpus=num_gpus)
-    if strategy == "ddp" and not _fits(memory, memory_gib):
-        strategy = "fsdp"
-        memory = memory_parts(architecture, settings, strategy=strategy, num_gpus=num_gpus)
     samples = settings.max_steps * settings.global_batch_size
     return {
         "model": model,
@@ -116,6 +113,16 @@ def plan(
         "strategy": strategy,
         "launch": shlex.join(launch_arguments(job, strategy=strategy, num_processes=max(num_gpus, 1))),
     }
+
+
+def choose_strategy(
+    architecture: Architecture, settings: TrainingSettings, *, num_gpus: int, memory_gib: float
+) -> Strategy:
+    """One replica per GPU (ddp) where that fits, the base sharded over the GPUs (fsdp) where it does not."""
+    if num_gpus < 2:
+        return "single" if num_gpus else "cpu"
+    replica = memory_parts(architecture, settings, strategy="ddp", num_gpus=num_gpus)
+    return "ddp" if _fits(replica, memory_gib) else "fsdp"
 
 
 def _fits(memory: Mapping[str, float], memory_gib: float) -> bool:
