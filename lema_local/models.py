@@ -109,22 +109,29 @@ def _known(name: str, entry: dict[str, Any]) -> Model:
 
 
 def _gguf_bos_text(path: Path) -> str:
-    """The BOS that the file's tokenizer has but does not add by itself. Metadata keys: ggml's GGUF specification."""
+    """The BOS that the file's tokenizer has but does not add by itself, as llama.cpp reads the file."""
     try:
-        from llama_cpp import Llama
+        import llama_cpp
     except ImportError as error:
         raise MissingPackageError("GGUF files need llama-cpp-python: pip install 'lema-local[llama]'") from error
+    quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)  # alive until the end of this function
+    llama_cpp.llama_log_set(quiet, None)
     try:
-        llama = Llama(str(path), vocab_only=True, verbose=False)
-    except (ValueError, OSError) as error:
-        raise ProfileError(f"{path} is not a GGUF file that llama.cpp can read.") from error
-    adds = llama.metadata.get(
-        "tokenizer.ggml.add_bos_token", "true" if llama.metadata.get("tokenizer.ggml.model") == "llama" else "false"
-    )
-    bos = llama.token_bos()
-    if adds == "true" or bos < 0 or "tokenizer.ggml.bos_token_id" not in llama.metadata:
-        return ""
-    return llama.detokenize([bos], special=True).decode("utf-8", "replace")
+        parameters = llama_cpp.llama_model_default_params()
+        parameters.vocab_only = True
+        model = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
+        if not model:
+            raise ProfileError(f"{path} is not a GGUF file that llama.cpp can read.")
+        try:
+            vocabulary = llama_cpp.llama_model_get_vocab(model)
+            bos = llama_cpp.llama_vocab_bos(vocabulary)
+            if bos < 0 or llama_cpp.llama_vocab_get_add_bos(vocabulary):
+                return ""
+            return str(llama_cpp.llama_vocab_get_text(vocabulary, bos).decode("utf-8", "replace"))
+        finally:
+            llama_cpp.llama_model_free(model)
+    finally:
+        llama_cpp.llama_log_set(llama_cpp.llama_log_callback(0), None)
 
 
 def _folder_bos_text(path: Path) -> str:
