@@ -21,6 +21,7 @@ from lema_local.answers import compare, extract_answer
 from lema_local.errors import DataError
 from lema_local.grading import Grader, Verdict
 from lema_local.records import AnswerKind
+from lema_local.statistics import wilson_interval
 
 _KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
 _CHUNK = 2_000  # rows in memory at a time
@@ -147,19 +148,10 @@ def _problem(row: Row, kind: AnswerKind | None) -> str | None:
 def _summary(counts: Counter[tuple[bool, str]], bad_rows: int) -> str:
     total = counts.total()
     correct = sum(n for (is_right, _), n in counts.items() if is_right)
-    low, high = _wilson(correct, total)
+    low, high = wilson_interval(correct, total)
     lines = [f"{correct:,} of {total:,} correct: {correct / total:.2%} (95% interval {low:.2%} to {high:.2%})"]
     for (is_right, reason), n in sorted(counts.items(), key=lambda item: -item[1]):
         lines.append(f"  {n:>9,}  {'correct' if is_right else 'wrong':<8} {reason}")
     if bad_rows:
         lines.append(f"  {bad_rows:>9,}  skipped  bad row")
     return "\n".join(lines)
-
-
-def _wilson(correct: int, total: int) -> tuple[float, float]:
-    """The 95% score interval of a proportion (Wilson, 1927)."""
-    z = 1.959963984540054
-    share = correct / total
-    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z * ((share * (1 - share) + z * z / (4 * total)) / total) ** 0.5 / (1 + z * z / total)
-    return max(0.0, centre - half), min(1.0, centre + half)
