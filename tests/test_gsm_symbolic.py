@@ -14,7 +14,7 @@ SMALL = (10, 43, 72)
 PINNED_QUESTION = (
     "A student has 12 marbles. His cousin has 8 fewer marbles than he has. How many marbles do they have together?"
 )
-PINNED_ID = "6a4a240c-ab37-5ddf-efbc-23e5e7918809"
+PINNED_ID = "d71aa506-04ab-8d9e-ab59-6e1ca5c61537"
 
 
 @pytest.fixture(autouse=True)
