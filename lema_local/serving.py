@@ -91,7 +91,7 @@ def build_command(recipe: Recipe, model: Model | None, options: ServeOptions, *,
         values["lora_rank"] = str(next(rank for rank in VLLM_LORA_RANKS if rank >= options.lora_rank))
         values["adapter_count"] = str(len(options.adapters))
         values["adapter_gguf"] = str(next(iter(options.adapters.values())))
-    command = [part.format(**values) for part in recipe.command]
+    command = [part.format(**values) for part in recipe.command] + ([] if gpus() else list(recipe.cpu))
     for part in recipe.adapter if options.adapters else ():
         if part == "{adapters}":
             command += [f"{name}={path}" for name, path in options.adapters.items()]
