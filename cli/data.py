@@ -28,6 +28,9 @@ def command(profile: str, db: Path, **overrides: Any) -> None:
         check_endpoints(run.profile)
         train, test = len(run.problems.train), len(run.problems.test)
         notice(f"{train} train and {test} test problems of {run.profile.data.dataset}")
+        unsolved = sum(problem.solution is None for problem in run.problems.train)
+        if unsolved:
+            notice(f"{unsolved} train problems have no solution: no gold CoT for them, and nothing for an oracle.")
         sampled, corrected = sample(run), correct(run)
         notice(f"{sampled.done} rationales and {corrected.done} corrections are new.")
         for built in build(run):

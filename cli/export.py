@@ -39,5 +39,7 @@ def command(
         with open_run(db, profile, overrides) as run:
             parameters["training_set_id"] = build(run, (arm,))[0].training_set.id
         query = stage_sql("arm_examples")
-    rows = Store(db).export(query_text(query or str(table)), output, form=form, parameters=parameters)
+    rows = Store(db).export(
+        query_text(str(table) if query is None else query), output, form=form, parameters=parameters
+    )
     notice(f"{rows} rows written to {output}")

@@ -76,6 +76,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stdout.flush()
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(0)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "lema"
         click.echo(f"Error: {error.format_message()} See: {path} --help", err=True)
@@ -99,4 +102,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _interrupt(number: int, frame: object) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells start what a script puts in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.raise_signal(signal.SIGINT)  # whoever handles Ctrl-C at this moment (asyncio, or Python itself) handles kill

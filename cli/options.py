@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from lema_local.errors import StoreError
 from lema_local.profiles import Overrides, load_profile
 from lema_local.stages.run import Run
 from lema_local.store import Writer
@@ -47,6 +48,12 @@ def run_options(function: F) -> F:
 def notice(message: str) -> None:
     """A line for the user, on stderr."""
     click.echo(message, err=True)
+
+
+def require_database(db: Path) -> None:
+    """A mistyped --db must not make a new, empty database."""
+    if not db.exists():
+        raise StoreError(f"No database at {db}. Make one with `make data`, or name another with --db.")
 
 
 @contextmanager

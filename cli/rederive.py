@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .options import db_option, notice
+from .options import db_option, notice, require_database
 
 
 @click.command("rederive")
@@ -15,12 +15,10 @@ def command(db: Path) -> None:
     \b
     lema rederive --db lema.duckdb
     """
-    from lema_local.errors import StoreError
     from lema_local.stages.derive import rederive
     from lema_local.store import Writer
 
-    if not db.exists():
-        raise StoreError(f"No database at {db}. Make one with `make data`, or name another with --db.")
+    require_database(db)
     with Writer(db, on_notice=notice) as store:
         for flip in rederive(store):
             click.echo(

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .options import open_run, run_options
+from .options import open_run, require_database, run_options
 
 
 @click.command("train")
@@ -33,8 +33,11 @@ def command(profile: str, db: Path, dry_run: bool, gpus: str | None, as_json: bo
             else "\n".join(f"{key:28} {_plain(value)}" for key, value in plan.items())
         )
         return
+    if gpus is not None:
+        raise click.UsageError("--gpus goes with --dry-run.")
     from lema_local.stages.train import train
 
+    require_database(db)
     with open_run(db, profile, overrides) as run:
         checkpoints = train(run)
     if as_json:

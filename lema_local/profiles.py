@@ -10,6 +10,7 @@ before it becomes frozen dataclasses. Keys are never in a profile; it names the 
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -26,6 +27,7 @@ from lema_local.training.settings import TrainingSettings
 from lema_local.typed_toml import build
 
 ENDPOINTS = ("reasoner", "corrector", "augmenter", "evolver", "student")
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 OUTSIDE_CONCURRENCY = 8  # a recipe on CPU takes one call at a time; a server that is given from outside takes more
 Arm = Literal["cot", "lema", "lema-controlled"]
 
@@ -167,7 +169,7 @@ def _read(name: str) -> tuple[dict[str, Any], str]:
     if name.endswith(".toml") or "/" in name:
         path = Path(name)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise ProfileError(
                 f"Cannot read profile {name}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}."
@@ -235,6 +237,8 @@ def _apply_options(profile: Profile, options: Overrides) -> Profile:
     if options.dataset is not None and options.dataset != data.dataset:
         data = replace(data, dataset=options.dataset, templates=None, train_path=None, test_path=None, kind=None)
     if options.data_path is not None:
+        if data.dataset == "gsm-symbolic":
+            raise ProfileError("gsm-symbolic is generated: name your own problems too, --dataset NAME.")
         data = replace(
             data, train_path=options.data_path, test_path=None, templates=None, train_problems=None, test_problems=None
         )
@@ -282,11 +286,21 @@ def _override_endpoint(
 def _check(profile: Profile) -> None:
     for name in ("reasoner", "student", *profile.correction.correctors):
         profile.endpoint(name)
+    if not profile.correction.correctors:
+        raise ProfileError(f"Profile {profile.name}: correctors is empty; name at least one endpoint.")
+    for table, values in (("sampling", profile.sampling), ("correction", profile.correction)):
+        if values.max_tokens < 1 or not 0 < values.top_p <= 1 or values.temperature > 2:
+            raise ProfileError(f"Profile {profile.name}, {table}: max_tokens from 1, top_p to 1, temperature to 2.")
     for name, endpoint in profile.endpoints.items():
+        if endpoint.api_key_env is not None and not ENVIRONMENT_NAME.fullmatch(endpoint.api_key_env):
+            # it may be the key itself: never repeat it
+            raise ProfileError(f"Endpoint {name}: the key's variable wants the NAME of a variable, not the key.")
         if (endpoint.recipe is None) == (endpoint.base_url is None):
             raise ProfileError(f"Endpoint {name} of profile {profile.name} needs either a recipe or a base_url.")
         if endpoint.base_url is not None and not _is_http_url(endpoint.base_url):
-            raise ProfileError(f"Endpoint {name}: {endpoint.base_url!r} is no base URL; write http://host:port/v1.")
+            raise ProfileError(
+                f"Endpoint {name}: its base URL must be like http://host:port/v1, with no user or password."
+            )
         if endpoint.concurrency < 1:
             raise ProfileError(f"Endpoint {name} of profile {profile.name}: concurrency must be 1 or more.")
     if profile.sampling.samples < 1:
@@ -298,7 +312,8 @@ def _check(profile: Profile) -> None:
 def _is_http_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        plain = parts.username is None and parts.password is None
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and plain
     except ValueError:
         return False
 

@@ -8,6 +8,7 @@ it when
 lema is killed (Linux). Its output goes to a log file that errors name.
 """
 
+import errno
 import importlib.util
 import os
 import signal
@@ -21,9 +22,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from lema_local.client import Endpoint
-from lema_local.errors import MissingPackageError, ProfileError, ServerError
+from lema_local.client import Endpoint, is_loopback
+from lema_local.errors import EndpointError, MissingPackageError, ProfileError, ServerError
 from lema_local.hardware import cores, die_with_parent, gpus
 from lema_local.models import Model, resolve_model
 from lema_local.profiles import EndpointProfile, Profile
@@ -218,6 +220,17 @@ def check_endpoints(profile: Profile) -> None:
         describe_endpoint(name, endpoint)
         if name != "student":
             read_key(name, endpoint)
+            if endpoint.base_url is not None and is_loopback(endpoint.base_url):
+                _refuse_silence(endpoint.base_url)
+
+
+def _refuse_silence(base_url: str) -> None:
+    """A local server that is not up yet is found now, not after the sampling."""
+    parts = urlsplit(base_url)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 80), timeout=3).close()
+    except OSError as error:
+        raise EndpointError(f"No server at {base_url}. Start it, or give another base URL.") from error
 
 
 def free_port(host: str) -> int:
@@ -250,6 +263,8 @@ def _refuse_taken_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise ServerError(f"Cannot listen on {host}: {error.strerror}. Check --host.") from error
             raise ServerError(
                 f"Port {port} on {host} is taken ({error.strerror}). Choose another with --port, or stop what "
                 f"listens there."

@@ -24,7 +24,7 @@ from uuid import UUID
 
 import duckdb
 
-from lema_local import runlock
+from lema_local import bulk, runlock
 from lema_local.errors import StoreError
 from lema_local.journal import Fact, Journal, row_of
 
@@ -53,6 +53,8 @@ class Store:
         """A connection for one piece of work. Waits for the lock; StoreError says who holds it when patience ends."""
         connection = _open(self.path, write=write, patience_s=patience_s, on_held=self._held)
         try:
+            if not write:
+                _check_version(self.path, connection)
             yield connection
         except duckdb.Error as error:
             if isinstance(error, duckdb.IOException | duckdb.FatalException):
@@ -83,10 +85,18 @@ class Store:
                 raise
             except duckdb.Error as error:
                 raise StoreError(f"SQL: {_first_line(error)}") from error
+            except RuntimeError as error:
+                if "interrupted" in str(error):  # how DuckDB tells of Ctrl-C
+                    raise KeyboardInterrupt from error
+                raise
 
     def export(self, sql: str, output: Path, *, form: str, parameters: dict[str, Any]) -> int:
         """Write a query's rows as "jsonl" or "parquet"; returns how many. StoreError for wrong SQL or a file that
         cannot be written."""
+        if output.resolve() in {
+            self.path.with_name(self.path.name + end).resolve() for end in ("", ".lock", ".journal")
+        }:
+            raise StoreError(f"{output} is the database itself: export to another file.")
         options = "format parquet" if form == "parquet" else "format json"
         with self.connect() as connection:
             try:
@@ -103,8 +113,8 @@ class Store:
         """Which of these ids the table does not hold: resuming is this anti-join."""
         with self.connect() as connection:
             connection.execute("create temp table wanted (id uuid)")
-            _append(connection, "wanted", ([i] for i in ids))
-            found = connection.execute(f"select id from wanted anti join {_name(table)} using (id)").fetchall()
+            bulk.append(connection, "wanted", ([i] for i in ids))
+            found = connection.execute(f"select id from wanted anti join {bulk.name(table)} using (id)").fetchall()
         return {str(row[0]) for row in found}
 
     def writer_pid(self) -> int | None:
@@ -183,9 +193,9 @@ class Writer(Store):
             while self._journal.seal():
                 tables = self._journal.read_sealed()
                 try:
-                    with self.connect(write=True, patience_s=patience_s) as connection, _transaction(connection):
+                    with self.connect(write=True, patience_s=patience_s) as connection, bulk.transaction(connection):
                         for table, rows in tables.items():
-                            _insert(connection, table, rows)
+                            bulk.insert(connection, table, rows)
                 except duckdb.Error as error:
                     raise StoreError(f"Cannot merge {self._journal.sealed}: {_first_line(error)}") from error
                 self._journal.drop_sealed()
@@ -194,8 +204,8 @@ class Writer(Store):
         """Add derived records to a table; those that are there stay as they are."""
         rows = [row_of(record) for record in records]
         if rows:
-            with self.connect(write=True) as connection, _transaction(connection):
-                _insert(connection, table, rows)
+            with self.connect(write=True) as connection, bulk.transaction(connection):
+                bulk.insert(connection, table, rows)
 
     def rederive(self, tables: dict[str, Iterable[Any]]) -> None:
         """Replace derived tables whole, in one transaction."""
@@ -203,27 +213,27 @@ class Writer(Store):
         with self.connect(write=True) as connection:
             # DuckDB's unique index refuses to delete and insert one key in one transaction, so the new rows go to new
             # tables
-            with _transaction(connection):
+            with bulk.transaction(connection):
                 for table, rows in listed.items():
                     connection.execute(
-                        f"create or replace temp table new_{_name(table)} as from {_name(table)} limit 0"
+                        f"create or replace temp table new_{bulk.name(table)} as from {bulk.name(table)} limit 0"
                     )
-                    _append(connection, f"new_{table}", rows)
-            with _transaction(connection):
+                    bulk.append(connection, f"new_{table}", rows)
+            with bulk.transaction(connection):
                 for table in listed:
                     connection.execute(
-                        f"delete from {_name(table)} where id not in (select id from new_{_name(table)})"
+                        f"delete from {bulk.name(table)} where id not in (select id from new_{bulk.name(table)})"
                     )
-                    connection.execute(f"insert or replace into {_name(table)} from new_{_name(table)}")
+                    connection.execute(f"insert or replace into {bulk.name(table)} from new_{bulk.name(table)}")
 
     def add_training_set(self, training_set: Any, examples: Iterable[Any]) -> None:
         """Add a training set, its examples and the links between them, in one transaction."""
         links = [[training_set.id, example_id] for example_id in training_set.example_ids]
         row = row_of(training_set)[:-1]  # example_ids live in their own table
-        with self.connect(write=True) as connection, _transaction(connection):
-            _insert(connection, "example", [row_of(example) for example in examples])
-            _insert(connection, "training_set", [row])
-            _insert(connection, "training_set_example", links)
+        with self.connect(write=True) as connection, bulk.transaction(connection):
+            bulk.insert(connection, "example", [row_of(example) for example in examples])
+            bulk.insert(connection, "training_set", [row])
+            bulk.insert(connection, "training_set_example", links)
 
     def _prepare(self) -> None:
         """Create the tables in a new file; refuse a file that is not ours; bring the views up to date."""
@@ -231,13 +241,13 @@ class Writer(Store):
         with self.connect(write=True) as connection:
             tables = {row[0] for row in connection.execute("select table_name from duckdb_tables()").fetchall()}
             if not tables:
-                with _transaction(connection):
+                with bulk.transaction(connection):
                     connection.execute(sql.joinpath("schema.sql").read_text(encoding="utf-8"))
                     connection.execute(
                         "insert into meta values ('schema_version', $version)", {"version": SCHEMA_VERSION}
                     )
             else:
-                _check_version(self.path, connection, tables)
+                _check_version(self.path, connection)
             connection.execute(sql.joinpath("views.sql").read_text(encoding="utf-8"))
 
     def _keep_merging(self) -> None:
@@ -279,7 +289,7 @@ def _open(path: Path, *, write: bool, patience_s: float, on_held: Callable[[str]
             return duckdb.connect(str(path), read_only=not write)
         except duckdb.Error as error:
             if "could not set lock" not in str(error).lower():
-                raise StoreError(f"Cannot open {path}: {_first_line(error)}") from error
+                raise StoreError(f"Cannot open {path}: {_first_line(error)} Name another file with --db.") from error
             message = f"{path} is held by another program ({_holder(error)}). Close it."
             waited = time.monotonic() - began
             if waited >= patience_s:
@@ -296,7 +306,8 @@ def _holder(error: duckdb.Error) -> str:
     return f"PID {after.partition(')')[0]}" if after else "a database shell?"
 
 
-def _check_version(path: Path, connection: duckdb.DuckDBPyConnection, tables: set[str]) -> None:
+def _check_version(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    tables = {row[0] for row in connection.execute("select table_name from duckdb_tables()").fetchall()}
     found = None
     if "meta" in tables and "completion" in tables:
         row = connection.execute("select value from meta where key = 'schema_version'").fetchone()
@@ -308,40 +319,6 @@ def _check_version(path: Path, connection: duckdb.DuckDBPyConnection, tables: se
             f"{path} has schema version {found}, this lema reads {SCHEMA_VERSION}. Use the lema that made it, "
             f"or another --db."
         )
-
-
-@contextmanager
-def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    connection.begin()
-    try:
-        yield
-        connection.commit()
-    except BaseException:
-        with suppress(duckdb.Error):
-            connection.rollback()
-        raise
-
-
-def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[list[Any]]) -> None:
-    staged = f"staged_{_name(table)}"
-    connection.execute(f"create temp table {staged} as from {_name(table)} limit 0")
-    _append(connection, staged, rows)
-    connection.execute(f"insert or ignore into {_name(table)} from {staged}")
-    connection.execute(f"drop table {staged}")
-
-
-def _append(connection: duckdb.DuckDBPyConnection, table: str, rows: Iterable[list[Any]]) -> None:
-    """Bulk load by the Appender: a hundred times as fast as executemany."""
-    with connection.appender(_name(table)) as appender:
-        for row in rows:
-            appender.append_row(*row)
-
-
-def _name(table: str) -> str:
-    """A table name that is safe in SQL text; ours are all plain words."""
-    if not table.replace("_", "").isalnum():
-        raise ValueError(f"not a table name: {table!r}")
-    return table
 
 
 def _first_line(error: BaseException) -> str:

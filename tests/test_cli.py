@@ -134,15 +134,29 @@ def test_a_missing_key_is_found_before_any_call(
     assert server.calls == 0
 
 
-def test_a_corrector_that_is_not_there_is_named(
+def test_a_corrector_that_is_not_there_is_named_before_anything_is_sampled(
     run: Run, server: ScriptedServer, write_profile: Callable[..., Path]
 ) -> None:
     server.then = lambda _: chat("Step 1: 1 + 1 = 3. The answer is 3.")
     url = f"http://127.0.0.1:{free_port('127.0.0.1')}/v1"
     options = ("--corrector-url", url, "--corrector-model", "m")
     assert error_of(run("data", "--profile", write_profile(), *options)).startswith(f"No server at {url}.")
-    code, out, _ = run("status", "--json")
-    assert (code, json.loads(out)["rationales"]) == (0, 8)
+    assert server.calls == 0
+
+
+def test_an_export_onto_the_database_itself_is_refused(filled: Run) -> None:
+    code, _, err = filled("export", "--table", "problem", "--output", "lema.duckdb")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "is the database itself" in err
+    assert filled("status")[0] == 0
+
+
+def test_a_key_given_in_place_of_its_variable_is_not_repeated(run: Run) -> None:
+    assert "sk-secret" not in error_of(run("data", "--corrector-key-env", "sk-secret"))
+
+
+def test_own_problems_want_a_name(run: Run) -> None:
+    assert "--dataset NAME" in error_of(run("problems", "--data-path", "mine.jsonl"))
 
 
 @pytest.mark.parametrize("command", ["status", "sql", "rederive", "data"])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lema_local.answers import extract_answer, is_correct
 from lema_local.corrections import parse_correction
+from lema_local.errors import DataError
 from lema_local.examples import Built, build_arm, correction_example, cot_example, sampled_output
 from lema_local.profiles import Arm
 from lema_local.rationales import gold_output, split_steps
@@ -29,6 +30,8 @@ class Ingredients:
 def build(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Built]:
     """Put the arms together and record them; the same records give the same training-set ids."""
     ingredients = gather(run)
+    if not ingredients.corrections and any(arm != "cot" for arm in arms or run.profile.build.arms):
+        raise DataError(_no_corrections(run))
     seed = run.profile.build.seed
     built = []
     for arm in arms or run.profile.build.arms:
@@ -44,6 +47,19 @@ def build(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Built]:
         run.store.add_training_set(b.training_set, b.examples)
         built.append(b)
     return built
+
+
+def _no_corrections(run: Run) -> str:
+    others = run.store.rows("select count(*) as n from correction where rejected_because is null")[0]["n"]
+    if others:
+        return (
+            f"{run.store.path} has {others} kept corrections, but none of this profile, data set and models: "
+            "run `lema data` with the same options first."
+        )
+    return (
+        "No correction was kept, and all arms but cot need some: see `lema sql rejections`, and give a stronger "
+        "corrector (--corrector-url, --corrector-model) or problems with solutions."
+    )
 
 
 def gather(run: Run) -> Ingredients:

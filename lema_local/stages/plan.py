@@ -16,7 +16,7 @@ PAPER_SIZES: dict[str, dict[Arm, int]] = {
     "gsm8k": {"cot": 32_421, "lema": 44_944, "lema-controlled": 32_421},
     "math": {"cot": 20_009, "lema": 26_315, "lema-controlled": 20_009},
 }
-GPU = re.compile(r"(?:(\d{1,3})x)?([\w-]*?)-?(\d{1,4})GB", re.IGNORECASE)
+GPU = re.compile(r"(?:([1-9]\d{0,2})x)?([A-Za-z][\w-]*?)-([1-9]\d{0,3})GB", re.IGNORECASE)
 
 
 def plan_training(profile_name: str, overrides: dict[str, Any], *, db: Path, gpus: str | None) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def plan_training(profile_name: str, overrides: dict[str, Any], *, db: Path, gpu
         raise ProfileError(
             f"The shapes of {model.name} are not known, so its memory cannot be planned; see `lema models`."
         )
-    devices = parse_gpus(gpus) if gpus else installed_gpus()
+    devices = parse_gpus(gpus) if gpus is not None else installed_gpus()
     sizes, origin = arm_sizes(profile, db)
     planned = plan(
         model=model.name,
@@ -44,9 +44,9 @@ def plan_training(profile_name: str, overrides: dict[str, Any], *, db: Path, gpu
 def parse_gpus(text: str) -> list[Gpu]:
     """4xA100-80GB -> four GPUs of 80 GiB. Raises ProfileError for anything else."""
     match = GPU.fullmatch(text)
-    if match is None or int(match[1] or 1) < 1:
+    if match is None:
         raise ProfileError(f"--gpus {text!r}: write COUNTxNAME-MEMORYGB, e.g. 4xA100-80GB.")
-    return [Gpu(match[2] or "GPU", float(match[3]))] * int(match[1] or 1)
+    return [Gpu(match[2], float(match[3]))] * int(match[1] or 1)
 
 
 def installed_gpus() -> list[Gpu]:
