@@ -6,6 +6,7 @@ script is a list of answers, used up in the order of the calls; after them comes
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +20,9 @@ from typing import Any
 import pytest
 
 from lema_local.store import Writer
+
+# Whoever starts the tests in the background may have SIGINT ignored; the children that we interrupt would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROBLEMS = Path(__file__).parent / "data" / "loop_problems.jsonl"
 Body = dict[str, Any]
