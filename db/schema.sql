@@ -1,6 +1,9 @@
--- The tables of lema.duckdb, one per record of lema_local/records.py; columns in the order of the dataclass fields.
--- Facts (paid for, append-only): problem, completion, attempt, checkpoint. The rest is derived from them and can be rebuilt.
--- Ids are content keys: 128 bits of SHA-256 over what makes two records the same, so `insert or ignore` cannot double one.
+-- The tables of lema.duckdb as they are today, one per record of lema_local/records.py; columns in the order of the fields.
+-- Facts (paid for, append-only): problem, completion, attempt, batch, checkpoint, review. The rest is derived and can be rebuilt.
+-- Whoever changes this file adds db/migrations/NNN_what.sql, which leads files of the version before to the same tables;
+-- the file's version is the last number there. A new column comes last and has a default (journals of before still hold).
+-- Ids are content keys: 128 bits of SHA-256 over what makes two records the same. They are unique because the one writer
+-- adds a row only where its key is not there yet (bulk.py); an index would say so too, in a file a third larger.
 
 create table meta (
     key varchar primary key,
@@ -8,7 +11,7 @@ create table meta (
 );
 
 create table problem (
-    id uuid primary key,
+    id uuid not null,
     dataset varchar not null,
     split varchar not null,
     question varchar not null,
@@ -21,7 +24,7 @@ create table problem (
 );
 
 create table completion (
-    id uuid primary key,
+    id uuid not null,
     purpose varchar not null,            -- sample, correct, evaluate
     model varchar not null,              -- name for people
     model_identity varchar not null,     -- weights + quantisation + checkpoint
@@ -31,7 +34,7 @@ create table completion (
     checkpoint_id uuid,                  -- the adapter that answered
     sampling varchar not null,           -- JSON: the parameters that change the output
     sample_index integer not null,
-    text varchar not null,
+    text varchar not null using compression 'zstd',
     finish_reason varchar,
     prompt_tokens integer,
     completion_tokens integer,
@@ -39,21 +42,50 @@ create table completion (
     cost_usd double,                     -- NULL: no price known
     endpoint varchar not null,
     is_reference_derived boolean not null,
-    created_at timestamptz not null
+    created_at timestamptz not null,
+    cached_prompt_tokens integer,        -- of the prompt tokens, those billed as cached
+    shared_by integer not null default 1 -- samples that came by the same request: latency is the request's
 );
 
 create table attempt (
-    id uuid primary key,
+    id uuid not null,
     completion_id uuid not null,
     error varchar not null,
     status integer,
-    raw varchar,
+    raw varchar using compression 'zstd',
     endpoint varchar not null,
     created_at timestamptz not null
 );
 
+create table mended (                    -- text with lone surrogates, which UTF-8 cannot hold: they were replaced by U+FFFD
+    record varchar not null,             -- the table
+    id uuid not null,
+    field varchar not null               -- the column
+);
+
+create table batch (                     -- work handed to a provider's Batch API
+    id uuid not null,
+    remote_id varchar not null,          -- the provider's id
+    endpoint varchar not null,
+    base_url varchar not null,
+    purpose varchar not null,
+    calls integer not null,
+    created_at timestamptz not null
+);
+
+create table batch_call (                -- which completions a batch will bring
+    batch_id uuid not null,
+    completion_id uuid not null
+);
+
+create table batch_end (                 -- a batch without a row here is still at work
+    batch_id uuid not null,
+    status varchar not null,             -- the provider's word: completed, failed, expired, cancelled
+    ended_at timestamptz not null
+);
+
 create table rationale (
-    id uuid primary key,
+    id uuid not null,
     problem_id uuid not null,
     reasoner varchar not null,
     answer varchar,
@@ -64,30 +96,30 @@ create table rationale (
 );
 
 create table correction (
-    id uuid primary key,
+    id uuid not null,
     problem_id uuid not null,
     rationale_id uuid not null,
     corrector varchar not null,
     is_reference_derived boolean not null,
     incorrect_step integer,
-    explanation varchar,
-    correct_solution varchar,
+    explanation varchar using compression 'zstd',
+    correct_solution varchar using compression 'zstd',
     answer varchar,
     is_correct boolean not null,
     rejected_because varchar             -- NULL: kept
 );
 
 create table example (
-    id uuid primary key,
+    id uuid not null,
     kind varchar not null,               -- cot, correction
-    prompt varchar not null,
-    output varchar not null,
+    prompt varchar not null using compression 'zstd',
+    output varchar not null using compression 'zstd',
     source_id uuid not null,
     problem_id uuid not null
 );
 
 create table training_set (
-    id uuid primary key,
+    id uuid not null,
     arm varchar not null,
     dataset varchar not null,
     seed integer not null,
@@ -98,12 +130,11 @@ create table training_set (
 
 create table training_set_example (
     training_set_id uuid not null,
-    example_id uuid not null,
-    primary key (training_set_id, example_id)
+    example_id uuid not null
 );
 
 create table checkpoint (
-    id uuid primary key,
+    id uuid not null,
     run_id uuid not null,
     base_model varchar not null,
     quantization varchar not null,
@@ -121,7 +152,7 @@ create table checkpoint (
 );
 
 create table evaluation (
-    id uuid primary key,
+    id uuid not null,
     problem_id uuid not null,
     model varchar not null,
     base varchar not null,               -- weights and quantisation as served
@@ -135,7 +166,7 @@ create table evaluation (
 );
 
 create table review (
-    id uuid primary key,
+    id uuid not null,
     correction_id uuid not null,
     reviewer varchar not null,
     grade varchar not null,              -- excellent, good, poor

@@ -75,15 +75,17 @@ from counts
 order by reasoner, corrector, corrections desc;
 
 -- cost: how many calls, tokens, dollars and seconds did each model cost, by purpose? NULL dollars: no price is known.
+-- Samples that shared a request share its seconds.
 create or replace view cost as
 select
     purpose, model, endpoint,
     count(*) as calls,
     sum(prompt_tokens) as prompt_tokens,
+    sum(cached_prompt_tokens) as cached_prompt_tokens,
     sum(completion_tokens) as completion_tokens,
     sum(cost_usd) as usd,
-    sum(latency_s) as seconds,
-    sum(completion_tokens) / nullif(sum(latency_s), 0) as tokens_per_second
+    sum(latency_s / shared_by) as seconds,
+    sum(completion_tokens) / nullif(sum(latency_s / shared_by), 0) as tokens_per_second
 from completion
 group by all
 order by all;

@@ -1,10 +1,22 @@
-"""Rows into DuckDB in bulk, by its Appender: a hundred times as fast as executemany."""
+"""Rows into DuckDB in bulk, by its Appender: a hundred times as fast as executemany.
+
+No table has an index. A key stays unique because a file has one writer, and that writer adds a row only where its key
+is not there: an anti-join on the 16 bytes of each id, which costs less than keeping an index in the file would.
+"""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import duckdb
+
+# What makes a row of a table the same as another, where it is not the id.
+KEYS: dict[str, tuple[str, ...]] = {
+    "training_set_example": ("training_set_id", "example_id"),
+    "mended": ("record", "id", "field"),
+    "batch_call": ("batch_id", "completion_id"),
+    "batch_end": ("batch_id",),
+}
 
 
 @contextmanager
@@ -20,12 +32,30 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         raise
 
 
-def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[list[Any]]) -> None:
-    """Add rows to a table; those whose key is there already stay as they are."""
-    staged = f"staged_{name(table)}"
-    connection.execute(f"create temp table {staged} as from {name(table)} limit 0")
+def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: Iterable[list[Any]]) -> None:
+    """Add rows to a table; those whose key is there already, or came before in `rows`, stay as they are."""
+    staged = stage(connection, table)
     append(connection, staged, rows)
-    connection.execute(f"insert or ignore into {name(table)} from {staged}")
+    settle(connection, table, staged)
+
+
+def stage(connection: duckdb.DuckDBPyConnection, table: str) -> str:
+    """An empty temporary table with the columns of `table`; returns its name."""
+    staged = f"staged_{name(table)}"
+    connection.execute(f"create or replace temp table {staged} as from {name(table)} limit 0")
+    return staged
+
+
+def settle(connection: duckdb.DuckDBPyConnection, table: str, staged: str) -> None:
+    """Move the staged rows whose key is new into the table: of one key the first."""
+    key = ", ".join(KEYS.get(table, ("id",)))
+    connection.execute(f"""
+        insert into {name(table)}
+        select {staged}.*
+        from {staged}
+        semi join (select min(rowid) as first from {staged} group by {key}) as firsts on {staged}.rowid = firsts.first
+        anti join (select {key} from {name(table)} semi join {staged} using ({key})) as present using ({key})
+    """)
     connection.execute(f"drop table {staged}")
 
 

@@ -15,26 +15,36 @@ import os
 import threading
 from collections import defaultdict
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lema_local.errors import StoreError
-from lema_local.records import Attempt, Checkpoint, Completion, Problem
+from lema_local.records import Attempt, Batch, BatchCall, BatchEnd, Checkpoint, Completion, Problem
 
-Fact = Problem | Completion | Attempt | Checkpoint
+Fact = Problem | Completion | Attempt | Batch | BatchCall | BatchEnd | Checkpoint
 
 TABLES: dict[type[Any], str] = {
     Problem: "problem",
     Completion: "completion",
     Attempt: "attempt",
+    Batch: "batch",
+    BatchCall: "batch_call",
+    BatchEnd: "batch_end",
     Checkpoint: "checkpoint",
 }
 
 
+@cache
+def columns(kind: type[Any]) -> tuple[str, ...]:
+    """The columns of a record's table: its id first, where it has one, then its fields in order."""
+    names = [field.name for field in dataclasses.fields(kind) if field.name != "id"]
+    return ("id", *names) if hasattr(kind, "id") else tuple(names)
+
+
 def row_of(record: Any) -> list[Any]:
-    """A record as a row of its table: its id first, then its fields in order. Text that UTF-8 cannot hold is mended."""
-    values = [getattr(record, f.name) for f in dataclasses.fields(record) if f.name != "id"]
-    return [_plain(value) for value in (record.id, *values)]
+    """A record as a row of its table, values in the order of `columns`. Text that UTF-8 cannot hold is mended."""
+    return [_plain(getattr(record, name)) for name in columns(type(record))]  # type: ignore[arg-type]  # a class is hashable
 
 
 def _plain(value: Any) -> Any:
@@ -114,7 +124,9 @@ class Journal:
                     entry = json.loads(line)
                 except ValueError:
                     continue
-                rows[entry["table"]].append(entry["row"])
+                rows[entry["table"]].append(
+                    entry["row"] + ([None, 1] if entry["table"] == "completion" and len(entry["row"]) == 19 else [])
+                )
         return rows
 
     def drop_sealed(self) -> None:

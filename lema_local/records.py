@@ -1,7 +1,7 @@
 """The records of a run: frozen dataclasses, one per table of db/schema.sql.
 
-Facts (problem, completion, attempt, checkpoint, review) are paid for and append-only. The rest is derived from them by
-pure functions and can be rebuilt without an LLM call. Ids are content keys (keys.py): same content, same id.
+Facts (problem, completion, attempt, batch, checkpoint, review) are paid for and append-only. The rest is derived from
+them by pure functions and can be rebuilt without an LLM call. Ids are content keys (keys.py): same content, same id.
 """
 
 from dataclasses import dataclass
@@ -57,6 +57,8 @@ class Completion:
     endpoint: str
     is_reference_derived: bool  # written from the reference solution (oracle), says nothing about a model
     created_at: datetime
+    cached_prompt_tokens: int | None = None  # of prompt_tokens, those billed as cached
+    shared_by: int = 1  # samples that came by one request (its `n`): latency_s is the request's
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,36 @@ class Attempt:
     raw: str | None  # at most 4,000 characters, keys removed
     endpoint: str
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Calls handed to a provider's Batch API in one file."""
+
+    id: str
+    remote_id: str  # the provider's
+    endpoint: str
+    base_url: str
+    purpose: Purpose
+    calls: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCall:
+    """One completion that a batch will bring."""
+
+    batch_id: str
+    completion_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEnd:
+    """How a batch ended; one without it is still at work."""
+
+    batch_id: str
+    status: str  # the provider's word: completed, failed, expired, cancelled
+    ended_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

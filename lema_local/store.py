@@ -3,7 +3,7 @@
 Readers (`Store`) open the file read-only for one query and let go of it. The one `Writer` of a file holds a run lock
 (FILE.lock, with its PID) for as long as it works, but the database only for the milliseconds of a merge: facts go to
 the
-journal first and are merged every two seconds, so `lema sql`, `lema status` and plain `duckdb` answer while a run
+journal first and are merged every second, so `lema sql`, `lema status` and plain `duckdb` answer while a run
 goes on.
 
     with Writer(Path("lema.duckdb")) as store:
@@ -15,7 +15,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
@@ -24,12 +24,11 @@ from uuid import UUID
 
 import duckdb
 
-from lema_local import bulk, runlock
+from lema_local import bulk, runlock, schema
 from lema_local.errors import StoreError
 from lema_local.journal import Fact, Journal, row_of
 
-SCHEMA_VERSION = "1"
-MERGE_EVERY_S = 2.0
+MERGE_EVERY_S = 1.0
 SYNC_EVERY_S = 0.2
 LOCK_PATIENCE_S = 30.0
 HELD_AFTER_S = 3.0  # a merge or a query is over by then: someone left a shell open on the file
@@ -54,7 +53,7 @@ class Store:
         connection = _open(self.path, write=write, patience_s=patience_s, on_held=self._held)
         try:
             if not write:
-                _check_version(self.path, connection)
+                schema.check(self.path, connection)
             yield connection
         except duckdb.Error as error:
             if isinstance(error, duckdb.IOException | duckdb.FatalException):
@@ -210,21 +209,10 @@ class Writer(Store):
     def rederive(self, tables: dict[str, Iterable[Any]]) -> None:
         """Replace derived tables whole, in one transaction."""
         listed = {table: [row_of(record) for record in records] for table, records in tables.items()}
-        with self.connect(write=True) as connection:
-            # DuckDB's unique index refuses to delete and insert one key in one transaction, so the new rows go to new
-            # tables
-            with bulk.transaction(connection):
-                for table, rows in listed.items():
-                    connection.execute(
-                        f"create or replace temp table new_{bulk.name(table)} as from {bulk.name(table)} limit 0"
-                    )
-                    bulk.append(connection, f"new_{table}", rows)
-            with bulk.transaction(connection):
-                for table in listed:
-                    connection.execute(
-                        f"delete from {bulk.name(table)} where id not in (select id from new_{bulk.name(table)})"
-                    )
-                    connection.execute(f"insert or replace into {bulk.name(table)} from new_{bulk.name(table)}")
+        with self.connect(write=True) as connection, bulk.transaction(connection):
+            for table, rows in listed.items():
+                connection.execute(f"delete from {bulk.name(table)}")
+                bulk.insert(connection, table, rows)
 
     def add_training_set(self, training_set: Any, examples: Iterable[Any]) -> None:
         """Add a training set, its examples and the links between them, in one transaction."""
@@ -236,19 +224,18 @@ class Writer(Store):
             bulk.insert(connection, "training_set_example", links)
 
     def _prepare(self) -> None:
-        """Create the tables in a new file; refuse a file that is not ours; bring the views up to date."""
-        sql = files("lema_local.db")
-        with self.connect(write=True) as connection:
-            tables = {row[0] for row in connection.execute("select table_name from duckdb_tables()").fetchall()}
-            if not tables:
-                with bulk.transaction(connection):
-                    connection.execute(sql.joinpath("schema.sql").read_text(encoding="utf-8"))
-                    connection.execute(
-                        "insert into meta values ('schema_version', $version)", {"version": SCHEMA_VERSION}
-                    )
-            else:
-                _check_version(self.path, connection)
-            connection.execute(sql.joinpath("views.sql").read_text(encoding="utf-8"))
+        """Create the tables in a new file; bring an older one up to date, a copy kept; refuse one that is not ours."""
+        with ExitStack() as last, self.connect(write=True) as connection:
+            found = schema.needs_migrating(self.path, connection)
+            if found is not None:
+                source = last.enter_context(self.path.open("rb"))
+                connection.execute("checkpoint")  # all of it is in the one file now
+                backup = self.path.with_name(f"{self.path.name}.version-{found}.bak")
+                copy = schema.copy_file(self.path, source, backup)
+                self._notice(
+                    f"{self.path} is brought from schema version {found} to {schema.newest()}; as it was: {copy}"
+                )
+            schema.bring_up_to_date(self.path, connection)
 
     def _keep_merging(self) -> None:
         due = time.monotonic() + MERGE_EVERY_S
@@ -304,21 +291,6 @@ def _open(path: Path, *, write: bool, patience_s: float, on_held: Callable[[str]
 def _holder(error: duckdb.Error) -> str:
     _, _, after = str(error).partition("(PID ")
     return f"PID {after.partition(')')[0]}" if after else "a database shell?"
-
-
-def _check_version(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
-    tables = {row[0] for row in connection.execute("select table_name from duckdb_tables()").fetchall()}
-    found = None
-    if "meta" in tables and "completion" in tables:
-        row = connection.execute("select value from meta where key = 'schema_version'").fetchone()
-        found = row[0] if row else None
-    if found is None:
-        raise StoreError(f"{path} is a DuckDB database of something else. Name another file with --db.")
-    if found != SCHEMA_VERSION:
-        raise StoreError(
-            f"{path} has schema version {found}, this lema reads {SCHEMA_VERSION}. Use the lema that made it, "
-            f"or another --db."
-        )
 
 
 def _first_line(error: BaseException) -> str:

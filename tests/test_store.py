@@ -16,7 +16,8 @@ from facts import HOSTILE, completion, problem, rationale
 
 from lema_local.errors import StoreError
 from lema_local.records import Completion, Example, TrainingSet
-from lema_local.store import SCHEMA_VERSION, Store, Writer
+from lema_local.schema import newest
+from lema_local.store import Store, Writer
 
 
 def test_a_fact_written_twice_is_there_once_and_keeps_its_first_form(db: Path) -> None:
@@ -199,7 +200,7 @@ def test_what_is_no_database_of_ours_is_refused_in_one_line(tmp_path: Path) -> N
     (folder / "text.duckdb").write_text("not a database, whatever its name says" * 500)
     expected = {
         "foreign.duckdb": "something else. Name another file with --db",
-        "newer.duckdb": f"schema version 999, this lema reads {SCHEMA_VERSION}",
+        "newer.duckdb": f"schema version 999, this lema reads {newest()}",
         "text.duckdb": "Cannot open",
     }
     for name, words in expected.items():
