@@ -31,6 +31,13 @@ _OVERRIDES = (
     click.option("--corrector-model", help="The corrector's model name there, or what its recipe serves."),
     click.option("--corrector-key-env", help="The environment variable that holds its API key."),
 )
+_WAIT = click.option(
+    "--wait",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda context, option, value: context.meta.update({"lema.wait": value}),
+    help="Wait for another run on the same database to end.",
+)
 
 
 def db_option(function: F) -> F:
@@ -40,7 +47,7 @@ def db_option(function: F) -> F:
 
 def run_options(function: F) -> F:
     """--profile, --db and everything that overrides a profile."""
-    for option in (*reversed(_OVERRIDES), _DB, _PROFILE):
+    for option in (_WAIT, *reversed(_OVERRIDES), _DB, _PROFILE):
         function = option(function)
     return function
 
@@ -60,5 +67,5 @@ def require_database(db: Path) -> None:
 def open_run(db: Path, profile: str, overrides: dict[str, Any]) -> Iterator[Run]:
     """The experiment that the options describe, with its database open for writing."""
     loaded = load_profile(profile, Overrides(**overrides))
-    with Writer(db, on_notice=notice) as store:
+    with Writer(db, wait=click.get_current_context().meta.get("lema.wait", False), on_notice=notice) as store:
         yield Run(loaded, store, notice)

@@ -75,7 +75,6 @@ from counts
 order by reasoner, corrector, corrections desc;
 
 -- cost: how many calls, tokens, dollars and seconds did each model cost, by purpose? NULL dollars: no price is known.
--- Samples that shared a request share its seconds.
 create or replace view cost as
 select
     purpose, model, endpoint,
@@ -84,7 +83,7 @@ select
     sum(cached_prompt_tokens) as cached_prompt_tokens,
     sum(completion_tokens) as completion_tokens,
     sum(cost_usd) as usd,
-    sum(latency_s / shared_by) as seconds,
+    sum(latency_s / shared_by) as seconds,  -- samples that came by one request share its seconds
     sum(completion_tokens) / nullif(sum(latency_s / shared_by), 0) as tokens_per_second
 from completion
 group by all

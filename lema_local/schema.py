@@ -10,12 +10,9 @@ The version of a file is the number of the last migration. A file of a newer ver
 refused.
 """
 
-import os
-import shutil
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import IO
 
 import duckdb
 
@@ -77,29 +74,6 @@ def needs_migrating(path: Path, connection: duckdb.DuckDBPyConnection) -> int | 
     if found is not None:
         _refuse_newer(path, found)
     return found if found != newest() else None
-
-
-def copy_file(path: Path, source: IO[bytes], target: Path) -> Path:
-    """A whole copy under a name that is free (.bak, .bak-2, ...), synced; a copy that fails leaves nothing behind.
-
-    `source` is `path`, opened by the caller, who closes it after the database: closing any descriptor of a file drops
-    the lock that DuckDB has on it (fcntl(2)).
-    """
-    wanted, number = target, 1
-    while target.exists():
-        number += 1
-        target = wanted.with_name(f"{wanted.name}-{number}")
-    part = target.with_name(target.name + ".part")
-    try:
-        with part.open("wb") as copy:
-            shutil.copyfileobj(source, copy, 1 << 20)
-            copy.flush()
-            os.fsync(copy.fileno())
-        part.rename(target)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StoreError(f"Cannot copy {path} to {target}: {error.strerror}. Make room, then run it again.") from error
-    return target
 
 
 def bring_up_to_date(path: Path, connection: duckdb.DuckDBPyConnection) -> None:

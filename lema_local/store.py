@@ -1,10 +1,9 @@
 """The store: the only opener of DuckDB. One file holds every record of every run.
 
 Readers (`Store`) open the file read-only for one query and let go of it. The one `Writer` of a file holds a run lock
-(FILE.lock, with its PID) for as long as it works, but the database only for the milliseconds of a merge: facts go to
-the
-journal first and are merged every second, so `lema sql`, `lema status` and plain `duckdb` answer while a run
-goes on.
+(FILE.lock, which says who it is) for as long as it works, but the database only for the milliseconds of a merge: facts
+go to the journal first and are merged every second, so `lema sql`, `lema status` and plain `duckdb` answer while a run
+goes on. How they get at the file is in access.py, what is in it in schema.py.
 
     with Writer(Path("lema.duckdb")) as store:
         store.add(completion)                      # safe when this returns
@@ -15,7 +14,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
@@ -24,14 +23,14 @@ from uuid import UUID
 
 import duckdb
 
-from lema_local import bulk, runlock, schema
+from lema_local import access, bulk, runlock, schema
 from lema_local.errors import StoreError
 from lema_local.journal import Fact, Journal, row_of
 
 MERGE_EVERY_S = 1.0
+MERGE_AT_LEAST_EVERY_S = 3.0  # readers see what is at most 5 s old
 SYNC_EVERY_S = 0.2
 LOCK_PATIENCE_S = 30.0
-HELD_AFTER_S = 3.0  # a merge or a query is over by then: someone left a shell open on the file
 
 
 def stage_sql(name: str) -> str:
@@ -50,18 +49,14 @@ class Store:
         self, *, write: bool = False, patience_s: float = LOCK_PATIENCE_S
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection for one piece of work. Waits for the lock; StoreError says who holds it when patience ends."""
-        connection = _open(self.path, write=write, patience_s=patience_s, on_held=self._held)
+        opened = access.writing if write else access.reading
         try:
-            if not write:
-                schema.check(self.path, connection)
-            yield connection
-        except duckdb.Error as error:
-            if isinstance(error, duckdb.IOException | duckdb.FatalException):
-                raise StoreError(f"Cannot use {self.path}: {_first_line(error)}") from error
-            raise
-        finally:
-            with suppress(duckdb.Error):
-                connection.close()
+            with opened(self.path, patience_s=patience_s, on_held=self._held) as connection:
+                if not write:
+                    schema.check(self.path, connection)
+                yield connection
+        except (duckdb.IOException, duckdb.FatalException) as error:
+            raise StoreError(f"Cannot use {self.path}: {access.first_line(error)}") from error
 
     def _held(self, message: str) -> None:
         """Told once when the file has been held for a while. A reader has nothing to add."""
@@ -83,7 +78,7 @@ class Store:
             except (duckdb.IOException, duckdb.FatalException):
                 raise
             except duckdb.Error as error:
-                raise StoreError(f"SQL: {_first_line(error)}") from error
+                raise StoreError(f"SQL: {access.first_line(error)}") from error
             except RuntimeError as error:
                 if "interrupted" in str(error):  # how DuckDB tells of Ctrl-C
                     raise KeyboardInterrupt from error
@@ -104,17 +99,25 @@ class Store:
                     f"copy (from relation) to $output ({options})", {"output": str(output)}
                 ).fetchone()
             except (duckdb.Error, OSError) as error:
-                raise StoreError(f"Cannot export to {output}: {_first_line(error)}") from error
+                raise StoreError(f"Cannot export to {output}: {access.first_line(error)}") from error
             del relation
         return int(row[0]) if row else 0
 
     def missing(self, table: str, ids: Sequence[str]) -> set[str]:
         """Which of these ids the table does not hold: resuming is this anti-join."""
+        if not ids:
+            return set()
         with self.connect() as connection:
-            connection.execute("create temp table wanted (id uuid)")
-            bulk.append(connection, "wanted", ([i] for i in ids))
-            found = connection.execute(f"select id from wanted anti join {bulk.name(table)} using (id)").fetchall()
-        return {str(row[0]) for row in found}
+            # one text each way: a million ids as rows would take many times as long as the join itself
+            row = connection.execute(
+                f"""
+                select string_agg(id::varchar, ' ')
+                from (select unnest(string_split($ids, ' '))::uuid as id) as wanted
+                anti join {bulk.name(table)} using (id)
+                """,
+                {"ids": " ".join(ids)},
+            ).fetchone()
+        return set(row[0].split()) if row and row[0] else set()
 
     def writer_pid(self) -> int | None:
         """The PID of the process that is writing this file, or None."""
@@ -124,9 +127,12 @@ class Store:
 class Writer(Store):
     """The one process that writes a file. Creates the file where there is none."""
 
-    def __init__(self, path: Path, *, on_notice: Callable[[str], None] = lambda message: None) -> None:
+    def __init__(
+        self, path: Path, *, wait: bool = False, on_notice: Callable[[str], None] = lambda message: None
+    ) -> None:
         super().__init__(path)
         self._notice = on_notice
+        self._wait = wait  # for another writer to end
         self._journal = Journal(path.with_name(path.name + ".journal"))
         self._stop = threading.Event()
         self._merging = threading.Lock()
@@ -147,7 +153,7 @@ class Writer(Store):
         self._notice(f"{message} The run waits for it.")
 
     def __enter__(self) -> Self:
-        self._lock_file = runlock.take(self.path)
+        self._lock_file = runlock.take(self.path, wait=self._wait, on_notice=self._notice)
         try:
             self._prepare()
             self.merge()
@@ -189,15 +195,17 @@ class Writer(Store):
     def merge(self, *, patience_s: float = math.inf) -> None:
         """Bring the journal into the database. StoreError where that fails; the journal keeps its lines then."""
         with self._merging:
-            while self._journal.seal():
-                tables = self._journal.read_sealed()
+            while (sealed := self._journal.seal()) is not None:
                 try:
                     with self.connect(write=True, patience_s=patience_s) as connection, bulk.transaction(connection):
-                        for table, rows in tables.items():
-                            bulk.insert(connection, table, rows)
+                        unread = bulk.merge(connection, sealed)
                 except duckdb.Error as error:
-                    raise StoreError(f"Cannot merge {self._journal.sealed}: {_first_line(error)}") from error
-                self._journal.drop_sealed()
+                    raise StoreError(f"Cannot merge {sealed.path}: {access.first_line(error)}") from error
+                if unread:
+                    kept = self._journal.keep_sealed()
+                    self._notice(f"{unread} lines of the journal cannot be read; they are kept in {kept}.")
+                else:
+                    self._journal.drop_sealed()
 
     def derive(self, table: str, records: Iterable[Any]) -> None:
         """Add derived records to a table; those that are there stay as they are."""
@@ -228,70 +236,33 @@ class Writer(Store):
         with ExitStack() as last, self.connect(write=True) as connection:
             found = schema.needs_migrating(self.path, connection)
             if found is not None:
-                source = last.enter_context(self.path.open("rb"))
                 connection.execute("checkpoint")  # all of it is in the one file now
-                backup = self.path.with_name(f"{self.path.name}.version-{found}.bak")
-                copy = schema.copy_file(self.path, source, backup)
+                backup = access.free_name(self.path.with_name(f"{self.path.name}.version-{found}.bak"))
+                access.copy_file(last.enter_context(self.path.open("rb")), backup)
                 self._notice(
-                    f"{self.path} is brought from schema version {found} to {schema.newest()}; as it was: {copy}"
+                    f"{self.path} is brought from schema version {found} to {schema.newest()}; as it was: {backup}"
                 )
             schema.bring_up_to_date(self.path, connection)
 
     def _keep_merging(self) -> None:
         due = time.monotonic() + MERGE_EVERY_S
         while not self._stop.wait(SYNC_EVERY_S):
+            began = time.monotonic()
             try:
                 self._journal.sync()
-                if time.monotonic() >= due:
-                    self.merge(patience_s=0)
-                    due = time.monotonic() + MERGE_EVERY_S
-                    if self._was_locked:
-                        self._notice(f"{self.path} is free again.")
-                        self._was_locked = False
-            except _LockedError as error:
-                due = time.monotonic() + MERGE_EVERY_S
+                if began < due:
+                    continue
+                self.merge(patience_s=0)
+                if self._was_locked:
+                    self._notice(f"{self.path} is free again.")
+                    self._was_locked = False
+            except access.LockedError as error:
                 if not self._was_locked:
                     self._notice(f"{error} The run goes on into {self._journal.path.name}.")
                 self._was_locked = True
             except (StoreError, OSError, duckdb.Error) as error:
-                self._fault = (
-                    error
-                    if isinstance(error, StoreError)
-                    else StoreError(f"Cannot write {self.path}: {_first_line(error)}")
-                )
+                cannot = StoreError(f"Cannot write {self.path}: {access.first_line(error)}")
+                self._fault = error if isinstance(error, StoreError) else cannot
                 return
-
-
-class _LockedError(StoreError):
-    """Another process holds the database file at this moment."""
-
-
-def _open(path: Path, *, write: bool, patience_s: float, on_held: Callable[[str], None]) -> duckdb.DuckDBPyConnection:
-    if not write and not path.exists():
-        raise StoreError(f"No database at {path}. Make one with `make data`, or name another with --db.")
-    began = time.monotonic()
-    pause, told = 0.01, False
-    while True:
-        try:
-            return duckdb.connect(str(path), read_only=not write)
-        except duckdb.Error as error:
-            if "could not set lock" not in str(error).lower():
-                raise StoreError(f"Cannot open {path}: {_first_line(error)} Name another file with --db.") from error
-            message = f"{path} is held by another program ({_holder(error)}). Close it."
-            waited = time.monotonic() - began
-            if waited >= patience_s:
-                raise _LockedError(message) from error
-            if waited >= HELD_AFTER_S and not told:
-                told = True
-                on_held(message)
-            time.sleep(pause)
-            pause = min(pause * 2, 0.2)
-
-
-def _holder(error: duckdb.Error) -> str:
-    _, _, after = str(error).partition("(PID ")
-    return f"PID {after.partition(')')[0]}" if after else "a database shell?"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+            took = time.monotonic() - began  # long where a large file had to be copied beside readers
+            due = began + min(max(MERGE_EVERY_S, 4 * took), MERGE_AT_LEAST_EVERY_S)

@@ -24,7 +24,7 @@ LAYERS = (
     ("doctor",),
     ("stages", "report", "queries"),
     ("training", "serving"),
-    ("client", "store", "schema", "journal", "bulk", "runlock", "grading", "problems", "progress"),
+    ("client", "store", "access", "schema", "journal", "bulk", "runlock", "grading", "problems", "progress"),
     ("pure",),
     ("records", "keys", "errors"),
 )
