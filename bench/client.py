@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from lema_local.answers import extract_answer, is_correct
-from lema_local.client import Client, Endpoint, Prompt, Sampling
+from lema_local.client import Client
+from lema_local.endpoint import Endpoint, Prompt, Sampling
 from lema_local.records import Problem
 from lema_local.stages.calls import Call, complete
 from lema_local.store import Store, Writer

@@ -1,16 +1,24 @@
 """lema data: problems, sampling, correction and building, one after the other."""
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .options import notice, open_run, run_options
+from .options import call_options, notice, open_run, run_options
+from .tables import format_rows
 
 
 @click.command("data")
 @run_options
-def command(profile: str, db: Path, **overrides: Any) -> None:
+@call_options
+@click.option("--dry-run", is_flag=True, help="Print calls, tokens and cost of what is pending, and stop.")
+@click.option("--json", "as_json", is_flag=True, help="The dry run as JSON.")
+def command(
+    profile: str, db: Path, budget: float | None, offline: bool, dry_run: bool, as_json: bool, **overrides: Any
+) -> None:
     """Sample rationales, have the mistakes corrected, build the training sets.
 
     What is in the database is never bought again: interrupt it, and the same command goes on.
@@ -18,14 +26,20 @@ def command(profile: str, db: Path, **overrides: Any) -> None:
     \b
     lema data --profile laptop
     lema data --corrector-url https://api.openai.com/v1 --corrector-model gpt-4o --corrector-key-env OPENAI_API_KEY
+    lema data --profile a100 --dataset gsm8k --data-path gsm8k --dry-run
+    lema data --profile a100 --budget 50usd
     """
+    if dry_run:
+        _print_estimate(profile, db, overrides, as_json=as_json)
+        return
     from lema_local.serving import check_endpoints
     from lema_local.stages.build import build
     from lema_local.stages.correct import correct
     from lema_local.stages.sample import sample
 
-    with open_run(db, profile, overrides) as run:
-        check_endpoints(run.profile)
+    with open_run(db, profile, overrides, budget=budget, offline=offline) as run:
+        if not offline:
+            check_endpoints(run.profile, priced=budget is not None)
         train, test = len(run.problems.train), len(run.problems.test)
         notice(f"{train} train and {test} test problems of {run.profile.data.dataset}")
         unsolved = sum(problem.solution is None for problem in run.problems.train)
@@ -36,3 +50,22 @@ def command(profile: str, db: Path, **overrides: Any) -> None:
         for built in build(run):
             s = built.training_set
             click.echo(f"{s.arm}: {s.cot_examples} CoT + {s.correction_examples} corrections  training set {s.id}")
+
+
+def _print_estimate(profile: str, db: Path, overrides: dict[str, Any], *, as_json: bool) -> None:
+    from lema_local.profiles import Overrides, load_profile
+    from lema_local.stages.estimate import estimate
+    from lema_local.stages.problems import load_problems
+    from lema_local.store import Store
+
+    loaded = load_profile(profile, Overrides(**overrides))
+    problems = load_problems(loaded.data, notice).train
+    rows = [dataclasses.asdict(row) for row in estimate(loaded, problems, Store(db) if db.exists() else None)]
+    click.echo(
+        json.dumps(rows, indent=1) if as_json else format_rows(list(rows[0]), [list(row.values()) for row in rows])
+    )
+    known = [row["usd"] for row in rows if row["usd"] is not None]
+    if known and not as_json:
+        click.echo(
+            f"${sum(known):.2f} in all, as far as prices are known (see lema_local/prices.toml, usd_per_million_*)"
+        )

@@ -7,16 +7,17 @@ from typing import Any
 
 import click
 
-from .options import open_run, run_options
+from .options import call_options, open_run, run_options
 from .tables import format_rows
 
 
 @click.command("eval")
 @run_options
+@call_options
 @click.option(
     "--json", "as_json", is_flag=True, help="Rows with model, dataset, arm, step, n, correct, pass_at_1, low, high."
 )
-def command(profile: str, db: Path, as_json: bool, **overrides: Any) -> None:
+def command(profile: str, db: Path, as_json: bool, budget: float | None, offline: bool, **overrides: Any) -> None:
     """Evaluate the base model and every checkpoint of every arm: zero-shot, greedy, with no merge.
 
     \b
@@ -26,7 +27,7 @@ def command(profile: str, db: Path, as_json: bool, **overrides: Any) -> None:
     from lema_local.report.results import arm_results, checkpoint_results, differences
     from lema_local.stages.evaluate import evaluate, facts, result_rows
 
-    with open_run(db, profile, overrides) as run:
+    with open_run(db, profile, overrides, budget=budget, offline=offline) as run:
         targets, _ = evaluate(run)
         results = checkpoint_results(result_rows(run, targets))
         before = facts(run, targets)

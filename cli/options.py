@@ -1,5 +1,6 @@
 """Options that several commands share, and the run that they describe."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from lema_local.errors import StoreError
+from lema_local.pacing import Budget
 from lema_local.profiles import Overrides, load_profile
 from lema_local.stages.run import Run
 from lema_local.store import Writer
@@ -40,6 +42,27 @@ _WAIT = click.option(
 )
 
 
+def _dollars(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """5, 5usd, $5 and 0.50 USD are amounts."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"\$?(\d{1,9}(?:\.\d{1,6})?)(?:usd)?", value.replace(" ", "").lower())
+    if match is None or float(match[1]) <= 0:
+        raise click.BadParameter(f"{value!r}: write an amount of US dollars, e.g. 5usd")
+    return float(match[1])
+
+
+dollars_option = click.option(
+    "--budget",
+    callback=_dollars,
+    metavar="USD",
+    help="What this command may spend, e.g. 5usd: it stops before the call that might pass it.",
+)
+_OFFLINE = click.option(
+    "--offline", is_flag=True, help="Call nothing: every reply must be in the database, or it is an error."
+)
+
+
 def db_option(function: F) -> F:
     """--db"""
     return _DB(function)
@@ -50,6 +73,11 @@ def run_options(function: F) -> F:
     for option in (_WAIT, *reversed(_OVERRIDES), _DB, _PROFILE):
         function = option(function)
     return function
+
+
+def call_options(function: F) -> F:
+    """--budget and --offline, of the commands that call models."""
+    return dollars_option(_OFFLINE(function))
 
 
 def notice(message: str) -> None:
@@ -64,8 +92,11 @@ def require_database(db: Path) -> None:
 
 
 @contextmanager
-def open_run(db: Path, profile: str, overrides: dict[str, Any]) -> Iterator[Run]:
+def open_run(
+    db: Path, profile: str, overrides: dict[str, Any], *, budget: float | None = None, offline: bool = False
+) -> Iterator[Run]:
     """The experiment that the options describe, with its database open for writing."""
     loaded = load_profile(profile, Overrides(**overrides))
-    with Writer(db, wait=click.get_current_context().meta.get("lema.wait", False), on_notice=notice) as store:
-        yield Run(loaded, store, notice)
+    wait = click.get_current_context().meta.get("lema.wait", False)
+    with Writer(db, wait=wait, on_notice=notice) as store:
+        yield Run(loaded, store, notice, budget=Budget(budget) if budget else None, offline=offline)

@@ -38,7 +38,7 @@ create table completion (
     finish_reason varchar,
     prompt_tokens integer,
     completion_tokens integer,
-    latency_s double not null,
+    latency_s double,                    -- of its request; NULL: it came by a batch
     cost_usd double,                     -- NULL: no price known
     endpoint varchar not null,
     is_reference_derived boolean not null,
@@ -54,7 +54,8 @@ create table attempt (
     status integer,
     raw varchar using compression 'zstd',
     endpoint varchar not null,
-    created_at timestamptz not null
+    created_at timestamptz not null,
+    cost_usd double                      -- of a reply that was none, where it says what it used and the price is known
 );
 
 create table mended (                    -- text with lone surrogates, which UTF-8 cannot hold: they were replaced by U+FFFD

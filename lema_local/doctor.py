@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lema_local.endpoint_profile import EndpointProfile
 from lema_local.errors import LemaError
 from lema_local.hardware import cores, free_disk_gib, gpus, ram_gib
 from lema_local.models import resolve_model
-from lema_local.profiles import EndpointProfile, Profile
+from lema_local.profiles import Profile
 from lema_local.recipes import load_recipe
 from lema_local.store import Store
 

@@ -6,6 +6,8 @@ LemaError                 cli/main.py prints it as one line and exits with 1
 ├── StoreError            the database file is locked, foreign, unreadable or the disk is full
 ├── ServerError           a local server did not start, or died
 ├── EndpointError         an endpoint refuses us for good: unreachable, wrong model, bad key
+├── BudgetError           the next call might pass the --budget
+├── LedgerError           --offline, and a call is not in the database
 ├── MissingPackageError   an optional package is not installed
 └── TrainingError         a training run cannot start or go on
 """
@@ -36,6 +38,14 @@ class ServerError(LemaError):
 
 class EndpointError(LemaError):
     """An endpoint refuses us for good: unreachable, wrong model, bad key."""
+
+
+class BudgetError(LemaError):
+    """The next call might pass the budget: the run stops before it."""
+
+
+class LedgerError(LemaError):
+    """A run that may call nothing wants a completion that the database does not hold."""
 
 
 class MissingPackageError(LemaError):

@@ -9,7 +9,7 @@ resuming is one anti-join, and two machines that did the same work agree on its 
 
 import hashlib
 import json
-import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
@@ -19,8 +19,28 @@ def content_key(kind: str, *parts: object) -> str:
     Parts are anything JSON can write (None, bool, int, float, str, lists and dicts of them); dicts are ordered by key.
     16 bytes in DuckDB's UUID type join and compress far better than text does.
     """
-    text = json.dumps([kind, *parts], ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return str(uuid.UUID(bytes=hashlib.sha256(text.encode("ascii")).digest()[:16]))
+    return _as_uuid(hashlib.sha256(_text([kind, *parts]).encode("ascii")).hexdigest())
+
+
+def key_maker(kind: str, *common: object) -> Callable[..., str]:
+    """A function of the last parts that gives content_key(kind, *common, *parts), with the common ones hashed once: a
+    resumed run makes a million keys that differ in their ends."""
+    begun = hashlib.sha256(_text([kind, *common])[:-1].encode("ascii"))
+
+    def key(*parts: object) -> str:
+        hasher = begun.copy()
+        hasher.update(b"," + _text(parts)[1:].encode("ascii"))
+        return _as_uuid(hasher.hexdigest())
+
+    return key
+
+
+def _text(parts: Sequence[object]) -> str:
+    return json.dumps(parts, ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _as_uuid(digest: str) -> str:
+    return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
 
 
 def file_sha256(path: Path) -> str:

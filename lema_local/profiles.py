@@ -10,7 +10,6 @@ before it becomes frozen dataclasses. Keys are never in a profile; it names the 
 """
 
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,8 +17,8 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
+from lema_local.endpoint_profile import EndpointProfile, check_endpoint
 from lema_local.errors import ProfileError, did_you_mean
 from lema_local.models import known_models
 from lema_local.records import AnswerKind
@@ -27,28 +26,8 @@ from lema_local.training.settings import TrainingSettings
 from lema_local.typed_toml import build
 
 ENDPOINTS = ("reasoner", "corrector", "augmenter", "evolver", "student")
-ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 OUTSIDE_CONCURRENCY = 8  # a recipe on CPU takes one call at a time; a server that is given from outside takes more
 Arm = Literal["cot", "lema", "lema-controlled"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointProfile:
-    """Where a model is called: a recipe in servers/ that lema starts and stops, or a base URL that is already
-    served."""
-
-    model: str
-    recipe: str | None = None
-    base_url: str | None = None
-    api: Literal["chat", "completions"] = "chat"
-    api_key_env: str | None = None
-    identity: str | None = None  # what is really served at base_url, when its model name is only an alias
-    concurrency: int = 1
-    deadline_s: float = 300.0
-    max_retries: int = 4
-    context_length: int = 4096
-    usd_per_million_input: float | None = None
-    usd_per_million_output: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,12 +246,17 @@ def _override_endpoint(
         raise ProfileError(f"Profile {profile.name} has no {name}: give its model too.")
     endpoint = base or EndpointProfile(model=model or "")
     if url is not None or model is not None:  # the profile's price is that of its own model
-        endpoint = replace(endpoint, usd_per_million_input=None, usd_per_million_output=None)
+        endpoint = replace(
+            endpoint, usd_per_million_input=None, usd_per_million_cached_input=None, usd_per_million_output=None
+        )
     if url is not None:
         if endpoint.recipe is not None and name != "student":  # raw text was for that recipe: hosted models take chat
             endpoint = replace(endpoint, api="chat", concurrency=max(endpoint.concurrency, OUTSIDE_CONCURRENCY))
         # the profile's key is for the profile's host: never send it to another
-        endpoint = replace(endpoint, base_url=url, recipe=None, identity=None, api_key_env=None)
+        first, *more = (part.strip() for part in url.split(","))
+        endpoint = replace(
+            endpoint, base_url=first, more_base_urls=tuple(more), recipe=None, identity=None, api_key_env=None
+        )
     if model is not None:
         endpoint = replace(endpoint, model=model, identity=None)
     if key_env is not None:
@@ -292,30 +276,11 @@ def _check(profile: Profile) -> None:
         if values.max_tokens < 1 or not 0 < values.top_p <= 1 or values.temperature > 2:
             raise ProfileError(f"Profile {profile.name}, {table}: max_tokens from 1, top_p to 1, temperature to 2.")
     for name, endpoint in profile.endpoints.items():
-        if endpoint.api_key_env is not None and not ENVIRONMENT_NAME.fullmatch(endpoint.api_key_env):
-            # it may be the key itself: never repeat it
-            raise ProfileError(f"Endpoint {name}: the key's variable wants the NAME of a variable, not the key.")
-        if (endpoint.recipe is None) == (endpoint.base_url is None):
-            raise ProfileError(f"Endpoint {name} of profile {profile.name} needs either a recipe or a base_url.")
-        if endpoint.base_url is not None and not _is_http_url(endpoint.base_url):
-            raise ProfileError(
-                f"Endpoint {name}: its base URL must be like http://host:port/v1, with no user or password."
-            )
-        if endpoint.concurrency < 1:
-            raise ProfileError(f"Endpoint {name} of profile {profile.name}: concurrency must be 1 or more.")
+        check_endpoint(profile.name, name, endpoint)
     if profile.sampling.samples < 1:
         raise ProfileError(f"Profile {profile.name}: samples must be 1 or more.")
     if len(set(profile.build.arms)) != len(profile.build.arms) or not profile.build.arms:
         raise ProfileError(f"Profile {profile.name}: name each arm once.")
-
-
-def _is_http_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        plain = parts.username is None and parts.password is None
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and plain
-    except ValueError:
-        return False
 
 
 def _least(count: int | None, limit: int) -> int:

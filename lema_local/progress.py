@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TextIO
 
-PLAIN_EVERY_S = 10.0
+PLAIN_EVERY_S = 5.0
 TERMINAL_EVERY_S = 0.2
 
 

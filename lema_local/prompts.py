@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
-from lema_local.client import Prompt
+from lema_local.endpoint import Prompt
 from lema_local.errors import ProfileError
 from lema_local.records import AnswerKind
 

@@ -11,7 +11,7 @@ from typing import Any
 from lema_local.errors import StoreError, did_you_mean
 from lema_local.store import Store
 
-_VIEW = re.compile(r"^-- (\w+): (.+)\ncreate or replace view \1 as$", re.MULTILINE)
+_VIEW = re.compile(r"^-- (\w+): (.+)\n(?:-- .+\n)*create or replace view \1 as$", re.MULTILINE)
 
 _TABLE = re.compile(r"^create table (\w+) ", re.MULTILINE)
 

@@ -52,7 +52,7 @@ class Completion:
     finish_reason: str | None
     prompt_tokens: int | None
     completion_tokens: int | None
-    latency_s: float
+    latency_s: float | None  # None: it came by a batch
     cost_usd: float | None
     endpoint: str
     is_reference_derived: bool  # written from the reference solution (oracle), says nothing about a model
@@ -72,6 +72,7 @@ class Attempt:
     raw: str | None  # at most 4,000 characters, keys removed
     endpoint: str
     created_at: datetime
+    cost_usd: float | None = None  # of a reply that was none
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,12 +24,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lema_local.client import Endpoint, is_loopback
+from lema_local.endpoint import Endpoint
+from lema_local.endpoint_profile import EndpointProfile
 from lema_local.errors import EndpointError, MissingPackageError, ProfileError, ServerError
 from lema_local.hardware import cores, die_with_parent, gpus
 from lema_local.models import Model, resolve_model
-from lema_local.profiles import EndpointProfile, Profile
+from lema_local.prices import Price, find_price
+from lema_local.profiles import Profile
 from lema_local.recipes import Recipe, load_recipe, tensor_parallel_size
+from lema_local.transport import is_loopback
 
 STOP_PATIENCE_S = 1.0
 VLLM_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the sizes that --max-lora-rank takes
@@ -189,13 +192,27 @@ def describe_endpoint(name: str, profile: EndpointProfile, *, checkpoint_id: str
         model=model_name,
         identity=identity,
         api=profile.api,
+        more_base_urls=tuple(url.rstrip("/") for url in profile.more_base_urls),
         concurrency=profile.concurrency,
+        requests_per_minute=profile.requests_per_minute,
+        tokens_per_minute=profile.tokens_per_minute,
         deadline_s=profile.deadline_s,
         max_retries=profile.max_retries,
-        usd_per_million_input=profile.usd_per_million_input,
-        usd_per_million_output=profile.usd_per_million_output,
+        price=_price(profile),
+        requires_usage=profile.requires_usage,
+        omit=profile.omit,
+        max_tokens_field=profile.max_tokens_field,
         is_reference_derived=derived,
     )
+
+
+def _price(profile: EndpointProfile) -> Price | None:
+    """The user's own price, else the listed one; None for what costs nothing or nobody knows."""
+    given, written = profile.usd_per_million_input, profile.usd_per_million_output
+    if given is not None and written is not None:
+        cached = profile.usd_per_million_cached_input
+        return Price(given, given if cached is None else cached, written)
+    return find_price(profile.base_url, profile.model) if profile.base_url else None
 
 
 def read_key(name: str, profile: EndpointProfile) -> str:
@@ -213,13 +230,19 @@ def read_key(name: str, profile: EndpointProfile) -> str:
     return key
 
 
-def check_endpoints(profile: Profile) -> None:
-    """Find what is wrong with the endpoints before hours of work: an unknown model, a key that is not set."""
+def check_endpoints(profile: Profile, *, priced: bool = False) -> None:
+    """Find what is wrong with the endpoints before hours of work: an unknown model, a key that is not set; `priced`: a
+    hosted model without a price, which no budget can hold."""
     for name in dict.fromkeys(("reasoner", *profile.correction.correctors, "student")):
         endpoint = profile.endpoint(name)
         describe_endpoint(name, endpoint)
         if name != "student":
             read_key(name, endpoint)
+            if priced and endpoint.base_url and not is_loopback(endpoint.base_url) and _price(endpoint) is None:
+                raise ProfileError(
+                    f"--budget needs the price of {endpoint.model} at {endpoint.base_url}: set usd_per_million_input "
+                    f"and usd_per_million_output of endpoint {name} (0 where it costs nothing)."
+                )
             if endpoint.base_url is not None and is_loopback(endpoint.base_url):
                 _refuse_silence(endpoint.base_url)
 

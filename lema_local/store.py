@@ -84,25 +84,6 @@ class Store:
                     raise KeyboardInterrupt from error
                 raise
 
-    def export(self, sql: str, output: Path, *, form: str, parameters: dict[str, Any]) -> int:
-        """Write a query's rows as "jsonl" or "parquet"; returns how many. StoreError for wrong SQL or a file that
-        cannot be written."""
-        if output.resolve() in {
-            self.path.with_name(self.path.name + end).resolve() for end in ("", ".lock", ".journal")
-        }:
-            raise StoreError(f"{output} is the database itself: export to another file.")
-        options = "format parquet" if form == "parquet" else "format json"
-        with self.connect() as connection:
-            try:
-                relation = connection.sql(sql, params=parameters or None)
-                row = connection.execute(
-                    f"copy (from relation) to $output ({options})", {"output": str(output)}
-                ).fetchone()
-            except (duckdb.Error, OSError) as error:
-                raise StoreError(f"Cannot export to {output}: {access.first_line(error)}") from error
-            del relation
-        return int(row[0]) if row else 0
-
     def missing(self, table: str, ids: Sequence[str]) -> set[str]:
         """Which of these ids the table does not hold: resuming is this anti-join."""
         if not ids:

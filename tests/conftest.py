@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -50,13 +50,24 @@ def chat(text: str, *, finish_reason: str = "stop", **more: Any) -> Say:
 def completion(text: str, *, finish_reason: str = "stop", **more: Any) -> Say:
     """A whole raw completion."""
     choice = {"index": 0, "text": text, "finish_reason": finish_reason}
-    return Say(body=json.dumps({"choices": [choice], "usage": {}}).encode(), **more)
+    usage = {"prompt_tokens": 10, "completion_tokens": 5}
+    return Say(body=json.dumps({"choices": [choice], "usage": usage}).encode(), **more)
+
+
+def several(texts: Sequence[str | None], **more: Any) -> Say:
+    """A chat completion with several choices; None is one without content."""
+    choices = [
+        {"index": k, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        for k, text in enumerate(texts)
+    ]
+    usage = {"prompt_tokens": 10, "completion_tokens": 5 * len(texts)}
+    return Say(body=json.dumps({"choices": choices, "usage": usage}).encode(), **more)
 
 
 class ScriptedServer:
     """Counts what it is asked, and answers by its script."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.script: list[Say] = []
         self.then: Callable[[Body], Say] = lambda body: chat("The answer is 1.")
         self.requests: list[Body] = []
@@ -65,7 +76,7 @@ class ScriptedServer:
         self.times: list[float] = []
         self._lock = threading.Lock()
         self._over = threading.Event()
-        self._http = _Http(("127.0.0.1", 0), _handler(self))
+        self._http = _Http(("127.0.0.1", port), _handler(self))
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 

@@ -76,7 +76,7 @@ def test_text_that_utf8_cannot_hold_is_mended_and_the_rest_kept(tmp_path: Path, 
 def test_a_row_is_the_id_and_then_the_fields(tmp_path: Path) -> None:
     now = datetime(2026, 1, 2, tzinfo=UTC)
     attempt = Attempt("i", "c", "HTTP 500", 500, None, "reasoner", now)
-    assert row_of(attempt) == ["i", "c", "HTTP 500", 500, None, "reasoner", "2026-01-02T00:00:00+00:00"]
+    assert row_of(attempt) == ["i", "c", "HTTP 500", 500, None, "reasoner", "2026-01-02T00:00:00+00:00", None]
 
 
 FULL_DISK = """

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from lema_local.endpoint_profile import EndpointProfile
 from lema_local.errors import ProfileError
-from lema_local.profiles import ENDPOINTS, EndpointProfile, Overrides, Profile, load_profile, profile_names
+from lema_local.profiles import ENDPOINTS, Overrides, Profile, load_profile, profile_names
 from lema_local.recipes import load_recipe
 from lema_local.serving import ServeOptions, describe_endpoint, open_endpoint, read_key
 

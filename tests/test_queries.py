@@ -8,6 +8,7 @@ import pytest
 from facts import HOSTILE, completion, evaluation, problem
 
 from lema_local.errors import StoreError
+from lema_local.exports import PARQUET, Form, export
 from lema_local.queries import named_queries, run_query
 from lema_local.statistics import wilson_interval
 from lema_local.store import Writer, stage_sql
@@ -52,23 +53,37 @@ def test_the_nearest_query_is_named(store: Writer) -> None:
         run_query(store, "self_corection_rate", {})
 
 
-@pytest.mark.parametrize("form", ["jsonl", "parquet"])
-def test_an_export_holds_every_row_whole(store: Writer, tmp_path: Path, form: str) -> None:
+@pytest.mark.parametrize("form", ["jsonl", "parquet", "datasets"])
+def test_an_export_holds_every_row_whole(store: Writer, tmp_path: Path, form: Form) -> None:
     for number, text in enumerate(HOSTILE.values()):
         store.add(problem(number, solution=text))
     store.merge()
     output = tmp_path / f'it\'s a "file".{form}'
     sql = "select question, solution from problem where split = $split"
-    assert store.export(sql, output, form=form, parameters={"split": "test"}) == len(HOSTILE)
+    assert export(store, sql, output, form=form, title="t", parameters={"split": "test"}) == len(HOSTILE)
     if form == "jsonl":
         rows = [json.loads(line) for line in output.read_text().split("\n") if line]
         found = {row["question"]: row["solution"] for row in rows}
     else:
-        found = dict(duckdb.from_parquet(str(output)).fetchall())
+        found = dict(duckdb.from_parquet(str(output / PARQUET if form == "datasets" else output)).fetchall())
     assert found == {f"q{n}": text for n, text in enumerate(HOSTILE.values())}
 
 
 def test_an_export_that_cannot_be_written_is_one_line(store: Writer, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="Cannot export to") as caught:
-        store.export("from problem", tmp_path / "none" / "x.jsonl", form="jsonl", parameters={})
+        export(store, "from problem", tmp_path / "none" / "x.jsonl", form="jsonl", title="t", parameters={})
     assert "\n" not in str(caught.value)
+
+
+def test_a_datasets_folder_has_a_card_that_names_its_files_and_columns(store: Writer, tmp_path: Path) -> None:
+    store.add(problem())
+    store.merge()
+    folder = tmp_path / "folder"
+    assert export(store, "from problem", folder, form="datasets", title="problem", parameters={}) == 1
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\npretty_name: problem\nconfigs:\n")
+    assert "path: data/train-*.parquet" in card
+    assert "| `id` | VARCHAR |" in card
+    assert duckdb.from_parquet(str(folder / PARQUET)).select("id").fetchall() == [(problem().id,)]
+    with pytest.raises(StoreError, match="no empty folder"):
+        export(store, "from problem", folder, form="datasets", title="problem", parameters={})

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from lema_local.endpoint_profile import EndpointProfile
 from lema_local.errors import MissingPackageError, ProfileError, ServerError
 from lema_local.hardware import Gpu
 from lema_local.models import Model, known_models, resolve_model
-from lema_local.profiles import EndpointProfile
 from lema_local.recipes import load_recipe, recipe_names, tensor_parallel_size
 from lema_local.serving import ServeOptions, build_command, describe_endpoint, free_port, serve
 

@@ -34,7 +34,7 @@ create table completion (
     finish_reason varchar,
     prompt_tokens integer,
     completion_tokens integer,
-    latency_s double not null,
+    latency_s double,
     cost_usd double,
     endpoint varchar not null,
     is_reference_derived boolean not null,
@@ -53,9 +53,10 @@ create table attempt (
     status integer,
     raw varchar using compression 'zstd',
     endpoint varchar not null,
-    created_at timestamptz not null
+    created_at timestamptz not null,
+    cost_usd double
 );
-insert into attempt from attempt_1;
+insert into attempt select *, null from attempt_1;
 drop table attempt_1;
 
 alter table rationale rename to rationale_1;

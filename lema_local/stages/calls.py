@@ -2,23 +2,29 @@
 it comes.
 
 A `Call` is a completion that is wanted. Its id is known before it is paid for, so a rerun, a resumed run and a second
-machine
-all ask for the same thing, and what is in the store is never bought again.
+machine all ask for the same thing, and what is in the store is never bought again.
 """
 
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 
-from lema_local.client import CallFailedError, Client, Endpoint, Failure, Prompt, Reply, Sampling
-from lema_local.errors import EndpointError
-from lema_local.keys import content_key
+from lema_local.client import CallFailedError, Client, Failure
+from lema_local.endpoint import Endpoint, Prompt, Sampling
+from lema_local.errors import BudgetError, EndpointError, LedgerError
+from lema_local.keys import content_key, key_maker
 from lema_local.progress import Progress
 from lema_local.records import Attempt, Completion, Purpose
-from lema_local.store import Store, Writer
+from lema_local.replies import Reply
+from lema_local.stages.run import Run
+from lema_local.store import stage_sql
+
+MOST_SAMPLES_A_REQUEST = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +43,23 @@ class Call:
     @property
     def id(self) -> str:
         """The key of the completion. The checkpoint is in the endpoint's identity."""
-        e, s = self.endpoint, self.sampling
-        return content_key(
-            "completion",
-            e.identity,
-            e.api,
-            self.purpose,
-            self.template,
-            self.problem_id,
-            self.rationale_id,
-            s.as_json(),
-            self.sample_index,
+        key = _key_maker(self.endpoint.identity, self.endpoint.api, self.purpose, self.template)
+        return key(self.problem_id, self.rationale_id, self.sampling.as_json(), self.sample_index)
+
+    def follows(self, other: "Call") -> bool:
+        """Whether it is the next sample of the same prompt, which one request can ask for together."""
+        return (
+            self.sample_index == other.sample_index + 1
+            and self.problem_id == other.problem_id
+            and self.rationale_id == other.rationale_id
+            and self.template == other.template
+            and self.sampling == other.sampling
         )
+
+
+@lru_cache(maxsize=256)
+def _key_maker(identity: str, api: str, purpose: str, template: str) -> Callable[..., str]:
+    return key_maker("completion", identity, api, purpose, template)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,85 +73,143 @@ class Outcome:
         return Outcome(self.done + other.done, self.failed + other.failed)
 
 
-def pending(store: Store, calls: Sequence[Call]) -> list[Call]:
-    """The calls whose completion is not in the store, in the order given."""
-    missing = store.missing("completion", [call.id for call in calls])
-    return [call for call in calls if call.id in missing]
+def pending(run: Run, calls: Sequence[Call]) -> list[Call]:
+    """The calls whose completion is not in the store and not in a batch at work, in the order given. LedgerError where
+    a run that may call nothing (--offline) wants any that is not in the store."""
+    run.store.merge()  # a reply that is still in the journal is there too
+    ids = [call.id for call in calls]
+    missing = run.store.missing("completion", ids)
+    left = [call for call, id_ in zip(calls, ids, strict=True) if id_ in missing] if missing else []
+    if left and run.offline:
+        first = left[0]
+        raise LedgerError(
+            f"--offline: {len(left)} of {len(calls)} completions to {first.purpose} by {first.endpoint.model} are not "
+            f"in {run.store.path} (the first: {first.id}). Run without --offline to make them."
+        )
+    handed_in = {row["id"] for row in run.store.rows(stage_sql("in_batches"))} if left else set()
+    free = [call for call in left if call.id not in handed_in] if handed_in else left
+    if len(free) < len(left):
+        run.notice(f"{len(left) - len(free)} calls are in batches that were handed in: see `lema batch status`.")
+    return free
 
 
 def complete(
+    run: Run,
     calls: Sequence[Call],
     *,
     endpoint: Endpoint,
     render: Callable[[Call], Prompt],
     accepts: Callable[[Call, str], bool] | None,
-    store: Writer,
     label: str,
-    on_notice: Callable[[str], None],
 ) -> Outcome:
-    """Make the calls at `endpoint`, concurrently up to its limit; every reply is in the store when this returns or
+    """Make the calls at `endpoint`, concurrently up to its limits; every reply is in the store when this returns or
     raises.
 
     `render` makes a call's prompt just before it is sent (prompts of a large run would not fit in memory). Raises
-    EndpointError
-    when the endpoint is of no use, or when not one call came through.
+    EndpointError when the endpoint is of no use or when not one call came through, BudgetError before the run's budget
+    would be passed: the calls in flight are finished then, so that nothing that is paid for is lost.
     """
     progress = Progress(label, len(calls))
+    work = _Work(run, _groups(calls), render, accepts, progress)
     try:
-        asyncio.run(_complete(iter(calls), endpoint, render, accepts, store, progress, on_notice))
+        asyncio.run(work.go(endpoint))
     except BaseExceptionGroup as group:  # the first worker's error stands for all
         raise group.exceptions[0] from None
     finally:
         progress.close()
+        if work.faults:
+            kinds = ", ".join(f"{error} {n}" for error, n in work.faults.most_common(6))
+            run.notice(f"{work.faults.total()} attempts at {endpoint.name} failed and were logged ({kinds}).")
+    if work.stopped is not None:
+        left = progress.total - progress.done
+        raise BudgetError(f"{work.stopped} {left} of {progress.total} calls to {endpoint.name} are left.")
     if progress.failed and progress.failed == progress.done:
         raise EndpointError(f"All {progress.failed} calls to {endpoint.name} failed: see `lema sql failed_calls`.")
     if progress.failed:
-        on_notice(f"{progress.failed} of {progress.done} calls failed and stay pending: see `lema sql failed_calls`.")
+        run.notice(f"{progress.failed} of {progress.done} calls failed and stay pending: see `lema sql failed_calls`.")
     return Outcome(progress.done - progress.failed, progress.failed)
 
 
-async def _complete(
-    calls: Iterator[Call],
-    endpoint: Endpoint,
-    render: Callable[[Call], Prompt],
-    accepts: Callable[[Call, str], bool] | None,
-    store: Writer,
-    progress: Progress,
-    on_notice: Callable[[str], None],
-) -> None:
-    async with Client(endpoint, on_notice=on_notice) as client, asyncio.TaskGroup() as group:
-        for _ in range(min(endpoint.concurrency, progress.total)):
-            group.create_task(_work(calls, client, render, accepts, store, progress))
+def _groups(calls: Sequence[Call]) -> Iterator[list[Call]]:
+    """Calls that one request can ask for together: consecutive samples of one prompt."""
+    group: list[Call] = []
+    for call in calls:
+        if group and (len(group) == MOST_SAMPLES_A_REQUEST or not call.follows(group[-1])):
+            yield group
+            group = []
+        group.append(call)
+    if group:
+        yield group
 
 
-async def _work(
-    calls: Iterable[Call],
-    client: Client,
-    render: Callable[[Call], Prompt],
-    accepts: Callable[[Call, str], bool] | None,
-    store: Writer,
-    progress: Progress,
-) -> None:
-    for call in calls:  # one iterator, shared by all the workers
-        wanted = call.id
+@dataclass
+class _Work:
+    """The calls of one stage at one endpoint, and what its workers share."""
 
-        def log(failure: Failure, wanted: str = wanted) -> None:
-            store.add(_attempt(wanted, client.endpoint, failure))
+    run: Run
+    groups: Iterator[list[Call]]
+    render: Callable[[Call], Prompt]
+    accepts: Callable[[Call, str], bool] | None
+    progress: Progress
+    left_over: deque[Call] = field(default_factory=deque)  # samples that did not come with their request
+    faults: Counter[str] = field(default_factory=Counter)
+    stopped: BudgetError | None = None
 
-        try:
-            reply = await client.complete(render(call), call.sampling, index=call.sample_index, on_failure=log)
-        except CallFailedError:
-            progress.step(failed=True)
-            continue
-        store.add(_completion(call, wanted, reply))
-        progress.step(
+    async def go(self, endpoint: Endpoint) -> None:
+        """Let the workers work until nothing is left."""
+        async with (
+            Client(endpoint, budget=self.run.budget, on_notice=self.run.notice) as client,
+            asyncio.TaskGroup() as workers,
+        ):
+            for _ in range(min(endpoint.most_calls, self.progress.total)):
+                workers.create_task(self._worker(client))
+
+    async def _worker(self, client: Client) -> None:
+        while self.stopped is None and (batch := self._next(client)):
+            first, ids = batch[0], [call.id for call in batch]
+
+            def log(failure: Failure, wanted: str = ids[0]) -> None:
+                self.faults[failure.error.partition(":")[0]] += 1
+                self.run.store.add(attempt(wanted, client.endpoint, failure))
+
+            try:
+                replies = await client.samples(
+                    self.render(first), first.sampling, [call.sample_index for call in batch], on_failure=log
+                )
+            except CallFailedError:
+                for _ in batch:
+                    self.progress.step(failed=True)
+                continue
+            except BudgetError as error:
+                self.stopped = error  # the other workers finish what is in flight
+                return
+            for call, wanted, reply in zip(batch, ids, replies, strict=True):
+                if reply is None:
+                    self.left_over.append(call)
+                else:
+                    self._keep(call, wanted, reply)
+
+    def _next(self, client: Client) -> list[Call]:
+        """The calls of the next request; none when all are taken."""
+        if self.left_over:
+            return [self.left_over.popleft()]
+        batch = next(self.groups, [])
+        if not client.takes_n:
+            self.left_over.extend(batch[1:])
+            return batch[:1]
+        return batch
+
+    def _keep(self, call: Call, wanted: str, reply: Reply) -> None:
+        self.run.store.add(completion(call, wanted, reply))
+        self.progress.step(
             tokens=reply.completion_tokens or 0,
             cost_usd=reply.cost_usd or 0.0,
-            accepted=accepts(call, reply.text) if accepts else None,
+            accepted=self.accepts(call, reply.text) if self.accepts else None,
         )
 
 
-def _completion(call: Call, wanted: str, reply: Reply) -> Completion:
+def completion(call: Call, wanted: str, reply: Reply) -> Completion:
+    """A reply as the record of the call that it answers."""
     return Completion(
         id=wanted,
         purpose=call.purpose,
@@ -161,10 +230,13 @@ def _completion(call: Call, wanted: str, reply: Reply) -> Completion:
         endpoint=call.endpoint.name,
         is_reference_derived=call.endpoint.is_reference_derived or reply.is_reference_derived,
         created_at=datetime.now(UTC),
+        cached_prompt_tokens=reply.cached_prompt_tokens,
+        shared_by=reply.shared_by,
     )
 
 
-def _attempt(wanted: str, endpoint: Endpoint, failure: Failure) -> Attempt:
+def attempt(wanted: str, endpoint: Endpoint, failure: Failure) -> Attempt:
+    """A failed call as a record."""
     # append-only: each attempt has an id of its own
     return Attempt(
         id=content_key("attempt", wanted, time.time_ns(), uuid.uuid4().hex),
@@ -174,4 +246,5 @@ def _attempt(wanted: str, endpoint: Endpoint, failure: Failure) -> Attempt:
         raw=failure.raw,
         endpoint=endpoint.name,
         created_at=datetime.now(UTC),
+        cost_usd=failure.cost_usd,
     )

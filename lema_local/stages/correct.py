@@ -1,18 +1,19 @@
 """Correction: the corrector M_c gets every mistake. Correctors form a cascade: each next one gets only what the ones
 before failed to correct."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from lema_local.answers import extract_answer, is_correct
-from lema_local.client import Endpoint, Prompt, Sampling
 from lema_local.corrections import parse_correction
+from lema_local.endpoint import Endpoint, Prompt, Sampling
 from lema_local.keys import content_key
 from lema_local.profiles import Profile
 from lema_local.prompts import CORRECTION_TEMPLATE, render, stop_texts
 from lema_local.rationales import number_steps, split_steps
 from lema_local.recipes import load_recipe
+from lema_local.records import Problem
 from lema_local.serving import ServeOptions, describe_endpoint, open_endpoint
 from lema_local.stages import sample
 from lema_local.stages.calls import Call, Outcome, complete, pending
@@ -26,10 +27,15 @@ Mistake = dict[str, Any]  # a row of the view `mistake`
 
 def mistakes(run: Run) -> list[Mistake]:
     """The graded mistakes among the samples that the profile asks for."""
-    endpoint = describe_endpoint("reasoner", run.profile.endpoint("reasoner"))
-    ids = {call.id for call in sample.wanted(run.profile, endpoint, run.problems.train)}
-    solutions = {problem.id: problem.solution for problem in run.problems.train}
-    rows = run.store.rows("from mistake order by id")
+    return mistakes_in(run.store, run.profile, run.problems.train)
+
+
+def mistakes_in(store: Store, profile: Profile, problems: Sequence[Problem]) -> list[Mistake]:
+    """The same, of a store that may be open for reading only."""
+    endpoint = describe_endpoint("reasoner", profile.endpoint("reasoner"))
+    ids = {call.id for call in sample.wanted(profile, endpoint, problems)}
+    solutions = {problem.id: problem.solution for problem in problems}
+    rows = store.rows("from mistake order by id")
     return [row | {"solution": solutions[row["problem_id"]]} for row in rows if row["id"] in ids]
 
 
@@ -54,6 +60,18 @@ def wanted(profile: Profile, endpoint: Endpoint, given: Sequence[Mistake]) -> li
     return calls
 
 
+def prompts(given: Sequence[Mistake], api: Literal["chat", "completions"]) -> Callable[[Call], Prompt]:
+    """What renders the prompt of a correction of one of these mistakes."""
+    by_id = {row["id"]: row for row in given}
+
+    def prompt(call: Call) -> Prompt:
+        row = by_id[str(call.rationale_id)]
+        steps = number_steps(split_steps(row["rationale"])) or row["rationale"].strip()
+        return render(call.template, {"question": row["question"], "steps": steps}, api=api)
+
+    return prompt
+
+
 def kept(store: Store, calls: Sequence[Call]) -> dict[str, str]:
     """Rationale id -> correction id of those calls whose correction was kept."""
     ids = {call.id for call in calls}
@@ -68,7 +86,7 @@ def correct(run: Run) -> Outcome:
     for name in run.profile.correction.correctors:
         profile = run.profile.endpoint(name)
         calls = wanted(run.profile, describe_endpoint(name, profile), left)
-        open_calls = pending(run.store, calls)
+        open_calls = pending(run, calls)
         if open_calls:
             options = run.serve_options
             if profile.recipe and load_recipe(profile.recipe).reference_derived:
@@ -94,24 +112,12 @@ def kept_corrections(run: Run) -> list[str]:
 
 
 def _complete(run: Run, calls: Sequence[Call], endpoint: Endpoint, given: Sequence[Mistake]) -> Outcome:
-    by_id = {row["id"]: row for row in given}
+    prompt = prompts(given, endpoint.api)
     problems = {problem.id: problem for problem in run.problems.train}
-
-    def prompt(call: Call) -> Prompt:
-        row = by_id[str(call.rationale_id)]
-        steps = number_steps(split_steps(row["rationale"])) or row["rationale"].strip()
-        return render(call.template, {"question": row["question"], "steps": steps}, api=endpoint.api)
 
     def accepts(call: Call, text: str) -> bool:
         problem, solution = problems[call.problem_id], parse_correction(text).correct_solution
         return solution is not None and is_correct(extract_answer(solution, problem.kind), problem.answer, problem.kind)
 
-    return complete(
-        calls,
-        endpoint=endpoint,
-        render=prompt,
-        accepts=accepts,
-        store=run.store,
-        label=f"correct by {endpoint.model}",
-        on_notice=run.notice,
-    )
+    label = f"correct by {endpoint.model}"
+    return complete(run, calls, endpoint=endpoint, render=prompt, accepts=accepts, label=label)

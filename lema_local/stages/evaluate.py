@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lema_local.answers import extract_answer, is_correct
-from lema_local.client import Endpoint, Prompt, Sampling
+from lema_local.endpoint import Endpoint, Prompt, Sampling
 from lema_local.errors import DataError
 from lema_local.models import resolve_model
 from lema_local.prompts import EVALUATION_TEMPLATE, cot_input
@@ -61,7 +61,7 @@ def targets(run: Run) -> list[Target]:
 def evaluate(run: Run) -> tuple[list[Target], Outcome]:
     """Evaluate what is pending and grade it; a finished evaluation is never run again."""
     everything = targets(run)
-    open_targets = [replace(t, calls=tuple(left)) for t in everything if (left := pending(run.store, t.calls))]
+    open_targets = [replace(t, calls=tuple(left)) for t in everything if (left := pending(run, t.calls))]
     total = Outcome()
     for target, endpoint in _served(run, open_targets):
         total += _complete(run, target, endpoint)
@@ -162,12 +162,5 @@ def _complete(run: Run, target: Target, endpoint: Endpoint) -> Outcome:
         problem = problems[call.problem_id]
         return is_correct(extract_answer(text, problem.kind), problem.answer, problem.kind)
 
-    return complete(
-        target.calls,
-        endpoint=endpoint,
-        render=prompt,
-        accepts=accepts,
-        store=run.store,
-        label=f"evaluate {target.label}",
-        on_notice=run.notice,
-    )
+    label = f"evaluate {target.label}"
+    return complete(run, target.calls, endpoint=endpoint, render=prompt, accepts=accepts, label=label)

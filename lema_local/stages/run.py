@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from lema_local.pacing import Budget
 from lema_local.profiles import Profile
 from lema_local.records import Checkpoint
 from lema_local.serving import ServeOptions
@@ -19,6 +20,8 @@ class Run:
     profile: Profile
     store: Writer
     notice: Callable[[str], None] = field(default=lambda message: None)
+    budget: Budget | None = None  # what this run may spend; None: no limit
+    offline: bool = False  # every completion must be in the store: call nothing
 
     @property
     def directory(self) -> Path:

@@ -1,0 +1,79 @@
+"""An endpoint as a profile names it: a recipe that lema serves, or a base URL that is served already.
+
+[endpoints.corrector]
+base_url = "https://api.openai.com/v1"
+model = "gpt-4"
+api_key_env = "OPENAI_API_KEY"
+requests_per_minute = 500
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from lema_local.errors import ProfileError
+
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointProfile:
+    """Where a model is called: a recipe in servers/ that lema starts and stops, or a base URL that is already
+    served."""
+
+    model: str
+    recipe: str | None = None
+    base_url: str | None = None
+    more_base_urls: tuple[str, ...] = ()  # the same weights, served elsewhere too: the work is spread
+    api: Literal["chat", "completions"] = "chat"
+    api_key_env: str | None = None
+    identity: str | None = None  # what is really served at base_url, when its model name is only an alias
+    concurrency: int = 1  # calls at once, of each base URL
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None  # prompt and completion together
+    deadline_s: float = 300.0
+    max_retries: int = 5
+    context_length: int = 4096
+    usd_per_million_input: float | None = None  # the three go before the price table (prices.toml)
+    usd_per_million_cached_input: float | None = None
+    usd_per_million_output: float | None = None
+    requires_usage: bool = True  # a reply without token counts is a failed call
+    omit: tuple[str, ...] = ()  # request fields that this server refuses: reasoning models take no temperature
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+
+
+def check_endpoint(profile: str, name: str, endpoint: EndpointProfile) -> None:
+    """Refuse what no call could ever come from. Raises ProfileError, one line."""
+    where = f"Endpoint {name} of profile {profile}"
+    if endpoint.api_key_env is not None and not ENVIRONMENT_NAME.fullmatch(endpoint.api_key_env):
+        # it may be the key itself: never repeat it
+        raise ProfileError(f"Endpoint {name}: the key's variable wants the NAME of a variable, not the key.")
+    if (endpoint.recipe is None) == (endpoint.base_url is None):
+        raise ProfileError(f"{where} needs either a recipe or a base_url.")
+    urls = [*([] if endpoint.base_url is None else [endpoint.base_url]), *endpoint.more_base_urls]
+    if not all(map(_is_http_url, urls)) or (endpoint.more_base_urls and endpoint.base_url is None):
+        raise ProfileError(f"Endpoint {name}: its base URL must be like http://host:port/v1, with no user or password.")
+    if endpoint.concurrency < 1:
+        raise ProfileError(f"{where}: concurrency must be 1 or more.")
+    if not 0 <= endpoint.max_retries <= 100 or not 0 < endpoint.deadline_s <= 86_400:
+        raise ProfileError(f"{where}: max_retries from 0 to 100, deadline_s above 0 and at most a day.")
+    for rate in (endpoint.requests_per_minute, endpoint.tokens_per_minute):
+        if rate is not None and not 0 < rate < float("inf"):
+            raise ProfileError(f"{where}: a rate per minute is above 0; leave it out for no limit.")
+    given, cached, written = (
+        endpoint.usd_per_million_input, endpoint.usd_per_million_cached_input, endpoint.usd_per_million_output
+    )  # fmt: skip
+    if any(price is not None and not 0 <= price < float("inf") for price in (given, cached, written)):
+        raise ProfileError(f"{where}: prices are USD per million tokens, 0 or more.")
+    if (given is None) != (written is None) or (cached is not None and given is None):
+        raise ProfileError(f"{where}: a price needs both usd_per_million_input and usd_per_million_output.")
+
+
+def _is_http_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        plain = parts.username is None and parts.password is None
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and plain
+    except ValueError:
+        return False

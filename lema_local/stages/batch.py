@@ -1,0 +1,223 @@
+"""Pending calls by file instead of one by one: export them, hand them in at the Batch API, import what came.
+
+The file is OpenAI batch JSONL, which `vllm run-batch` takes too, so that a cluster's own scheduler can do the work. A
+batch that is handed in is recorded with its calls, and no stage makes those calls meanwhile.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from lema_local.batch_api import BatchApi, RemoteBatch
+from lema_local.batches import Result, read_result, request_line, split, url_of
+from lema_local.client import RAW_REPLY_CHARACTERS, Failure
+from lema_local.endpoint import Endpoint, Prompt
+from lema_local.errors import BudgetError, DataError, EndpointError
+from lema_local.keys import content_key
+from lema_local.prices import batch_discount
+from lema_local.recipes import load_recipe
+from lema_local.records import Batch, BatchCall, BatchEnd
+from lema_local.replies import judge_body, replies_of
+from lema_local.serving import describe_endpoint, read_key
+from lema_local.stages import correct, sample
+from lema_local.stages.calls import Call, attempt, completion, pending
+from lema_local.stages.derive import derive
+from lema_local.stages.run import Run
+from lema_local.store import stage_sql
+
+Purpose = Literal["sample", "correct"]
+Renderer = Callable[[Call], Prompt]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The calls of one purpose at one endpoint: all that are wanted, and those that are pending."""
+
+    purpose: Purpose
+    endpoint: Endpoint
+    wanted: tuple[Call, ...]
+    pending: tuple[Call, ...]
+    render: Renderer
+
+    def lines(self) -> Iterator[str]:
+        """The pending calls as lines of a batch file."""
+        for call in self.pending:
+            yield request_line(call.id, self.endpoint, self.render(call), call.sampling, call.sample_index)
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What a file of results brought."""
+
+    new: int = 0
+    failed: int = 0  # error rows and replies that are none: logged, still pending
+    known: int = 0  # were in the database already
+    foreign: int = 0  # of another profile, or changed since
+    bad_lines: int = 0
+
+    def __add__(self, other: "Imported") -> "Imported":
+        return Imported(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+
+def works(run: Run, purpose: Purpose) -> Iterator[Work]:
+    """The work of a purpose, endpoint by endpoint: the reasoner's, or that of each corrector of the cascade, each of
+    which gets what the ones before failed to correct."""
+    if purpose == "sample":
+        endpoint = _described(run, "reasoner")
+        calls = sample.wanted(run.profile, endpoint, run.problems.train)
+        yield _work(run, purpose, endpoint, calls, sample.prompts(run.problems.train, endpoint.api))
+        return
+    left = correct.mistakes(run)
+    for name in run.profile.correction.correctors:
+        endpoint = _described(run, name)
+        calls = correct.wanted(run.profile, endpoint, left)
+        yield _work(run, purpose, endpoint, calls, correct.prompts(left, endpoint.api))
+        done = correct.kept(run.store, calls)
+        left = [row for row in left if row["id"] not in done]
+
+
+def work_of(run: Run, purpose: Purpose) -> Work:
+    """What is to be done for a purpose now: the first of its work that has calls pending."""
+    everything = list(works(run, purpose))
+    return next((work for work in everything if work.pending), everything[-1])
+
+
+def export(work: Work, output: Path) -> int:
+    """Write the pending calls to a file; returns how many."""
+    try:
+        with output.open("w", encoding="ascii") as file:
+            for line in work.lines():
+                file.write(line + "\n")
+    except OSError as error:
+        raise DataError(f"Cannot write {output}: {error.strerror}. Name another file with --output.") from error
+    return len(work.pending)
+
+
+def submit(run: Run, work: Work) -> list[Batch]:
+    """Hand the pending calls in at the endpoint's Batch API, in as many files as it takes, and record each."""
+    e = work.endpoint
+    if not e.base_url:
+        raise EndpointError(f"Endpoint {e.name} is a recipe, which has no Batch API: use `lema batch export`.")
+    if run.budget is not None:
+        most = sum(_most_usd(work, call) for call in work.pending)
+        if e.price is None or most > run.budget.usd:
+            cost = "has no known price" if e.price is None else f"may cost ${most:.2f}"
+            raise BudgetError(f"The batch {cost}, more than the budget allows: give a larger --budget or a --limit.")
+    made, api = [], BatchApi(_keyed(run, e.name))
+    for lines in split(work.lines()):
+        ids = [str(json.loads(line)["custom_id"]) for line in lines]
+        batch_id = content_key("batch", e.base_url, sorted(ids))
+        remote = api.submit(lines, url=url_of(e), tag=batch_id)
+        now = datetime.now(UTC)
+        batch = Batch(batch_id, remote.id, e.name, e.base_url, work.purpose, len(ids), now)
+        for id_ in ids:
+            run.store.add(BatchCall(batch_id, id_))
+        run.store.add(batch)  # row last: it makes the calls count as handed in
+        made.append(batch)
+    run.store.merge()
+    return made
+
+
+def standing(run: Run) -> list[tuple[Batch, RemoteBatch]]:
+    """Every batch at work, as recorded and as the provider has it."""
+    batches = [Batch(**row) for row in run.store.rows(stage_sql("open_batches"))]
+    return [(batch, _api(run, batch).status(batch.remote_id)) for batch in batches]
+
+
+def fetch(run: Run) -> Imported:
+    """Import what the batches that are over have brought, and record their end. What failed is pending again."""
+    total = Imported()
+    for batch, remote in standing(run):
+        if not remote.is_over:
+            continue
+        purpose: Purpose = "sample" if batch.purpose == "sample" else "correct"
+        total += import_results(run, purpose, _api(run, batch).lines(remote), discount=batch_discount(batch.base_url))
+        run.store.add(BatchEnd(batch.id, remote.status, datetime.now(UTC)))
+    run.store.merge()
+    return total
+
+
+def import_results(run: Run, purpose: Purpose, lines: Iterable[str], *, discount: float = 1.0) -> Imported:
+    """Add the results that this profile's calls wait for, in whatever order they come; what is there stays as it is."""
+    wanted = {call.id: (call, work) for work in works(run, purpose) for call in work.wanted}
+    missing = run.store.missing("completion", list(wanted))
+    counts: Counter[str] = Counter()
+    for number, line in enumerate(lines, start=1):
+        try:
+            result = read_result(line)
+        except ValueError as error:
+            counts["bad_lines"] += 1
+            run.notice(f"line {number}: {error}; skipped")
+            continue
+        if result.custom_id not in wanted:
+            counts["foreign"] += 1
+        elif result.custom_id not in missing:
+            counts["known"] += 1
+        elif _add(run, result, *wanted[result.custom_id], discount=discount):
+            missing.discard(result.custom_id)
+            counts["new"] += 1
+        else:
+            counts["failed"] += 1
+    derive(run.store, purpose)
+    return Imported(**counts)
+
+
+def _add(run: Run, result: Result, call: Call, work: Work, *, discount: float) -> bool:
+    """Record a result, as a completion or as a failed attempt; whether it was a completion."""
+    e, error = work.endpoint, result.error
+    if result.body is not None:
+        try:
+            body = judge_body(result.body, is_chat=e.api == "chat", requires_usage=e.requires_usage)
+        except ValueError as lie:
+            error = str(lie)
+        else:
+            price = e.price.discounted(discount) if e.price else None
+            reply = replies_of(body, price, latency_s=None, prefill=work.render(call).prefill)[0]
+            if reply is not None:
+                run.store.add(completion(call, result.custom_id, reply))
+                return True
+            error = "no text in the first choice"
+    raw = json.dumps(result.body)[:RAW_REPLY_CHARACTERS] if result.body is not None else None
+    run.store.add(attempt(call.id, e, Failure(error or "no response", result.status, raw)))
+    return False
+
+
+def _described(run: Run, name: str) -> Endpoint:
+    """An endpoint with what its recipe adds to requests, without its server."""
+    profile = run.profile.endpoint(name)
+    endpoint = describe_endpoint(name, profile)
+    if profile.recipe is not None:
+        return replace(endpoint, request=load_recipe(profile.recipe).request)
+    return endpoint
+
+
+def _work(run: Run, purpose: Purpose, endpoint: Endpoint, calls: Sequence[Call], render: Renderer) -> Work:
+    return Work(purpose, endpoint, tuple(calls), tuple(pending(run, calls)), render)
+
+
+def _api(run: Run, batch: Batch) -> BatchApi:
+    """The API at which a batch was handed in, by the profile's endpoint of that name."""
+    endpoint = _keyed(run, batch.endpoint)
+    if endpoint.base_url != batch.base_url:
+        raise EndpointError(
+            f"Batch {batch.remote_id} is at {batch.base_url}, but endpoint {batch.endpoint} is now at "
+            f"{endpoint.base_url or 'a recipe'}: use the profile and options that it was handed in with."
+        )
+    return BatchApi(endpoint)
+
+
+def _keyed(run: Run, name: str) -> Endpoint:
+    profile = run.profile.endpoint(name)
+    return replace(describe_endpoint(name, profile), api_key=read_key(name, profile))
+
+
+def _most_usd(work: Work, call: Call) -> float:
+    price = work.endpoint.price
+    if price is None:
+        return 0.0
+    discounted = price.discounted(batch_discount(work.endpoint.base_url))
+    return discounted.cost(prompt=work.render(call).most_tokens, cached=0, completion=call.sampling.max_tokens)

@@ -1,0 +1,226 @@
+"""Rationales and corrections that were made elsewhere become facts like any other; grading them is derived.
+
+A row is JSON on a line of its own, or a row of Parquet. It names its problem by id or by the text of its question:
+
+    {"question": "Tina has 42 apples ...", "rationale": "Step 1: 42 + 9 = 51. The answer is 51.", "model": "m-70b"}
+    {"rationale_id": "0d1f...", "correction": "Step 1.\\nExplanation: ...\\nCorrect Solution:\\n...", "model": "gpt-4"}
+    {"question": "...", "rationale": "...", "reasoner": "llama-2-70b", "incorrect_step": 1, "explanation": "...",
+     "correct_solution": "...", "model": "gpt-4"}
+
+The names of `lema export --table mistake` and `--table correction` are understood too. A row that cannot be used is
+kept as a BadRow with its line. What is imported says so: endpoint "import", template "imported.1".
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+
+from lema_local.errors import DataError
+from lema_local.keys import content_key
+from lema_local.problems import BadRow
+from lema_local.records import Completion, Purpose
+from lema_local.stages.derive import derive
+from lema_local.store import Store, Writer
+
+Kind = Literal["rationale", "correction"]
+TEMPLATE = "imported.1"
+ENDPOINT = "import"
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """How an import went."""
+
+    rows: int
+    new: int  # completions that were not there
+    bad_rows: tuple[BadRow, ...]
+
+
+class _UnusableRowError(Exception):
+    """Why a row cannot be used, in words for its BadRow."""
+
+
+def import_file(store: Writer, file: Path, *, kind: Kind, model: str | None = None) -> Imported:
+    """Take in a file of rationales or corrections and grade them; `model` is for rows that do not name theirs.
+
+    Importing a file twice is importing it once. DataError where the file cannot be read or no row can be used.
+    """
+    store.merge()
+    known = _Known(store)
+    wanted: dict[str, Completion] = {}
+    bad_rows, rows = [], 0
+    for line, row in read_rows(file):
+        rows += 1
+        try:
+            for completion in _completions(row, kind, model, known):
+                wanted.setdefault(completion.id, completion)
+        except _UnusableRowError as reason:
+            bad_rows.append(BadRow(str(file), line, str(reason)))
+    if not wanted:
+        first = f" Line {bad_rows[0].line}: {bad_rows[0].reason}." if bad_rows else ""
+        raise DataError(f"No row of {file} can be used.{first} See: lema import --help")
+    new = store.missing("completion", list(wanted))
+    for completion in wanted.values():
+        if completion.id in new:
+            store.add(completion)
+    derive(store, "sample")
+    derive(store, "correct")
+    return Imported(rows, len(new), tuple(bad_rows))
+
+
+class _Known:
+    """What rows can refer to: problems by id or question, sampled rationales by id or text."""
+
+    def __init__(self, store: Store) -> None:
+        self.problems: set[str] = set()
+        self.by_question: dict[str, tuple[str, str] | None] = {}  # -> id, answer; None: several that differ
+        # train first: rationales and corrections are of train problems
+        for row in store.rows("select id, question, answer from problem order by split <> 'train', id"):
+            self.problems.add(row["id"])
+            question, this = _normal(row["question"]), (row["id"], row["answer"])
+            first = self.by_question.setdefault(question, this)
+            if first is not None and first[1] != row["answer"]:
+                self.by_question[question] = None
+        samples = store.rows("select id, problem_id, text from completion where purpose = 'sample' order by id")
+        self.rationales = {row["id"]: row["problem_id"] for row in samples}
+        self.by_text = {(row["problem_id"], row["text"]): row["id"] for row in samples}
+
+
+def _completions(row: Any, kind: Kind, model: str | None, known: _Known) -> Iterator[Completion]:
+    """The completions of a row: a correction may bring its rationale along."""
+    if isinstance(row, _UnusableRowError):
+        raise row
+    if not isinstance(row, dict):
+        raise _UnusableRowError("not a JSON object")
+    if kind == "rationale":
+        problem = _problem(row, known)
+        yield _completion(row, "sample", _model(row, "reasoner", model), problem, _text(row, "rationale", "text"))
+        return
+    corrector, text = _model(row, "corrector", model), _correction_text(row)
+    rationale_id = row.get("rationale_id")
+    if isinstance(rationale_id, str) and rationale_id in known.rationales:
+        yield _completion(row, "correct", corrector, known.rationales[rationale_id], text, rationale_id)
+        return
+    if rationale_id is not None and row.get("rationale") is None:
+        raise _UnusableRowError(f"no rationale {rationale_id!s:.40} in the database, and no text of it in the row")
+    problem, mistaken = _problem(row, known), _text(row, "rationale")
+    found = known.by_text.get((problem, mistaken))
+    if found is None:
+        reasoner = row.get("reasoner")
+        if not isinstance(reasoner, str) or not reasoner.strip():
+            raise _UnusableRowError("its rationale is not in the database, and `reasoner` does not say who wrote it")
+        brought = _completion({}, "sample", reasoner, problem, mistaken)
+        yield brought
+        found = brought.id
+    yield _completion(row, "correct", corrector, problem, text, found)
+
+
+def _completion(
+    row: dict[str, Any], purpose: Purpose, model: str, problem_id: str, text: str, rationale_id: str | None = None
+) -> Completion:
+    index, reason, derived = row.get("sample_index") or 0, row.get("finish_reason"), row.get("is_reference_derived")
+    if not isinstance(index, int) or index < 0:
+        raise _UnusableRowError("sample_index is no whole number")
+    if reason is not None and not isinstance(reason, str):
+        raise _UnusableRowError("finish_reason is no text")
+    return Completion(
+        id=content_key("completion", ENDPOINT, model, purpose, TEMPLATE, problem_id, rationale_id, index, text),
+        purpose=purpose,
+        model=model,
+        model_identity=f"imported:{model}",
+        template=TEMPLATE,
+        problem_id=problem_id,
+        rationale_id=rationale_id,
+        checkpoint_id=None,
+        sampling="{}",
+        sample_index=index,
+        text=text,
+        finish_reason=reason,
+        prompt_tokens=None,
+        completion_tokens=None,
+        latency_s=0.0,
+        cost_usd=None,
+        endpoint=ENDPOINT,
+        is_reference_derived=derived is True,
+        created_at=datetime.now(UTC),
+    )
+
+
+def _problem(row: dict[str, Any], known: _Known) -> str:
+    given = row.get("problem_id")
+    if isinstance(given, str) and given in known.problems:
+        return given
+    question = row.get("question")
+    if not isinstance(question, str):
+        raise _UnusableRowError("no question, and no problem_id that is in the database")
+    normal = _normal(question)
+    if normal not in known.by_question:
+        raise _UnusableRowError("its question is not in the database; load the problems first (lema problems)")
+    found = known.by_question[normal]
+    if found is None:
+        raise _UnusableRowError("several problems with other answers ask this question: give problem_id")
+    return found[0]
+
+
+def _correction_text(row: dict[str, Any]) -> str:
+    """The reply as it was, or put together from its parts in the form that corrections are parsed from."""
+    if row.get("correction") is not None or row.get("incorrect_step") is None:
+        return _text(row, "correction", "text")
+    step = row["incorrect_step"]
+    if not isinstance(step, int) or isinstance(step, bool):
+        raise _UnusableRowError("incorrect_step is no whole number")
+    explanation, solution = _text(row, "explanation"), _text(row, "correct_solution")
+    return f"Step {step}.\nExplanation: {explanation}\nCorrect Solution:\n{solution}"
+
+
+def _text(row: dict[str, Any], *names: str) -> str:
+    for name in names:
+        value = row.get(name)
+        if isinstance(value, str) and value.strip():
+            return value
+    raise _UnusableRowError(f"no text in {' or '.join(f'`{name}`' for name in names)}")
+
+
+def _model(row: dict[str, Any], other_name: str, given: str | None) -> str:
+    for value in (row.get("model"), row.get(other_name), given):
+        if isinstance(value, str) and value.strip():
+            return value
+    raise _UnusableRowError(f"no `model` or `{other_name}`; name one for all rows with --model")
+
+
+def _normal(question: str) -> str:
+    return " ".join(question.split())
+
+
+def read_rows(file: Path) -> Iterator[tuple[int, Any]]:
+    """Line (in Parquet: row) and row of a file; what is no JSON comes as the reason why."""
+    if file.suffix == ".parquet":
+        try:
+            with duckdb.connect(":memory:") as connection:
+                rows = connection.execute("from read_parquet($file)", {"file": str(file)})
+                names = [column[0] for column in rows.description or ()]
+                for number, values in enumerate(iter(rows.fetchone, None), start=1):
+                    named = zip(names, values, strict=True)
+                    yield number, {k: str(v) if type(v).__name__ == "UUID" else v for k, v in named}
+        except duckdb.Error as error:
+            raise DataError(f"Cannot read {file} as Parquet: {str(error).splitlines()[0]:.160}") from error
+        return
+    try:
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield number, _parse(line)
+    except OSError as error:
+        raise DataError(f"Cannot read {file}: {error.strerror}.") from error
+
+
+def _parse(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return _UnusableRowError(f"invalid JSON ({getattr(error, 'msg', type(error).__name__)})")

@@ -1,0 +1,194 @@
+"""Calls by file: what is exported, handed in, fetched and imported, and that nothing is bought or stored twice."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from batch_server import BatchServer
+from conftest import PROBLEMS, lema
+
+from lema_local.batches import request_line
+from lema_local.endpoint import Endpoint, Prompt, Sampling
+from lema_local.profiles import load_profile
+from lema_local.stages import batch as batches
+from lema_local.stages.run import Run
+from lema_local.stages.sample import sample
+from lema_local.store import Store, Writer
+
+CANARY = "sk-canary-batch-5d1"
+PROFILE = """
+description = "samples by batch"
+[data]
+dataset = "tiny"
+train_path = "{problems}"
+test_problems = 2
+[endpoints.reasoner]
+base_url = "{base_url}"
+model = "scripted"
+api_key_env = "BATCH_KEY"
+max_retries = 0
+usd_per_million_input = 1.0
+usd_per_million_output = 2.0
+[endpoints.corrector]
+base_url = "{base_url}"
+model = "scripted-corrector"
+[endpoints.student]
+base_url = "{base_url}"
+model = "scripted"
+[sampling]
+samples = 2
+"""
+
+
+def result(line: dict[str, Any]) -> dict[str, Any]:
+    choice = {"message": {"content": "Step 1: 1 + 1 = 2. The answer is 2."}, "finish_reason": "stop"}
+    body = {"choices": [choice], "usage": {"prompt_tokens": 1000, "completion_tokens": 100}}
+    return {"custom_id": line["custom_id"], "response": {"status_code": 200, "body": body}, "error": None}
+
+
+def error_row(line: dict[str, Any]) -> dict[str, Any]:
+    return {"custom_id": line["custom_id"], "response": None, "error": {"code": "x", "message": "could not do it"}}
+
+
+@pytest.fixture
+def api() -> Iterator[BatchServer]:
+    server = BatchServer(result)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def profile(tmp_path: Path, api: BatchServer, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BATCH_KEY", CANARY)
+    path = tmp_path / "batch.toml"
+    path.write_text(PROFILE.format(problems=PROBLEMS, base_url=api.base_url))
+    return path
+
+
+@pytest.fixture
+def run(db: Path, profile: Path) -> Iterator[Run]:
+    with Writer(db) as store:
+        yield Run(load_profile(str(profile), environment={}), store)
+
+
+def lines_of(run: Run, tmp_path: Path) -> list[dict[str, Any]]:
+    output = tmp_path / "calls.jsonl"
+    batches.export(batches.work_of(run, "sample"), output)
+    return [json.loads(line) for line in output.read_text().splitlines()]
+
+
+def dumped(rows: list[dict[str, Any]]) -> list[str]:
+    return [json.dumps(row) for row in rows]
+
+
+def test_a_line_is_what_the_client_would_send_under_the_completion_s_key(run: Run, tmp_path: Path) -> None:
+    lines = lines_of(run, tmp_path)
+    assert len(lines) == 16
+    first = lines[0]
+    assert (first["method"], first["url"]) == ("POST", "/v1/chat/completions")
+    assert first["body"]["model"] == "scripted"
+    assert {line["body"]["seed"] for line in lines} == {1, 2}
+    work = batches.work_of(run, "sample")
+    assert [line["custom_id"] for line in lines] == [call.id for call in work.pending]
+
+
+def test_a_question_with_a_lone_surrogate_makes_a_line_that_is_ascii() -> None:
+    endpoint = Endpoint("reasoner", "http://127.0.0.1:1/v1", "m", "m", "x")
+    prompt = Prompt(messages=({"role": "user", "content": "a \ud800 b"},))
+    line = request_line("id", endpoint, prompt, Sampling(temperature=0.0, max_tokens=4), 0)
+    assert line.isascii()
+
+
+def test_results_come_in_any_order_in_parts_with_errors_and_twice(run: Run, tmp_path: Path) -> None:
+    lines = lines_of(run, tmp_path)
+    results = [*map(result, lines[10:]), error_row(lines[0]), *map(result, lines[4:12])]
+    found = batches.import_results(run, "sample", [*dumped(results), "{torn", '{"custom_id": "other"}'])
+    assert (found.new, found.failed, found.known, found.foreign, found.bad_lines) == (12, 1, 2, 1, 1)
+    again = batches.import_results(run, "sample", dumped(results))
+    assert (again.new, again.known) == (0, 14)
+    assert len(lines_of(run, tmp_path)) == 4
+    rows = run.store.rows("select count(*) as n, count(distinct id) as ids from rationale")
+    assert rows == [{"n": 12, "ids": 12}]
+    (failed,) = run.store.rows("from failed_calls")
+    assert failed["error"] == "could not do it"
+
+
+def test_what_a_batch_lies_about_stays_pending(run: Run, tmp_path: Path) -> None:
+    first, second, *_ = lines_of(run, tmp_path)
+    lies = [
+        {"custom_id": first["custom_id"], "response": {"status_code": 200, "body": {"choices": []}}},
+        {"custom_id": second["custom_id"], "response": {"status_code": 500, "body": {"error": {"message": "oops"}}}},
+    ]
+    found = batches.import_results(run, "sample", dumped(lies))
+    assert (found.new, found.failed) == (0, 2)
+    assert {row["error"] for row in run.store.rows("from failed_calls")} == {"no choices", "oops"}
+    assert len(lines_of(run, tmp_path)) == 16
+
+
+def test_a_batch_is_handed_in_once_waited_for_and_fetched(run: Run, api: BatchServer) -> None:
+    (batch,) = batches.submit(run, batches.work_of(run, "sample"))
+    assert batch.calls == 16
+    assert api.headers[0] == f"Bearer {CANARY}"
+    assert batches.work_of(run, "sample").pending == ()
+    assert sample(run).done == 0  # the stage buys nothing that a batch will bring
+    assert [remote.status for _, remote in batches.standing(run)] == ["in_progress"]
+    assert batches.fetch(run).new == 0
+    api.work_off()
+    assert batches.fetch(run).new == 16
+    assert batches.standing(run) == []
+    (row,) = run.store.rows("select sum(cost_usd) as usd, count(latency_s) as timed from completion")
+    assert row["usd"] == pytest.approx(16 * (1000 * 1.0 + 100 * 2.0) / 1e6)
+    assert row["timed"] == 0
+
+
+def test_a_hand_in_that_was_interrupted_is_found_again_and_not_repeated(
+    run: Run, api: BatchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = batches.work_of(run, "sample")
+    with monkeypatch.context() as killed:
+        killed.setattr(run.store, "add", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            batches.submit(run, work)
+    assert len(api.batches) == 1
+    (batch,) = batches.submit(run, batches.work_of(run, "sample"))
+    assert (batch.remote_id, len(api.batches)) == ("batch_0", 1)
+
+
+def _killed(fact: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_an_expired_batch_did_not_bring_is_pending_again(run: Run, api: BatchServer) -> None:
+    batches.submit(run, batches.work_of(run, "sample"))
+    api.work_off(status="expired", most=5)
+    assert batches.fetch(run).new == 5
+    assert len(batches.work_of(run, "sample").pending) == 11
+    batches.submit(run, batches.work_of(run, "sample"))
+    assert len(api.batches) == 2
+
+
+def test_the_commands_say_what_they_did_and_never_the_key(db: Path, profile: Path, api: BatchServer) -> None:
+    def command(*arguments: str) -> str:
+        done = lema("batch", *arguments, "--profile", profile, "--db", db, cwd=db.parent, BATCH_KEY=CANARY)
+        assert CANARY not in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    assert "16 calls to reasoner (scripted) written" in command("export", "--purpose", "sample", "--output", "c.jsonl")
+    assert "needs" not in command("submit", "--purpose", "sample", "--budget", "0.0001usd")
+    assert api.batches == {}
+    api.refuse_with = 401
+    assert re.search(
+        "Error: The Batch API .*says: .*refused Bearer \\[key\\]", command("submit", "--purpose", "sample")
+    )
+    api.refuse_with = None
+    assert command("submit", "--purpose", "sample").startswith("batch_0  16 calls to reasoner")
+    assert "in_progress" in command("status")
+    api.work_off()
+    assert "16 new, 0 failed" in command("fetch")
+    rows = Store(db).rows("select count(*) as n from rationale")
+    assert rows == [{"n": 16}]
+    assert CANARY.encode() not in db.read_bytes()
