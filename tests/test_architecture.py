@@ -24,7 +24,7 @@ LAYERS = (
     ("doctor",),
     ("stages", "report", "queries"),
     ("training", "serving"),
-    ("client", "store", "journal", "bulk", "runlock", "grading", "problems", "progress"),
+    ("client", "store", "journal", "bulk", "runlock", "grading", "problems", "problem_files", "hub", "progress"),
     ("pure",),
     ("records", "keys", "errors"),
 )
@@ -32,6 +32,7 @@ PURE = {
     "answers", "authors_answers", "latex_notation", "latex_values", "numerals",
     "rationales", "corrections", "prompts", "examples", "statistics",
     "profiles", "typed_toml", "models", "recipes", "hardware", "gsm_symbolic",
+    "datasets", "problem_rows", "decontamination",
 }  # fmt: skip
 # What the layers do not allow and good sense does, with the reason.
 ALLOWED = {
