@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from lema_local.errors import DataError
 
@@ -18,7 +17,7 @@ from .tables import format_rows
 @run_options
 @click.option("--split", type=click.Choice(["train", "test"]), help="Only this split.")
 @click.pass_context
-def command(context: click.Context, profile: str, db: Path, split: str | None, **overrides: Any) -> None:
+def command(context: click.Context, /, profile: str, db: Path, split: str | None, **overrides: Any) -> None:
     """Read or generate the problems of a profile, report every bad row with file and line, and count the rest.
 
     Of a data set known by name it says whether this is the split that was published.
@@ -28,7 +27,11 @@ def command(context: click.Context, profile: str, db: Path, split: str | None, *
     lema problems check --dataset gsm8k --data-path ~/gsm8k
     """
     if context.invoked_subcommand is not None:
-        given = [name for name in context.params if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
+        given = [
+            name
+            for name in context.params
+            if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+        ]
         if given:
             raise click.UsageError(f"Options go after {context.invoked_subcommand}.")
         return
@@ -72,12 +75,14 @@ def check(profile: str, db: Path, against: tuple[str, ...], pairs: int, as_json:
     lema problems check --dataset gsm8k --data-path ~/gsm8k
     lema problems check --dataset gsm8k --data-path ~/gsm8k --against svamp=~/svamp --against math=~/MATH
     """
-    from lema_local.decontamination import LEFT_OUT, leave_out
+    from lema_local.decontamination import leave_out
     from lema_local.profiles import Overrides, load_profile
-    from lema_local.stages.problems import find_overlaps
+    from lema_local.stages.problems import find_overlaps, kinds_left_out
 
+    data = load_profile(profile, Overrides(**overrides)).data
     sets = [_name_and_path(text) for text in against]
-    train, found = find_overlaps(load_profile(profile, Overrides(**overrides)).data, notice, against=sets)
+    train, found = find_overlaps(data, notice, against=sets)
+    kinds = kinds_left_out(data) if not sets else frozenset()  # training sets look at the profile's own test split
     if as_json:
         rows = [
             {
@@ -88,7 +93,7 @@ def check(profile: str, db: Path, against: tuple[str, ...], pairs: int, as_json:
                 "test_id": o.test.id,
                 "train_question": o.train.question,
                 "test_question": o.test.question,
-                "is_left_out": o.kind in LEFT_OUT,
+                "is_left_out": o.kind in kinds,
             }
             for o in found
         ]
@@ -98,8 +103,12 @@ def check(profile: str, db: Path, against: tuple[str, ...], pairs: int, as_json:
         click.echo(format_rows(["kind", "score", "test set", "train problem", "test problem"], cells))
     if len(found) > pairs and not as_json:
         notice(f"... and {len(found) - pairs} pairs more; --json has them all.")
-    kept, _ = leave_out(train, found)
-    notice(f"{len(found)} overlapping pairs; {len(train) - len(kept)} of {len(train)} train problems are left out.")
+    kept, _ = leave_out(train, found, kinds)
+    touched = len({o.train.id for o in found})
+    notice(
+        f"{len(found)} overlapping pairs with {touched} of {len(train)} train problems; {len(train) - len(kept)} are "
+        "left out of training."
+    )
 
 
 def _name_and_path(text: str) -> tuple[str, Path]:

@@ -4,7 +4,7 @@ Four kinds, the first that holds for a pair:
 
     exact      the same question, but for case, punctuation and spaces                                      score 1
     template   the same question with other numbers: reported apart, since generated sets are made so        score 1
-    near       word 3-grams with a Jaccard similarity of 0.6 or more                                         Jaccard
+    near       3-grams of words and operators with a Jaccard similarity of 0.6 or more                       Jaccard
     ngram      a run of 13 words in common, as Brown et al. 2020 (GPT-3, appendix C) look for it             see below
 
     Overlap(train=Problem(...), test=Problem(...), kind="near", score=0.81)
@@ -29,7 +29,7 @@ KINDS: tuple[OverlapKind, ...] = ("exact", "template", "near", "ngram")
 LEFT_OUT: frozenset[OverlapKind] = frozenset({"exact", "near", "ngram"})
 
 RUN = 13  # words
-SHINGLE = 3  # words
+SHINGLE = 3  # words and operators
 NEAR = 0.6
 
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+|[^\w\s]|_")
@@ -59,27 +59,35 @@ class _Text:
 def overlaps(train: Sequence[Problem], test: Sequence[Problem]) -> tuple[Overlap, ...]:
     """Every pair that overlaps: strongest kind first, then by score; one Overlap a pair.
 
-    Time grows with the candidates, not with the pairs: about 2 s for GSM8K. Memory: the n-grams of both splits.
+    Of a template, which hundreds of test problems may share, a train problem is paired with the first that has other
+    numbers. Time grows with the candidates, not with the pairs: about 2 s for GSM8K. Memory: the n-grams of both.
     """
     ours, theirs = [_text(p.question) for p in train], [_text(p.question) for p in test]
     found: dict[tuple[int, int], tuple[OverlapKind, float]] = {}
     for pair in _same(ours, theirs, lambda text: text.tokens):
         found[pair] = ("exact", 1.0)
-    for pair in _same(ours, theirs, lambda text: text.masked):
-        found.setdefault(pair, ("template", 1.0))
+    paired: set[int] = set()
+    for i, j in _same(ours, theirs, lambda text: text.masked):
+        if i not in paired and ours[i].tokens != theirs[j].tokens:
+            paired.add(i)
+            found[i, j] = ("template", 1.0)
     for i, j, score in _near(ours, theirs):
-        found.setdefault((i, j), ("near", score))
+        if ours[i].masked != theirs[j].masked:
+            found[i, j] = ("near", score)
     for i, j, score in _sharing_runs(ours, theirs):
-        found.setdefault((i, j), ("ngram", score))
+        if ours[i].masked != theirs[j].masked:
+            found.setdefault((i, j), ("ngram", score))
     ranked = sorted(found.items(), key=lambda item: (KINDS.index(item[1][0]), -item[1][1], item[0]))
     return tuple(Overlap(train[i], test[j], kind, round(score, 4)) for (i, j), (kind, score) in ranked)
 
 
-def leave_out(train: Sequence[Problem], found: Sequence[Overlap]) -> tuple[tuple[Problem, ...], dict[str, int]]:
-    """The train problems without those that overlap the test set, and how many went by their strongest kind."""
+def leave_out(
+    train: Sequence[Problem], found: Sequence[Overlap], kinds: frozenset[OverlapKind] = LEFT_OUT
+) -> tuple[tuple[Problem, ...], dict[OverlapKind, int]]:
+    """The train problems without those that overlap in one of `kinds`, and how many went by their strongest kind."""
     why: dict[str, OverlapKind] = {}
     for overlap in found:  # strongest first
-        if overlap.kind in LEFT_OUT:
+        if overlap.kind in kinds:
             why.setdefault(overlap.train.id, overlap.kind)
     kept = tuple(problem for problem in train if problem.id not in why)
     return kept, dict(Counter(why[problem.id] for problem in train if problem.id in why))
@@ -90,10 +98,10 @@ def _text(question: str) -> _Text:
     tokens = tuple(token.replace(",", "") for token in _TOKEN.findall(folded) if token not in _NO_WORD)
     words = [token for token in tokens if token[0].isalnum()]
     masked = tuple("#" if token[0].isdigit() else token for token in tokens)
-    return _Text(tokens, masked, _grams(words, SHINGLE), _grams(words, RUN))
+    return _Text(tokens, masked, _grams(tokens, SHINGLE), _grams(words, RUN))
 
 
-def _grams(words: list[str], size: int) -> frozenset[str]:
+def _grams(words: Sequence[str], size: int) -> frozenset[str]:
     """Runs of `size` words; a shorter text is no run of 13, and one shingle of what it has."""
     if len(words) < size:
         return frozenset([" ".join(words)]) if words and size == SHINGLE else frozenset()

@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lema_local.datasets import Fields, Style
+from lema_local.datasets import Style
 from lema_local.errors import did_you_mean
 from lema_local.records import Problem
 
@@ -42,7 +42,7 @@ def problem_from_row(row: Any, styles: Sequence[Style], *, dataset: str, split: 
         raise UnusableRowError("not a JSON object")
     style = next((s for s in styles if has(row, s.fields.question) and has(row, s.fields.answer)), styles[-1])
     fields = style.fields
-    question = _question(row, fields)
+    question = _text(row, fields.question)
     solution = _text(row, fields.solution) or None
     answer = _text(row, fields.answer)
     if fields.answer_form == "hashes" and (answer.startswith("####") or "\n####" in answer):
@@ -67,7 +67,7 @@ def problem_from_row(row: Any, styles: Sequence[Style], *, dataset: str, split: 
 
 
 def has(row: dict[str, Any], expression: str | None) -> bool:
-    """Whether a row has the fields of an expression such as "Body + Question", "problem | question", "question.stem"."""
+    """Whether a row has the fields of an expression such as "Body + Question", "problem | question" or "a.b"."""
     return expression is not None and _get(row, expression) is not _ABSENT
 
 
@@ -117,14 +117,11 @@ def _missing(row: dict[str, Any], expression: str) -> str:
     return f" (it has no field {first!r}{did_you_mean(first, map(str, list(row)[:50]))}; its fields: {names})"
 
 
-def _question(row: dict[str, Any], fields: Fields) -> str:
-    value = _get(row, fields.question)
-    return "" if value is _ABSENT else _as_text(value, fields.question)
-
-
 def _text(row: dict[str, Any], expression: str | None) -> str:
-    value = _ABSENT if expression is None else _get(row, expression)
-    return "" if value is _ABSENT else _as_text(value, str(expression))
+    for name in expression.split(" | ") if expression else ():
+        if (value := _get(row, name)) is not _ABSENT:
+            return _as_text(value, name)
+    return ""
 
 
 def _as_text(value: Any, name: str) -> str:
@@ -145,7 +142,7 @@ def _as_text(value: Any, name: str) -> str:
 
 
 def _join(texts: list[str]) -> str:
-    """Texts as sentences: SVAMP leaves the full stop off some bodies. Without the last, the question itself, nothing."""
+    """Texts as sentences: SVAMP leaves the full stop off some bodies. Nothing without the last, the question itself."""
     closed = [text if text[-1] in ".!?,:;" else f"{text}." for text in texts[:-1] if text]
     return " ".join([*closed, texts[-1]]) if texts[-1] else ""
 

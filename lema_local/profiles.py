@@ -244,8 +244,9 @@ def _apply_options(profile: Profile, options: Overrides) -> Profile:
     profile = _override_endpoint(profile, "student", url=None, model=options.model, key_env=None)
     data = profile.data
     if options.dataset is not None and options.dataset != data.dataset:
-        forgotten = ("templates", "train_path", "test_path", "kind", "hub", "revision", "files", "fields")
-        data = replace(data, dataset=options.dataset, **dict.fromkeys(forgotten))
+        names = ("templates", "train_path", "test_path", "kind", "hub", "revision", "files", "fields")
+        forgotten: dict[str, Any] = dict.fromkeys(names)
+        data = replace(data, dataset=options.dataset, **forgotten)
     if options.data_path is not None:
         if data.dataset == "gsm-symbolic":
             raise ProfileError("gsm-symbolic is generated: name your own problems too, --dataset NAME.")

@@ -15,7 +15,7 @@ from typing import Literal
 
 from lema_local import gsm_symbolic, hub
 from lema_local.datasets import Preset, presets
-from lema_local.decontamination import Overlap, leave_out, overlaps
+from lema_local.decontamination import LEFT_OUT, Overlap, OverlapKind, leave_out, overlaps
 from lema_local.errors import DataError
 from lema_local.problems import BadRow, Loaded, read_files, read_problems
 from lema_local.profiles import DataProfile
@@ -88,6 +88,11 @@ def find_overlaps(
     return train, overlaps(train, [problem for problems in tests for problem in problems])
 
 
+def kinds_left_out(data: DataProfile) -> frozenset[OverlapKind]:
+    """The kinds of overlap that keep a train problem out; none for gsm-symbolic, whose splits share templates."""
+    return LEFT_OUT if data.decontaminate and data.dataset != gsm_symbolic.DATASET else frozenset()
+
+
 def record_problems(problems: ProblemSet, store: Writer) -> None:
     """Add those that the store does not have yet."""
     everything = (*problems.train, *problems.test)
@@ -117,9 +122,9 @@ def _decontaminate(
     """The train problems to use, and the reasons for the others. The same question never stays, whatever the switch."""
     asked = {problem.question for problem in test}
     kept = tuple(problem for problem in train if problem.question not in asked)
-    left_out = Counter({"exact": len(train) - len(kept)})
-    if data.decontaminate and data.dataset != gsm_symbolic.DATASET:  # whose splits share templates by construction
-        kept, more = leave_out(kept, overlaps(kept, test))
+    left_out: Counter[OverlapKind] = Counter({"exact": len(train) - len(kept)})
+    if kinds := kinds_left_out(data):
+        kept, more = leave_out(kept, overlaps(kept, test), kinds)
         left_out.update(more)
     return kept, {f"{_OVERLAP}{kind}": count for kind, count in left_out.items() if count}
 
