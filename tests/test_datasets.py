@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from conftest import lema
+from conftest import PROBLEMS, lema
 
 from lema_local import hub
 from lema_local.datasets import Fields, checksum, compare_with_published, presets
@@ -18,7 +18,10 @@ from lema_local.problem_files import find_files
 from lema_local.problems import Loaded, read_problems
 from lema_local.profiles import DataProfile, Overrides, load_profile
 from lema_local.records import Problem
+from lema_local.stages.build import build
 from lema_local.stages.problems import load_problems, load_split
+from lema_local.stages.run import Run
+from lema_local.store import Writer
 
 Rows = list[dict[str, Any]]
 
@@ -375,3 +378,20 @@ def test_a_data_set_that_nobody_knows_points_to_a_file() -> None:
         load_split(DataProfile(dataset="no-such-set"), "test", quiet)
     with pytest.raises(DataError, match=r'\[data.files\] test = \["\.\.\."\]'):
         load_split(DataProfile(dataset="mine", hub="me/mine"), "test", quiet)
+
+
+def test_the_manifest_of_a_training_set_counts_what_was_left_out(
+    store: Writer, write_profile: Callable[..., Path], tmp_path: Path
+) -> None:
+    solved = {"answer": "2 * 2 = 4\n#### 4"}
+    rows = [solved | {"question": question} for question in ("What is 2 + 2?", "Twice two makes how many?")]
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    write_jsonl(tmp_path / "test.jsonl", [rows[0] | {"question": "what IS 2 + 2"}])
+    profile = write_profile()
+    text = profile.read_text().replace(str(PROBLEMS), str(tmp_path)).replace("test_problems = 2\n", "")
+    profile.write_text(text)
+    (built,) = build(Run(load_profile(str(profile)), store), ("cot",))
+    assert built.training_set.cot_examples == 1
+    assert json.loads(built.training_set.manifest)["left_out"] == {
+        "train problem that overlaps the test split: exact": 1
+    }
