@@ -18,6 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from lema_local.datasets import Fields
 from lema_local.endpoint_profile import EndpointProfile, check_endpoint
 from lema_local.errors import ProfileError, did_you_mean
 from lema_local.models import known_models
@@ -32,7 +33,10 @@ Arm = Literal["cot", "lema", "lema-controlled"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataProfile:
-    """Which problems: generated (gsm-symbolic), from a path, or from the Hub. `None` counts mean all there are."""
+    """Which problems: generated (gsm-symbolic), from a path, or from the Hub. `None` counts mean all there are.
+
+    A data set that is no preset: a path, or `hub` with `files` of each split; `fields` where its rows need a mapping.
+    """
 
     dataset: str
     train_path: str | None = None
@@ -42,6 +46,11 @@ class DataProfile:
     test_problems: int | None = None
     seed: int = 1
     templates: tuple[int, ...] | None = None  # gsm-symbolic only
+    hub: str | None = None
+    revision: str | None = None
+    files: Mapping[str, tuple[str, ...]] | None = None  # split -> its files on the Hub
+    fields: Fields | None = None
+    decontaminate: bool = True  # leave out train problems that overlap the test split (decontamination.py)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +223,9 @@ def _apply_options(profile: Profile, options: Overrides) -> Profile:
     profile = _override_endpoint(profile, "student", url=None, model=options.model, key_env=None)
     data = profile.data
     if options.dataset is not None and options.dataset != data.dataset:
-        data = replace(data, dataset=options.dataset, templates=None, train_path=None, test_path=None, kind=None)
+        names = ("templates", "train_path", "test_path", "kind", "hub", "revision", "files", "fields")
+        forgotten: dict[str, Any] = dict.fromkeys(names)
+        data = replace(data, dataset=options.dataset, **forgotten)
     if options.data_path is not None:
         if data.dataset == "gsm-symbolic":
             raise ProfileError("gsm-symbolic is generated: name your own problems too, --dataset NAME.")

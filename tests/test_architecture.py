@@ -25,19 +25,9 @@ LAYERS = (
     ("stages", "report", "queries", "upkeep", "exports"),
     ("training", "serving"),
     (
-        "client",
-        "transport",
-        "batch_api",
-        "pacing",
-        "store",
-        "access",
-        "schema",
-        "journal",
-        "bulk",
-        "runlock",
-        "grading",
-        "problems",
-        "progress",
+        *("client", "transport", "batch_api", "pacing", "progress"),
+        *("store", "access", "schema", "journal", "bulk", "runlock"),
+        *("grading", "problems", "problem_files", "hub"),
     ),
     ("pure",),
     ("records", "keys", "errors"),
@@ -47,6 +37,7 @@ PURE = {
     "rationales", "corrections", "prompts", "examples", "statistics",
     "endpoint", "endpoint_profile", "replies", "prices", "batches",
     "profiles", "typed_toml", "models", "recipes", "hardware", "gsm_symbolic",
+    "datasets", "problem_rows", "decontamination",
 }  # fmt: skip
 # What the layers do not allow and good sense does, with the reason.
 ALLOWED = {

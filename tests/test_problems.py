@@ -1,13 +1,12 @@
 """Reading problems: every known set of field names, and what happens to rows and files that cannot be used."""
 
-import sys
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from lema_local.errors import DataError, MissingPackageError
-from lema_local.problems import Loaded, fetch_from_hub, read_problems
+from lema_local.errors import DataError
+from lema_local.problems import Loaded, read_problems
 
 DATA = Path(__file__).parent / "data"
 
@@ -35,7 +34,7 @@ def test_svamp_asdiv_and_math_rows_are_known_by_their_fields() -> None:
 
 def test_plain_row_keeps_solution_level_and_subject() -> None:
     problem = read("bad_rows.jsonl").problems[-1]
-    assert (problem.answer, problem.solution, problem.level, problem.subject) == ("16", "2+14=16", "2", "sums")
+    assert (problem.answer, problem.solution, problem.level, problem.subject) == ("16", "2+14=16", "Level 2", "sums")
 
 
 @pytest.mark.parametrize(
@@ -84,6 +83,14 @@ def test_parquet_reads_as_jsonl_does(tmp_path: Path) -> None:
     assert loaded.problems == read("gsm8k_style.jsonl").problems
 
 
+def test_one_json_array_reads_as_jsonl_does(tmp_path: Path) -> None:
+    """SVAMP.json comes so from its authors."""
+    lines = (DATA / "gsm8k_style.jsonl").read_text(encoding="utf-8").split("\n")
+    (tmp_path / "array.json").write_text("[\n" + ",\n".join(line for line in lines if line) + "\n]", encoding="utf-8")
+    loaded = read_problems(tmp_path / "array.json", dataset="d", split="test")
+    assert loaded.problems == read("gsm8k_style.jsonl").problems
+
+
 def test_folder_gives_the_file_of_its_split(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text('{"question": "1 + 1?", "answer": "3"}\n')
     (tmp_path / "test.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n')
@@ -96,10 +103,11 @@ def test_folder_gives_the_file_of_its_split(tmp_path: Path) -> None:
         pytest.param("none.jsonl", None, "No file", id="missing"),
         pytest.param("empty.jsonl", b"", "empty", id="empty"),
         pytest.param("bad.jsonl", b'{"question": "q"}\n', "line 1, no final answer", id="no-usable-row"),
-        pytest.param("array.jsonl", b'[{"question": "q", "answer": "1"}]', "one JSON array", id="json-array"),
+        pytest.param("array.json", b'[{"question": "q"}]', "line 1, no final answer", id="array-without-answers"),
         pytest.param("bad.parquet", b"PAR1 but no more", "as Parquet", id="broken-parquet"),
         pytest.param("data.xlsx", b"PK", "rename it", id="unknown-suffix"),
-        pytest.param("deep.jsonl", b"[" * 10 + b"\n", "one JSON array", id="nested-array"),
+        pytest.param("deep.jsonl", b"[" * 200_000, "invalid JSON", id="deep-array"),
+        pytest.param("scalars.jsonl", b"1\nnull\n", "not a JSON object", id="scalars"),
         pytest.param("deep2.jsonl", b'{"a":' * 200_000, "invalid JSON", id="very-deep-nesting"),
         pytest.param("binary.jsonl", b"\xff\xfe\x00\n\x80\n", "not UTF-8", id="binary"),
     ],
@@ -112,24 +120,4 @@ def test_file_without_a_usable_row_is_one_line_of_advice(
     with pytest.raises(DataError) as caught:
         read_problems(tmp_path / name, dataset="d", split="test")
     assert says in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_hub_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(MissingPackageError, match=r"pip install 'lema-local\[hub\]'.*--data-path"):
-        fetch_from_hub("gsm8k", "test")
-
-
-def test_unknown_data_set_on_the_hub_points_to_a_file() -> None:
-    with pytest.raises(DataError, match="--data-path"):
-        fetch_from_hub("no-such-set", "test")
-
-
-def test_offline_hub_is_one_line_with_a_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    constants = pytest.importorskip("huggingface_hub.constants")
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(DataError, match="--data-path") as caught:
-        fetch_from_hub("gsm8k", "test")
     assert "\n" not in str(caught.value)

@@ -66,7 +66,7 @@ def gather(run: Run) -> Ingredients:
     """CoT examples (gold; sampled too where the profile says so) and correction examples of the profile's train
     problems."""
     run.store.merge()
-    left_out: Counter[str] = Counter()
+    left_out: Counter[str] = Counter(run.problems.left_out)
     cot = []
     for problem in run.problems.train:
         output = gold_output(problem)

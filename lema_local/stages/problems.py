@@ -1,21 +1,31 @@
 """The problems of a profile: generated, read from a path or fetched from the Hub; then recorded. Train and test are
-kept apart."""
+kept apart: a train problem that overlaps the test split is neither sampled nor trained on.
+
+    load_split(profile.data, "test", notice)           # one split by itself, with its bad rows
+    load_problems(profile.data, notice)                # both, decontaminated
+"""
 
 import math
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from lema_local import gsm_symbolic
+from lema_local import gsm_symbolic, hub
+from lema_local.datasets import Preset, presets
+from lema_local.decontamination import LEFT_OUT, Overlap, OverlapKind, leave_out, overlaps
 from lema_local.errors import DataError
-from lema_local.problems import BadRow, Loaded, fetch_from_hub, read_problems
+from lema_local.problems import BadRow, Loaded, read_files, read_problems
 from lema_local.profiles import DataProfile
 from lema_local.records import Problem
 from lema_local.store import Writer
 
 BAD_ROWS_SHOWN = 10
+Notice = Callable[[str], None]
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = ("train", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,30 +34,63 @@ class ProblemSet:
 
     train: tuple[Problem, ...]
     test: tuple[Problem, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)  # reason -> train problems, for manifests
 
 
-def load_problems(
-    data: DataProfile, notice: Callable[[str], None], *, bad_rows_shown: int = BAD_ROWS_SHOWN
-) -> ProblemSet:
-    """The problems of a profile. Train problems that stand in the test split too are left out."""
-    loaded: dict[str, Loaded] = {}
-    if _only_file(data) is None:
-        loaded = {split: _load(data, split) for split in ("train", "test")}
-        train, test = (loaded[split].problems for split in ("train", "test"))
-    else:
-        loaded = {
-            "train": read_problems(Path(str(data.train_path)), dataset=data.dataset, split="train", kind=data.kind)
-        }
-        train, test = _hold_out(loaded["train"].problems, data, notice)
-    for each in loaded.values():
-        _report(each.bad_rows, notice, bad_rows_shown)
-    asked = {problem.question for problem in test}
-    kept = tuple(problem for problem in train if problem.question not in asked)
-    if len(kept) < len(train):
-        notice(f"{len(train) - len(kept)} train problems left out: the test split has them too.")
+def load_problems(data: DataProfile, notice: Notice, *, bad_rows_shown: int = BAD_ROWS_SHOWN) -> ProblemSet:
+    """The problems of a profile. Train problems that overlap the test split are left out, counted and named."""
+    loaded = load_splits(data, SPLITS, notice)
+    for split in SPLITS:
+        report_bad_rows(loaded[split].bad_rows, notice, bad_rows_shown)
+        if "differs" in (loaded[split].published or ""):
+            notice(f"{data.dataset} {split} {loaded[split].published}.")
+    train, test = (loaded[split].problems for split in SPLITS)
+    kept, left_out = _decontaminate(train, test, data)
+    if left_out:
+        counts = ", ".join(f"{reason.removeprefix(_OVERLAP)} {count}" for reason, count in left_out.items())
+        notice(
+            f"{len(train) - len(kept)} train problems left out: they overlap the test split ({counts}); "
+            "`lema problems check` shows them."
+        )
     if not kept or not test:
         raise DataError(f"{data.dataset} gives {len(kept)} train and {len(test)} test problems: both are needed.")
-    return ProblemSet(kept, test)
+    return ProblemSet(kept, test, left_out)
+
+
+def load_split(data: DataProfile, split: Split, notice: Notice) -> Loaded:
+    """One split by itself. Raises DataError where the data set, or its path, has no such split."""
+    return load_splits(data, (split,), notice)[split]
+
+
+def load_splits(data: DataProfile, splits: tuple[Split, ...], notice: Notice) -> dict[Split, Loaded]:
+    """Several splits, without decontamination; one file is read once and cut by seed."""
+    preset = presets().get(data.dataset)
+    if preset and preset.is_for_evaluation and "train" in splits and data.test_path is None:
+        raise DataError(
+            f"{data.dataset} is for evaluation and has no train split: train on gsm8k, math, csqa, gsm-symbolic or "
+            "problems of your own; `lema problems --split test` reads it."
+        )
+    one_file = data.train_path is not None and data.test_path is None and not Path(data.train_path).is_dir()
+    if one_file and not (preset and preset.is_for_evaluation):
+        return _cut(data, notice)
+    return {split: _load(data, split, preset) for split in splits}
+
+
+def find_overlaps(
+    data: DataProfile, notice: Notice, *, against: Sequence[tuple[str, Path]] = ()
+) -> tuple[tuple[Problem, ...], tuple[Overlap, ...]]:
+    """The train problems, and where they overlap the test split, or the test splits of other data sets (name, path)."""
+    if not against:
+        loaded = load_splits(data, SPLITS, notice)
+        return loaded["train"].problems, overlaps(loaded["train"].problems, loaded["test"].problems)
+    train = load_split(data, "train", notice).problems
+    tests = [read_problems(path, dataset=name, split="test").problems for name, path in against]
+    return train, overlaps(train, [problem for problems in tests for problem in problems])
+
+
+def kinds_left_out(data: DataProfile) -> frozenset[OverlapKind]:
+    """The kinds of overlap that keep a train problem out; none for gsm-symbolic, whose splits share templates."""
+    return LEFT_OUT if data.decontaminate and data.dataset != gsm_symbolic.DATASET else frozenset()
 
 
 def record_problems(problems: ProblemSet, store: Writer) -> None:
@@ -60,57 +103,75 @@ def record_problems(problems: ProblemSet, store: Writer) -> None:
     store.merge()
 
 
-def _load(data: DataProfile, split: str) -> Loaded:
-    count = data.train_problems if split == "train" else data.test_problems
-    path = data.train_path if split == "train" else data.test_path
-    if data.dataset == "gsm-symbolic" and path is None:
-        if count is None:
-            raise DataError(
-                "gsm-symbolic is generated: say how many with train_problems and test_problems, or --limit."
-            )
-        name: Literal["train", "test"] = "train" if split == "train" else "test"
-        return Loaded(gsm_symbolic.generate(name, count=count, seed=data.seed, templates=data.templates), ())
-    file = _split_path(Path(path), split) if path else None
-    if file is None and data.train_path is not None:
-        file = _split_path(Path(data.train_path), split)
-    if file is None:
-        file = fetch_from_hub(data.dataset, split)
-    return read_problems(file, dataset=data.dataset, split=split, kind=data.kind, limit=count)
-
-
-def _only_file(data: DataProfile) -> Path | None:
-    """The one file that both splits must come from, if that is all there is."""
-    if data.train_path is None or data.test_path is not None or Path(data.train_path).is_dir():
-        return None
-    return Path(data.train_path)
-
-
-def _hold_out(
-    problems: tuple[Problem, ...], data: DataProfile, notice: Callable[[str], None]
-) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
-    """Split one file by seed: test_problems of it (a fifth where none are named) are held out for evaluation."""
-    shuffled = list(problems)
-    random.Random(data.seed).shuffle(shuffled)
-    held = min(data.test_problems or math.ceil(len(shuffled) / 5), len(shuffled) // 2)
-    notice(f"{data.train_path} is one file: {held} of its {len(shuffled)} problems are held out for evaluation.")
-    test = tuple(replace(problem, split="test") for problem in shuffled[:held])
-    return tuple(shuffled[held:][: data.train_problems]), test
-
-
-def _split_path(path: Path, split: str) -> Path:
-    """A file is itself; a folder has train.* and test.*."""
-    if not path.is_dir():
-        return path
-    for suffix in ("jsonl", "parquet", "json"):
-        if (path / f"{split}.{suffix}").is_file():
-            return path / f"{split}.{suffix}"
-    raise DataError(f"No {split}.jsonl or {split}.parquet in {path}.")
-
-
-def _report(bad_rows: tuple[BadRow, ...], notice: Callable[[str], None], shown: int) -> None:
+def report_bad_rows(bad_rows: tuple[BadRow, ...], notice: Notice, shown: int) -> None:
+    """The first of them with file, line and reason, and how many there are."""
     for bad in bad_rows[:shown]:
         notice(f"{bad.file}:{bad.line}: {bad.reason}")
     if len(bad_rows) > shown:
         notice(f"... and {len(bad_rows) - shown} more in {bad_rows[0].file}; `lema problems` lists them all")
     if bad_rows:
         notice(f"{len(bad_rows)} bad rows left out.")
+
+
+_OVERLAP = "train problem that overlaps the test split: "
+
+
+def _decontaminate(
+    train: tuple[Problem, ...], test: tuple[Problem, ...], data: DataProfile
+) -> tuple[tuple[Problem, ...], dict[str, int]]:
+    """The train problems to use, and the reasons for the others. The same question never stays, whatever the switch."""
+    asked = {problem.question for problem in test}
+    kept = tuple(problem for problem in train if problem.question not in asked)
+    left_out: Counter[OverlapKind] = Counter({"exact": len(train) - len(kept)})
+    if kinds := kinds_left_out(data):
+        kept, more = leave_out(kept, overlaps(kept, test), kinds)
+        left_out.update(more)
+    return kept, {f"{_OVERLAP}{kind}": count for kind, count in left_out.items() if count}
+
+
+def _load(data: DataProfile, split: Split, preset: Preset | None) -> Loaded:
+    count = data.train_problems if split == "train" else data.test_problems
+    path = data.train_path if split == "train" else data.test_path or data.train_path
+    if path is not None:
+        return read_problems(
+            Path(path), dataset=data.dataset, split=split, kind=data.kind, fields=data.fields, limit=count
+        )
+    if data.dataset == gsm_symbolic.DATASET:
+        if count is None:
+            raise DataError(
+                "gsm-symbolic is generated: say how many with train_problems and test_problems, or --limit."
+            )
+        problems = gsm_symbolic.generate(split, count=count, seed=data.seed, templates=data.templates)
+        return Loaded(problems, rows=len(problems))
+    files = _from_hub(data, split, preset)
+    return read_files(files, dataset=data.dataset, split=split, kind=data.kind, fields=data.fields, limit=count)
+
+
+def _from_hub(data: DataProfile, split: Split, preset: Preset | None) -> tuple[Path, ...]:
+    if data.hub is not None:
+        names = (data.files or {}).get(split, ())
+        if not names:
+            raise DataError(f'Say which files of {data.hub} are its {split} split: [data.files] {split} = ["..."].')
+        return hub.fetch(data.hub, names, revision=data.revision)
+    if preset is None:
+        fetched = ", ".join(name for name, known in presets().items() if known.hub)
+        raise DataError(
+            f"No download is known for {data.dataset!r} (known: {fetched}): give a file with --data-path, or hub and "
+            "files in the profile's [data]."
+        )
+    if preset.hub is None or split not in preset.files:
+        raise DataError(f"{data.dataset} cannot be fetched; give it with --data-path. {preset.note}.")
+    return hub.fetch(preset.hub, preset.files[split], revision=preset.revision)
+
+
+def _cut(data: DataProfile, notice: Notice) -> dict[Split, Loaded]:
+    """Cut one file by seed: test_problems of it (a fifth where none are named) are held out for evaluation."""
+    file = Path(str(data.train_path))
+    loaded = read_problems(file, dataset=data.dataset, split="train", kind=data.kind, fields=data.fields)
+    shuffled = list(loaded.problems)
+    random.Random(data.seed).shuffle(shuffled)
+    held = min(data.test_problems or math.ceil(len(shuffled) / 5), len(shuffled) // 2)
+    notice(f"{file} is one file: {held} of its {len(shuffled)} problems are held out for evaluation.")
+    train = tuple(shuffled[held:][: data.train_problems])
+    test = tuple(replace(problem, split="test") for problem in shuffled[:held])
+    return {"train": Loaded(train, loaded.bad_rows, len(train)), "test": Loaded(test, rows=len(test))}
