@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,15 @@ class TokenCounter:
     """Counts the tokens of texts; `name` says whose tokens they are, for manifests."""
 
     name: str
-    count: Callable[[Sequence[str]], list[int]]
+    count_all: Callable[[Sequence[str]], list[int]]
+    _known: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each text. Each text is counted once: arms share examples, examples share prompts."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            self._known.update(zip(new, self.count_all(new), strict=True))
+        return [self._known[text] for text in texts]
 
 
 def estimate_tokens(text: str) -> int:
@@ -91,8 +99,12 @@ def _from_gguf(file: Path, name: str) -> TokenCounter | None:
         return None
 
     def count(texts: Sequence[str]) -> list[int]:
+        def some(part: Sequence[str]) -> list[int]:
+            return [tokenize(text) for text in part]
+
         with _vocabulary(file) as tokenize, ThreadPoolExecutor(_THREADS) as threads:
-            return list(threads.map(tokenize, texts))
+            parts = [texts[start : start + 500] for start in range(0, len(texts), 500)]
+            return [count for counts in threads.map(some, parts) for count in counts]
 
     return TokenCounter(f"{name} (vocabulary of {file.name})", count)
 
