@@ -65,7 +65,15 @@ def main() -> None:
         folder = Path(directory)
         print(f"{'stage':<20}{'rows':>10}{'seconds':>10}{'CPU s':>8}{'MB':>8}")
         total = 0.0
-        for stage in (_make_samples, _derive_samples, _make_corrections, _derive_corrections, _build, _build, _rederive):
+        for stage in (
+            _make_samples,
+            _derive_samples,
+            _make_corrections,
+            _derive_corrections,
+            _build,
+            _build,
+            _rederive,
+        ):
             made, seconds, cpu, memory = _apart(stage, folder, given.rationales, given.samples, given.profile)
             total += 0 if stage in (_make_samples, _make_corrections, _rederive) else seconds
             print(f"{stage.__name__.strip('_'):<20}{made:>10,}{seconds:>10.1f}{cpu:>8.1f}{memory:>8,.0f}")

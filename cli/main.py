@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "problems": (".problems", "Load or generate the problems of a profile and check them."),
     "status": (".status", "Count what is in the database."),
     "sql": (".sql", "Ask the database: a named query, a view or any SELECT."),
+    "explain": (".explain", "Show the life of a record: what it was made from, what came of it."),
     "export": (".export", "Write an arm, a table or a query to a file."),
     "grade": (".grade", "Grade a file of answers; needs no database."),
     "rederive": (".rederive", "Grade and parse everything anew, with no LLM call."),

@@ -30,7 +30,7 @@ LAYERS = (
 )
 PURE = {
     "answers", "authors_answers", "latex_notation", "latex_values", "numerals",
-    "rationales", "corrections", "prompts", "examples", "augmentation", "arms", "tokens", "statistics",
+    "rationales", "corrections", "prompts", "examples", "augmentation", "arms", "tokens", "shapes", "statistics",
     "profiles", "typed_toml", "models", "recipes", "hardware", "gsm_symbolic",
 }  # fmt: skip
 # What the layers do not allow and good sense does, with the reason.
