@@ -1,9 +1,12 @@
 """lema export: an arm, a table or a query as a file."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
+
+from lema_local.profiles import Arm
+from lema_local.shapes import SHAPES
 
 from .options import notice, open_run, run_options
 
@@ -12,8 +15,15 @@ from .options import notice, open_run, run_options
 @run_options
 @click.option(
     "--arm",
-    type=click.Choice(["cot", "lema", "lema-controlled"]),
+    type=click.Choice(get_args(Arm)),
     help="The arm's training examples; built if it is not there.",
+)
+@click.option(
+    "--shape",
+    type=click.Choice(SHAPES),
+    default="plain",
+    show_default=True,
+    help="With --arm: the columns that a trainer reads.",
 )
 @click.option("--table", help="A table or view, whole.")
 @click.option("--query", help="A named query, or any SELECT.")
@@ -21,31 +31,43 @@ from .options import notice, open_run, run_options
     "--format", "form", type=click.Choice(["jsonl", "parquet", "datasets"]), default="jsonl", show_default=True
 )
 @click.option(
-    "--output", required=True, type=click.Path(path_type=Path), help="The file to write; for datasets, a folder."
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The file to write; for datasets or an arm, a folder.",
 )
 def command(
-    profile: str, db: Path, arm: Any, table: str | None, query: str | None, form: str, output: Path, **overrides: Any
+    profile: str,
+    db: Path,
+    arm: Any,
+    shape: Any,
+    table: str | None,
+    query: str | None,
+    form: str,
+    output: Path,
+    **overrides: Any,
 ) -> None:
     """Write an arm's training examples, a table or the result of a query to a file.
 
+    An arm in a folder (an output without suffix) gets its data card, and what the trainer of its shape reads.
+
     \b
     lema export --arm lema --output lema.jsonl
+    lema export --arm lema --shape llama-factory --output lema-arm
     lema export --table correction --format parquet --output corrections.parquet
     lema export --arm lema --format datasets --output lema-arm   (then: datasets.load_dataset("lema-arm"))
     """
     from lema_local.exports import export
     from lema_local.queries import query_text
-    from lema_local.stages.build import build
-    from lema_local.store import Store, stage_sql
+    from lema_local.stages.export_arm import export_arm
+    from lema_local.store import Store
 
     if sum(option is not None for option in (arm, table, query)) != 1:
         raise click.UsageError("Give one of --arm, --table and --query.")
-    parameters = {}
     if arm is not None:
         with open_run(db, profile, overrides) as run:
-            parameters["training_set_id"] = build(run, (arm,))[0].training_set.id
-        query = stage_sql("arm_examples")
-    text = query_text(str(table) if query is None else query)
-    title = f"Training examples of the arm {arm}" if arm else str(table or "query")
-    rows = export(Store(db), text, output, form=form, title=title, parameters=parameters)  # type: ignore[arg-type]
+            rows = export_arm(run, arm, output, shape=shape, form="jsonl" if form == "jsonl" else "parquet")
+    else:
+        text, title = query_text(str(query if table is None else table)), str(table or "query")
+        rows = export(Store(db), text, output, form=form, title=title, parameters={})  # type: ignore[arg-type]
     notice(f"{rows} rows written to {output}")

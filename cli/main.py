@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "batch": (".batch", "Have pending calls done by file: the Batch API, or vllm run-batch."),
     "status": (".status", "Count what is in the database."),
     "sql": (".sql", "Ask the database: a named query, a view or any SELECT."),
+    "explain": (".explain", "Show the life of a record: what it was made from, what came of it."),
     "export": (".export", "Write an arm, a table or a query to a file."),
     "import": (".import_", "Take in rationales or corrections made elsewhere."),
     "db": (".db", "Compact, back up or check a database file."),

@@ -1,35 +1,27 @@
-"""From rationales and corrections to training examples, and from examples to arms. Pure and seeded: same input, same
-training set.
+"""From rationales and corrections to training texts. Pure: same input, same example.
 
-cot               gold rationales, and sampled rationales with the right answer
-lema              cot + kept corrections
-lema-controlled   lema at the size of cot: fewer CoT examples make room for the corrections
+A CoT example answers the question in one paragraph, a correction example takes a mistake apart:
+
+    Please solve ... Question: ... Answer: Let's think step by step.\\n   ->  48 / 2 = 24 clips ... The answer is 72.
+    For the following math problem, ... \\n}\\nIncorrect Step:            ->   Step 2.\\nExplanation: ...
 """
 
-import json
-import random
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 from lema_local.corrections import ParsedCorrection, correction_output
-from lema_local.errors import DataError
-from lema_local.keys import content_key
-from lema_local.profiles import Arm
 from lema_local.prompts import correction_input, cot_input
-from lema_local.rationales import join_steps, number_steps
-from lema_local.records import Example, TrainingSet
+from lema_local.rationales import join_steps, number_steps, split_steps
+from lema_local.records import Example
+
+Part = Literal["step", "explanation", "solution"]
+
+# 2,048 tokens of generation are under 16,000 characters of prose; what is longer was rambling, or is an attack.
+MAX_CHARACTERS = 16_000
 
 _LAST_SENTENCE = re.compile(r"The answer is [^.!?]{1,60}(?:\.\d{1,20})?\.?$")
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """An arm and the examples it is made of."""
-
-    training_set: TrainingSet
-    examples: tuple[Example, ...]
+_FIRST_LABEL = re.compile(r"[\s>#*_-]{0,12}step[ \t]{1,3}(\d{1,3})\b", re.IGNORECASE)
+_EXPLANATION, _SOLUTION = "\nExplanation: ", "\nCorrect Solution:\n"
 
 
 def cot_example(question: str, output: str, *, source_id: str, problem_id: str) -> Example:
@@ -54,60 +46,34 @@ def correction_example(
     )
 
 
-def build_arm(
-    arm: Arm,
-    cot: Sequence[Example],
-    corrections: Sequence[Example],
-    *,
-    dataset: str,
-    seed: int,
-    left_out: dict[str, int],
-    reference_derived: frozenset[str] = frozenset(),
-) -> Built:
-    """Put an arm together from all examples there are. Raises DataError where it would be empty or be no such arm."""
-    cot, corrections = _unique(cot), _unique(corrections)
-    if not cot:
-        raise DataError("There is no CoT example to train on: run `make data` first, or give problems with solutions.")
-    if arm != "cot" and not corrections:
-        raise DataError(
-            f"Arm {arm} needs corrections and there is none that was kept: see `lema sql rejections`, or give "
-            f"another corrector."
-        )
-    notes: dict[str, Any] = {}
-    if arm == "cot":
-        corrections = []
-    elif arm == "lema-controlled":
-        size = len(cot)
-        if len(corrections) >= size:
-            corrections = _draw(corrections, size // 2, seed)
-            notes["corrections_drawn"] = f"{len(corrections)} of as many as the CoT examples or more: half of the size"
-        cot = _draw(cot, size - len(corrections), seed)
-    examples = tuple(sorted([*cot, *corrections], key=lambda example: example.id))
-    ids = tuple(example.id for example in examples)
-    manifest = {
-        "cot": len(cot),
-        "corrections": len(corrections),
-        "corrections_reference_derived": sum(example.source_id in reference_derived for example in corrections),
-        "left_out": left_out,
-        "characters": sum(len(example.prompt) + len(example.output) for example in examples),
-        **notes,
-    }
-    training_set = TrainingSet(
-        id=content_key("training_set", arm, seed, ids),
-        arm=arm,
-        dataset=dataset,
-        seed=seed,
-        cot_examples=len(cot),
-        correction_examples=len(corrections),
-        manifest=json.dumps(manifest, sort_keys=True),
-        example_ids=ids,
-    )
-    return Built(training_set, examples)
+def corrected_steps(mistaken_steps: list[str], parsed: ParsedCorrection) -> list[str]:
+    """The corrected solution as one: the steps before the incorrect one, then those of the correction.
+
+    [] where the two do not read as one solution: the correction must begin with the incorrect step's number, or give
+    the whole solution from step 1.
+    """
+    if parsed.incorrect_step is None or parsed.correct_solution is None:
+        return []
+    label = _FIRST_LABEL.match(parsed.correct_solution)
+    if label is None or int(label[1]) not in (1, parsed.incorrect_step):
+        return []
+    kept = mistaken_steps[: int(label[1]) - 1]
+    steps = split_steps(f"{number_steps(kept)}\n{parsed.correct_solution}")
+    return steps if len(steps) > len(kept) else []
 
 
-def _unique(examples: Sequence[Example]) -> list[Example]:
-    return sorted({example.id: example for example in examples}.values(), key=lambda example: example.id)
+def without_part(output: str, part: Part) -> str:
+    """The output of a correction example without one of its three parts; the input stays as it is.
 
-
-def _draw(examples: Sequence[Example], count: int, seed: int) -> list[Example]:
-    return random.Random(seed).sample(list(examples), count)
+    Without its step it begins with the explanation, still after "Incorrect Step:". Raises ValueError for text that is
+    no output of a correction.
+    """
+    head, explained, rest = output.partition(_EXPLANATION)
+    explanation, solved, solution = rest.partition(_SOLUTION)
+    if not explained or not solved:
+        raise ValueError("not the output of a correction")
+    if part == "step":
+        return f"{_EXPLANATION}{explanation}{_SOLUTION}{solution}"
+    if part == "explanation":
+        return f"{head}{_SOLUTION}{solution}"
+    return f"{head}{_EXPLANATION}{explanation}"

@@ -28,7 +28,12 @@ from lema_local.typed_toml import build
 
 ENDPOINTS = ("reasoner", "corrector", "augmenter", "evolver", "student")
 OUTSIDE_CONCURRENCY = 8  # a recipe on CPU takes one call at a time; a server that is given from outside takes more
-Arm = Literal["cot", "lema", "lema-controlled"]
+Arm = Literal[
+    "cot", "lema", "lema-controlled",
+    "cot-expanded", "cot-matched-tokens",
+    "lema-no-step", "lema-no-explanation", "lema-no-solution",
+    "evolved",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +82,14 @@ class CorrectionProfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildProfile:
-    """Which arms are built from the data. `augment`: correct sampled rationales join the gold ones in CoT data."""
+    """Which arms are built from the data (arms.py says what each is). `augment`: right sampled rationales join the gold
+    ones in CoT data; those of the augmenter first, then the reasoners', by `augment_with`; `augment_target` is how many
+    sampled paths are taken up at most, right or wrong (the paper: 30,000)."""
 
     arms: tuple[Arm, ...] = ("cot", "lema")
     augment: bool = True
+    augment_with: tuple[Literal["augmenter", "reasoner"], ...] = ("augmenter", "reasoner")
+    augment_target: int | None = None
     seed: int = 1
 
 
@@ -292,6 +301,8 @@ def _check(profile: Profile) -> None:
         raise ProfileError(f"Profile {profile.name}: samples must be 1 or more.")
     if len(set(profile.build.arms)) != len(profile.build.arms) or not profile.build.arms:
         raise ProfileError(f"Profile {profile.name}: name each arm once.")
+    if profile.build.augment_target is not None and profile.build.augment_target < 1:
+        raise ProfileError(f"Profile {profile.name}: augment_target must be 1 or more; leave it out for all there are.")
 
 
 def _least(count: int | None, limit: int) -> int:

@@ -4,7 +4,7 @@ Facts (problem, completion, attempt, batch, checkpoint, review) are paid for and
 them by pure functions and can be rebuilt without an LLM call. Ids are content keys (keys.py): same content, same id.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -145,10 +145,10 @@ class Example:
     output: str
     source_id: str  # the problem (gold), rationale or correction it was made from
     problem_id: str
+    id: str = field(init=False, compare=False)  # hashed once: building asks for it many times
 
-    @property
-    def id(self) -> str:
-        return content_key("example", self.kind, self.prompt, self.output)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", content_key("example", self.kind, self.prompt, self.output))
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ LAYERS = (
 )
 PURE = {
     "answers", "authors_answers", "latex_notation", "latex_values", "numerals",
-    "rationales", "corrections", "prompts", "examples", "statistics",
+    "rationales", "corrections", "prompts", "examples", "augmentation", "arms", "tokens", "shapes", "statistics",
     "endpoint", "endpoint_profile", "replies", "prices", "batches",
     "profiles", "typed_toml", "models", "recipes", "hardware", "gsm_symbolic",
     "datasets", "problem_rows", "decontamination",

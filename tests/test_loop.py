@@ -19,9 +19,8 @@ import pytest
 from conftest import Body, Say, ScriptedServer, chat, lema, lema_command, several
 
 from lema_local.errors import EndpointError
-from lema_local.examples import Built
 from lema_local.profiles import load_profile
-from lema_local.stages.build import build
+from lema_local.stages.build import Built, build
 from lema_local.stages.correct import correct, mistakes
 from lema_local.stages.derive import rederive
 from lema_local.stages.run import Run

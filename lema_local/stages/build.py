@@ -1,52 +1,72 @@
 """Building: rationales and corrections become training examples, examples become the arms of the profile. No LLM
 call."""
 
+import json
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lema_local.answers import extract_answer, is_correct
-from lema_local.corrections import parse_correction
+from lema_local.arms import Assembled, Candidate, Ingredients, assemble, manifest
+from lema_local.augmentation import SampledPath, keep_paths
+from lema_local.corrections import ParsedCorrection, parse_correction
 from lema_local.errors import DataError
-from lema_local.examples import Built, build_arm, correction_example, cot_example, sampled_output
+from lema_local.examples import (
+    MAX_CHARACTERS,
+    corrected_steps,
+    correction_example,
+    cot_example,
+    sampled_output,
+)
 from lema_local.profiles import Arm
 from lema_local.rationales import gold_output, split_steps
-from lema_local.records import Example
+from lema_local.records import Example, Problem, TrainingSet
 from lema_local.serving import describe_endpoint
 from lema_local.stages import correct, sample
 from lema_local.stages.run import Run
+from lema_local.stages.select import wanted_rows
 from lema_local.store import stage_sql
+from lema_local.tokens import TokenCounter, token_counter
 
 
 @dataclass(frozen=True, slots=True)
-class Ingredients:
-    """Every example that the profile's records give, before arms are put together."""
+class Built:
+    """An arm and the examples it is made of, by id; one that trains twice stands twice."""
 
-    cot: tuple[Example, ...]
-    corrections: tuple[Example, ...]
-    left_out: dict[str, int]  # reason -> count
-    reference_derived: frozenset[str]  # ids of corrections that an oracle wrote
+    training_set: TrainingSet
+    examples: tuple[Example, ...]
 
 
 def build(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Built]:
     """Put the arms together and record them; the same records give the same training-set ids."""
-    ingredients = gather(run)
-    if not ingredients.corrections and any(arm != "cot" for arm in arms or run.profile.build.arms):
+    arms = arms or run.profile.build.arms
+    ingredients = gather(run, arms)
+    if not ingredients.corrections and any(arm != "cot" for arm in arms):
         raise DataError(_no_corrections(run))
-    seed = run.profile.build.seed
-    built = []
-    for arm in arms or run.profile.build.arms:
-        b = build_arm(
-            arm,
-            ingredients.cot,
-            ingredients.corrections,
-            dataset=run.profile.data.dataset,
-            seed=seed,
-            left_out=ingredients.left_out,
-            reference_derived=ingredients.reference_derived,
-        )
-        run.store.add_training_set(b.training_set, b.examples)
-        built.append(b)
-    return built
+    counter = token_counter(run.profile.endpoint("student").model)
+    return [_record(run, assemble(arm, ingredients, seed=run.profile.build.seed), ingredients, counter) for arm in arms]
+
+
+def _record(run: Run, assembled: Assembled, ingredients: Ingredients, counter: TokenCounter) -> Built:
+    """Add an arm to the database. One that is there keeps its manifest, so that a rerun changes nothing."""
+    examples = tuple(c.example for c in assembled.candidates)
+    ids = tuple(example.id for example in examples)
+    there = run.store.rows("select manifest from training_set where id = $id", id=assembled.id)
+    text = there[0]["manifest"] if there else json.dumps(manifest(assembled, ingredients, counter), sort_keys=True)
+    training_set = TrainingSet(
+        id=assembled.id,
+        arm=assembled.arm,
+        dataset=run.profile.data.dataset,
+        seed=assembled.seed,
+        cot_examples=sum(example.kind == "cot" for example in examples),
+        correction_examples=sum(example.kind == "correction" for example in examples),
+        manifest=text,
+        example_ids=ids,
+    )
+    if not there:
+        new = run.store.missing("example", ids)
+        run.store.add_training_set(training_set, {e.id: e for e in examples if e.id in new}.values())
+    return Built(training_set, examples)
 
 
 def _no_corrections(run: Run) -> str:
@@ -62,54 +82,119 @@ def _no_corrections(run: Run) -> str:
     )
 
 
-def gather(run: Run) -> Ingredients:
-    """CoT examples (gold; sampled too where the profile says so) and correction examples of the profile's train
+def gather(run: Run, arms: Sequence[Arm]) -> Ingredients:
+    """CoT examples (gold; sampled ones where the profile says so) and correction examples of the profile's train
     problems."""
     run.store.merge()
+    problems = {problem.id: problem for problem in run.problems.train}
     left_out: Counter[str] = Counter(run.problems.left_out)
-    cot = []
+    gold = _gold(run, left_out)
+    kept: list[Candidate] = []
+    spare: list[Candidate] = []
+    books = None
+    if run.profile.build.augment:
+        target = run.profile.build.augment_target
+        found, beyond, counted = keep_paths(_paths(run), problems, taken={c.example.id for c in gold}, target=target)
+        kept, spare = ([_path_candidate(p, e, problems) for p, e in some] for some in (found, beyond))
+        books = counted.as_dict()
+    corrections, corrected = _corrections(run, problems, left_out, expand="cot-expanded" in arms)
+    return Ingredients([*gold, *kept], corrections, corrected, spare, left_out, books)
+
+
+def _gold(run: Run, left_out: Counter[str]) -> list[Candidate]:
+    found: dict[str, Candidate] = {}
     for problem in run.problems.train:
         output = gold_output(problem)
         if output is None:
             left_out["problem without a solution"] += 1
+            continue
+        example = cot_example(problem.question, output, source_id=problem.id, problem_id=problem.id)
+        if len(example.output) > MAX_CHARACTERS:
+            left_out["solution too long"] += 1
+        elif example.id in found:
+            left_out["problem that is there twice"] += 1
         else:
-            cot.append(cot_example(problem.question, output, source_id=problem.id, problem_id=problem.id))
-    if run.profile.build.augment:
-        cot += _sampled(run, left_out)
-    corrections, derived = _corrections(run)
-    return Ingredients(tuple(cot), tuple(corrections), dict(left_out), derived)
+            found[example.id] = Candidate(example, "gold", problem.dataset, is_evolved=problem.source is not None)
+    return list(found.values())
 
 
-def _sampled(run: Run, left_out: Counter[str]) -> list[Example]:
-    endpoint = describe_endpoint("reasoner", run.profile.endpoint("reasoner"))
-    ids = {call.id for call in sample.wanted(run.profile, endpoint, run.problems.train)}
-    found = []
-    for row in run.store.rows(stage_sql("cot_rationales")):
-        if row["id"] not in ids:
-            continue
-        steps = split_steps(row["text"])
-        if not steps:
-            left_out["right rationale without steps"] += 1
-            continue
-        output = sampled_output(steps, row["reference"])
-        if not is_correct(extract_answer(output, row["kind"]), row["reference"], row["kind"]):
-            left_out["right rationale whose steps end otherwise"] += 1
-            continue
-        found.append(cot_example(row["question"], output, source_id=row["id"], problem_id=row["problem_id"]))
-    return found
+def _paths(run: Run) -> Iterator[SampledPath]:
+    """The sampled rationales that the profile lets join CoT data, in the order of augmentation."""
+    build_profile = run.profile.build
+    ids: list[str] = []
+    if "augmenter" in build_profile.augment_with and "augmenter" in run.profile.endpoints:
+        endpoint = describe_endpoint("augmenter", run.profile.endpoint("augmenter"))
+        rows = run.store.rows(stage_sql("augment_ids"), model_identity=endpoint.identity)
+        ids += [row["id"] for row in rows]
+    if "reasoner" in build_profile.augment_with:
+        endpoint = describe_endpoint("reasoner", run.profile.endpoint("reasoner"))
+        ids += [call.id for call in sample.wanted(run.profile, endpoint, run.problems.train)]
+    train = {problem.id for problem in run.problems.train}
+    for id_, problem_id, author, purpose, answer, right, cut, derived, text in wanted_rows(
+        run.store, "sampled_paths", ids
+    ):
+        if problem_id in train:
+            yield SampledPath(id_, problem_id, author, purpose, answer, right, cut, derived, text)
 
 
-def _corrections(run: Run) -> tuple[list[Example], frozenset[str]]:
-    ids = set(correct.kept_corrections(run))
-    found, derived = [], set()
-    for row in run.store.rows(stage_sql("correction_texts")):
-        if row["id"] not in ids:
+def _path_candidate(path: SampledPath, example: Example, problems: dict[str, Problem]) -> Candidate:
+    return Candidate(
+        example,
+        "augmented" if path.purpose == "augment" else "sampled",
+        path.author,
+        is_reference_derived=path.is_reference_derived,
+        is_evolved=problems[path.problem_id].source is not None,
+    )
+
+
+def _corrections(
+    run: Run, problems: dict[str, Problem], left_out: Counter[str], *, expand: bool
+) -> tuple[list[Candidate], list[Candidate]]:
+    """Kept corrections as examples, and (`expand`) their corrected solutions as CoT examples."""
+    found: dict[str, Candidate] = {}
+    corrected: list[Candidate] = []
+    for id_, problem_id, author, derived, step, explanation, solution, answer, mistaken in wanted_rows(
+        run.store, "correction_parts", correct.kept_corrections(run)
+    ):
+        problem, steps = problems[problem_id], split_steps(mistaken)
+        parsed = ParsedCorrection(step, explanation, solution)
+        example = correction_example(problem.question, steps, parsed, source_id=id_, problem_id=problem_id)
+        reason = _unfit(example, parsed)
+        if reason is None and example.id in found:
+            reason = "correction that is there twice"
+        if reason is not None:
+            left_out[reason] += 1
             continue
-        parsed = parse_correction(row["text"])
-        steps = split_steps(row["mistaken_text"])
-        if row["is_reference_derived"]:
-            derived.add(row["id"])
-        found.append(
-            correction_example(row["question"], steps, parsed, source_id=row["id"], problem_id=row["problem_id"])
-        )
-    return found, frozenset(derived)
+        found[example.id] = Candidate(example, "correction", author, derived, problem.source is not None)
+        whole = _corrected_example(problem, steps, parsed, answer, source_id=id_) if expand else None
+        if whole is not None:
+            corrected.append(Candidate(whole, "corrected solution", author, derived, problem.source is not None))
+    return list(found.values()), corrected
+
+
+def _unfit(example: Example, parsed: ParsedCorrection) -> str | None:
+    """Why a correction cannot train though it was kept: what a student learns to write must read back as what was
+    graded."""
+    if max(len(example.prompt), len(example.output)) > MAX_CHARACTERS:
+        return "correction too long"
+    again = parse_correction(example.output)
+    if (again.incorrect_step, again.explanation, again.correct_solution) != (
+        parsed.incorrect_step,
+        parsed.explanation,
+        parsed.correct_solution,
+    ):
+        return "correction that does not read back"
+    return None
+
+
+def _corrected_example(
+    problem: Problem, steps: list[str], parsed: ParsedCorrection, answer: str | None, *, source_id: str
+) -> Example | None:
+    whole = corrected_steps(steps, parsed)
+    if not whole:
+        return None
+    output = sampled_output(whole, problem.answer)
+    said = extract_answer(output, problem.kind)
+    if said is None or not (said == answer or is_correct(said, problem.answer, problem.kind)):
+        return None
+    return cot_example(problem.question, output, source_id=source_id, problem_id=problem.id)

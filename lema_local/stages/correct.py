@@ -20,23 +20,28 @@ from lema_local.stages.calls import Call, Outcome, complete, pending
 from lema_local.stages.derive import derive
 from lema_local.stages.oracle_file import oracle_problems
 from lema_local.stages.run import Run
+from lema_local.stages.select import wanted_rows
 from lema_local.store import Store
 
-Mistake = dict[str, Any]  # a row of the view `mistake`
+Mistake = dict[str, Any]  # id, problem_id, rationale (its text), question, solution
 
 
-def mistakes(run: Run) -> list[Mistake]:
-    """The graded mistakes among the samples that the profile asks for."""
-    return mistakes_in(run.store, run.profile, run.problems.train)
+def mistakes(run: Run, *, texts: bool = True) -> list[Mistake]:
+    """The graded mistakes among the samples that the profile asks for, by id; without `texts` their text is ""."""
+    return mistakes_in(run.store, run.profile, run.problems.train, texts=texts)
 
 
-def mistakes_in(store: Store, profile: Profile, problems: Sequence[Problem]) -> list[Mistake]:
+def mistakes_in(store: Store, profile: Profile, problems: Sequence[Problem], *, texts: bool = True) -> list[Mistake]:
     """The same, of a store that may be open for reading only."""
     endpoint = describe_endpoint("reasoner", profile.endpoint("reasoner"))
-    ids = {call.id for call in sample.wanted(profile, endpoint, problems)}
-    solutions = {problem.id: problem.solution for problem in problems}
-    rows = store.rows("from mistake order by id")
-    return [row | {"solution": solutions[row["problem_id"]]} for row in rows if row["id"] in ids]
+    ids = (call.id for call in sample.wanted(profile, endpoint, problems))
+    by_id = {problem.id: problem for problem in problems}
+    found = []
+    for id_, problem_id, text in wanted_rows(store, "wanted_mistakes", ids, texts=texts):
+        problem = by_id[problem_id]
+        words = {"question": problem.question, "solution": problem.solution}
+        found.append({"id": id_, "problem_id": problem_id, "rationale": text} | words)
+    return found
 
 
 def wanted(profile: Profile, endpoint: Endpoint, given: Sequence[Mistake]) -> list[Call]:
@@ -74,9 +79,7 @@ def prompts(given: Sequence[Mistake], api: Literal["chat", "completions"]) -> Ca
 
 def kept(store: Store, calls: Sequence[Call]) -> dict[str, str]:
     """Rationale id -> correction id of those calls whose correction was kept."""
-    ids = {call.id for call in calls}
-    rows = store.rows("select id, rationale_id from correction where rejected_because is null order by id")
-    return {row["rationale_id"]: row["id"] for row in rows if row["id"] in ids}
+    return dict(wanted_rows(store, "wanted_corrections", (call.id for call in calls)))
 
 
 def correct(run: Run) -> Outcome:
@@ -102,7 +105,7 @@ def correct(run: Run) -> Outcome:
 def kept_corrections(run: Run) -> list[str]:
     """Ids of the corrections of this profile that training may use, whichever corrector of the cascade wrote them."""
     found: list[str] = []
-    left = mistakes(run)
+    left = mistakes(run, texts=False)
     for name in run.profile.correction.correctors:
         calls = wanted(run.profile, describe_endpoint(name, run.profile.endpoint(name)), left)
         done = kept(run.store, calls)

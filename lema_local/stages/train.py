@@ -9,14 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lema_local.examples import Built
 from lema_local.hardware import Gpu, gpus
 from lema_local.keys import content_key
 from lema_local.models import Model, resolve_model
 from lema_local.profiles import Arm, Profile
 from lema_local.recipes import load_recipe
 from lema_local.records import Checkpoint
-from lema_local.stages.build import build
+from lema_local.stages.build import Built, build
 from lema_local.stages.run import Run
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import SavedCheckpoint

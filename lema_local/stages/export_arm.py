@@ -1,0 +1,72 @@
+"""Exporting an arm: its examples in the shape that a trainer reads, to one file, or to a folder with its data card."""
+
+import json
+from pathlib import Path
+
+import duckdb
+
+from lema_local import bulk
+from lema_local.errors import StoreError
+from lema_local.profiles import Arm
+from lema_local.shapes import CARD_MARK, Shape, card, sidecars
+from lema_local.stages.build import Built, build
+from lema_local.stages.run import Run
+from lema_local.store import stage_sql
+
+_TABLE = """
+create or replace temp table export_row
+(position integer, kind varchar, prompt varchar, output varchar, source_id varchar, problem_id varchar)
+"""
+
+
+def export_arm(run: Run, arm: Arm, output: Path, *, shape: Shape, form: str) -> int:
+    """Write an arm, built if it is not there, as "jsonl" or "parquet"; returns the rows.
+
+    A path with a suffix (`lema.jsonl`) is the file. One without is a folder: train.jsonl, README.md (the data card) and
+    the trainer's configuration. Raises StoreError where that cannot be written, or would write over another's README.
+    """
+    own = {run.store.path.with_name(run.store.path.name + end).resolve() for end in ("", ".lock", ".journal")}
+    if output.resolve() in own:
+        raise StoreError(f"{output} is the database itself: export to another file.")
+    if output.suffix and not output.is_dir():
+        if shape == "llama-factory":
+            raise StoreError(f"LLaMA-Factory reads a folder: give --output {output.with_suffix('')} for one.")
+        return _write(run, build(run, (arm,))[0], output, shape, form)
+    readme = output / "README.md"
+    if readme.exists() and CARD_MARK not in readme.read_text(encoding="utf-8", errors="replace"):
+        raise StoreError(f"{readme} is not a data card of lema's: export to another folder.")
+    built = build(run, (arm,))[0]
+    data = output / f"train.{form}"
+    files = {
+        "README.md": card(
+            shape, json.loads(built.training_set.manifest), dataset=run.profile.data.dataset, data_file=data.name
+        ),
+        **sidecars(shape, f"lema_{arm}".replace("-", "_"), data.name),
+    }
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for other in output.glob("train.*"):  # what an export in the other format left: both would be read
+            other.unlink()
+        rows = _write(run, built, data, shape, form)
+        for name, text in files.items():
+            (output / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"Cannot export to {output}: {error.strerror}.") from error
+    return rows
+
+
+def _write(run: Run, built: Built, file: Path, shape: Shape, form: str) -> int:
+    """From memory, not from the tables: an example that trains twice is exported twice."""
+    query = stage_sql(f"shape_{shape.replace('-', '_')}")
+    options = "format parquet" if form == "parquet" else "format json"
+    rows = (
+        [position, e.kind, e.prompt, e.output, e.source_id, e.problem_id] for position, e in enumerate(built.examples)
+    )
+    with run.store.connect() as connection:
+        connection.execute(_TABLE)
+        bulk.append(connection, "export_row", rows)
+        try:
+            copied = connection.execute(f"copy (\n{query}\n) to $output ({options})", {"output": str(file)}).fetchone()
+        except (duckdb.Error, OSError) as error:
+            raise StoreError(f"Cannot export to {file}: {str(error).strip().splitlines()[0]}") from error
+    return int(copied[0]) if copied else 0
