@@ -15,8 +15,9 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from lema_local.client import is_loopback
 from lema_local.endpoint_profile import EndpointProfile
 from lema_local.errors import LemaError
 from lema_local.hardware import cores, free_disk_gib, gpus, ram_gib
@@ -132,8 +133,11 @@ def _reachable(name: str, endpoint: EndpointProfile) -> Check:
         )
     key = os.environ.get(endpoint.api_key_env or "", "none")
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})  # noqa: S310 (checked above)
+    # a proxy does not know this machine's ports; a redirect would carry the key to wherever it points
+    direct = [urllib.request.ProxyHandler({})] if is_loopback(url) else []
+    opener = urllib.request.build_opener(_NoRedirect, *direct)
     try:
-        with urllib.request.urlopen(request, timeout=PROBE_TIMEOUT_S):  # noqa: S310 (checked above)
+        with opener.open(request, timeout=PROBE_TIMEOUT_S):
             return Check(what, "ok", f"{endpoint.base_url} answers")
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
@@ -141,6 +145,11 @@ def _reachable(name: str, endpoint: EndpointProfile) -> Check:
         return Check(what, "ok", f"{endpoint.base_url} answers")
     except (OSError, ValueError, http.client.HTTPException):
         return Check(what, "missing", f"no answer at {endpoint.base_url}", "start it, or give another base URL")
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """None: the redirect is the answer."""
 
 
 def _database(db: Path) -> Check:

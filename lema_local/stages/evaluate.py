@@ -25,6 +25,7 @@ from lema_local.stages import train
 from lema_local.stages.calls import Call, Outcome, complete, pending
 from lema_local.stages.derive import derive
 from lema_local.stages.run import Run
+from lema_local.training.checkpoints import refuse_damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,9 @@ def evaluate(run: Run) -> tuple[list[Target], Outcome]:
     """Evaluate what is pending and grade it; a finished evaluation is never run again."""
     everything = targets(run)
     open_targets = [replace(t, calls=tuple(left)) for t in everything if (left := pending(run, t.calls))]
+    for target in open_targets:
+        if target.checkpoint is not None:
+            refuse_damaged(run.checkpoint_path(target.checkpoint))
     total = Outcome()
     for target, endpoint in _served(run, open_targets):
         total += _complete(run, target, endpoint)
