@@ -180,5 +180,18 @@ def _runs(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+def test_the_client_is_loaded_before_the_event_loop_where_ctrl_c_would_wait_for_it() -> None:
+    code = textwrap.dedent("""
+        import sys
+        from lema_local.profiles import EndpointProfile
+        from lema_local.serving import ServeOptions, open_endpoint
+        profile = EndpointProfile(model="m", base_url="http://127.0.0.1:9/v1")
+        with open_endpoint("corrector", profile, options=ServeOptions()):
+            print("openai" in sys.modules)
+    """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
 def test_a_free_port_is_free() -> None:
     assert 1024 < free_port("127.0.0.1") < 65536
