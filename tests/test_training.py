@@ -29,7 +29,7 @@ from lema_local.training.checkpoints import (
     has_adapter,
     refuse_damaged,
 )
-from lema_local.training.job import Job, read_examples, run_job, saved_checkpoint
+from lema_local.training.job import Job, _reason, read_examples, run_job, saved_checkpoint
 from lema_local.training.settings import TrainingSettings
 from lema_local.training.trainer import train
 
@@ -303,6 +303,14 @@ def test_a_failed_job_says_why_in_one_line(base: BaseModel, tmp_path: Path) -> N
     with pytest.raises(TrainingError, match=r"No model in .*nowhere") as caught:
         run_job(job, num_gpus=0, on_event=lambda event: None)
     assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_is_one_line_that_says_so(base: BaseModel, tmp_path: Path) -> None:
+    """What a real full disk gave: safetensors raises an error of its own, which is no OSError."""
+    job = Job(examples=tuple(EXAMPLES), base=base, settings=SETTINGS, directory=tmp_path)
+    full = "Traceback (most recent call last):\nSafetensorError: I/O error: No space left on device (os error 28)\n"
+    (tmp_path / "training.log").write_text(full)
+    assert _reason(1, tmp_path / "training.log", job).startswith(f"No room on the disk of {tmp_path}: make some")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
