@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lema_local.endpoint_profile import EndpointProfile
 from lema_local.errors import LemaError
@@ -24,6 +24,7 @@ from lema_local.models import resolve_model
 from lema_local.profiles import Profile
 from lema_local.recipes import load_recipe
 from lema_local.store import Store
+from lema_local.transport import is_loopback
 
 NEEDED_DISK_GIB = 10.0
 PROBE_TIMEOUT_S = 3.0
@@ -132,8 +133,11 @@ def _reachable(name: str, endpoint: EndpointProfile) -> Check:
         )
     key = os.environ.get(endpoint.api_key_env or "", "none")
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})  # noqa: S310 (checked above)
+    # a proxy does not know this machine's ports; a redirect would carry the key to wherever it points
+    direct = [urllib.request.ProxyHandler({})] if is_loopback(url) else []
+    opener = urllib.request.build_opener(_NoRedirect, *direct)
     try:
-        with urllib.request.urlopen(request, timeout=PROBE_TIMEOUT_S):  # noqa: S310 (checked above)
+        with opener.open(request, timeout=PROBE_TIMEOUT_S):
             return Check(what, "ok", f"{endpoint.base_url} answers")
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
@@ -141,6 +145,11 @@ def _reachable(name: str, endpoint: EndpointProfile) -> Check:
         return Check(what, "ok", f"{endpoint.base_url} answers")
     except (OSError, ValueError, http.client.HTTPException):
         return Check(what, "missing", f"no answer at {endpoint.base_url}", "start it, or give another base URL")
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """None: the redirect is the answer."""
 
 
 def _database(db: Path) -> Check:

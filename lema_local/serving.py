@@ -9,6 +9,7 @@ lema is killed (Linux). Its output goes to a log file that errors name.
 """
 
 import errno
+import importlib
 import importlib.util
 import os
 import signal
@@ -34,7 +35,7 @@ from lema_local.profiles import Profile
 from lema_local.recipes import Recipe, load_recipe, tensor_parallel_size
 from lema_local.transport import is_loopback
 
-STOP_PATIENCE_S = 1.0
+STOP_PATIENCE_S = 0.5  # a server has nothing to save, and Ctrl-C must be over within two seconds on a busy machine too
 VLLM_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the sizes that --max-lora-rank takes
 
 
@@ -156,6 +157,9 @@ def open_endpoint(
     """The endpoint of a profile, ready to be called: its server started if it has a recipe, its key read from the
     environment. With `checkpoint_id` it is the adapter of that checkpoint that answers."""
     endpoint = describe_endpoint(name, profile, checkpoint_id=checkpoint_id)
+    # The client is loaded here, where Ctrl-C ends it at once: in the event loop an import holds it up, by seconds when
+    # the machine is busy.
+    importlib.import_module("openai")
     if profile.recipe is None:
         yield replace(endpoint, api_key=read_key(name, profile))
         return
@@ -320,12 +324,11 @@ def _last_line(log: Path) -> str:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the server and all it started."""
-    for number, patience in ((signal.SIGTERM, STOP_PATIENCE_S), (signal.SIGKILL, None)):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        try:
-            process.wait(timeout=patience)
-            return
-        except subprocess.TimeoutExpired:
-            continue
+    """End the server and all it started, within STOP_PATIENCE_S."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=STOP_PATIENCE_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # a worker of a server that has ended may live on
+    process.wait()

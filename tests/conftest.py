@@ -69,6 +69,7 @@ class ScriptedServer:
 
     def __init__(self, port: int = 0) -> None:
         self.script: list[Say] = []
+        self.redirect: str | None = None  # where a GET is sent
         self.then: Callable[[Body], Say] = lambda body: chat("The answer is 1.")
         self.requests: list[Body] = []
         self.paths: list[str] = []
@@ -121,6 +122,14 @@ class _Http(ThreadingHTTPServer):
 def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            server.headers.append({k.lower(): v for k, v in self.headers.items()})
+            self.send_response(302 if server.redirect else 200)
+            if server.redirect:
+                self.send_header("location", server.redirect)
+            self.send_header("content-length", "0")
+            self.end_headers()
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))

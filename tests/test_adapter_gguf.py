@@ -5,6 +5,8 @@ The gap to what the `smoke` and `laptop` profiles serve (the Q4_1 base, the adap
 
 import importlib.util
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -176,4 +178,16 @@ def test_dequantising_is_done_once(source: Path, reference: Any, workspace: Path
     assert dequantized_gguf(source, cache=workspace) == place
     assert (place / "model.safetensors").stat().st_mtime_ns == before
     (place / "COMPLETE").unlink()
+    unfinished = place.with_name(f".{place.name}.partial")  # what a killed process leaves
+    unfinished.mkdir()
+    (unfinished / "model.safetensors").write_bytes(b"half")
     assert (dequantized_gguf(source, cache=workspace) / "model.safetensors").stat().st_mtime_ns > before
+    assert not unfinished.exists()
+
+
+def test_an_adapter_that_cannot_be_read_is_one_line(source: Path, reference: Any, workspace: Path) -> None:
+    damaged = workspace / "damaged"
+    shutil.copytree(workspace / "checkpoint", damaged)
+    os.truncate(damaged / "adapter_model.safetensors", 1000)
+    with pytest.raises(TrainingError, match="train it again"):
+        convert_adapter(damaged, workspace / "damaged.gguf", base_gguf=source)

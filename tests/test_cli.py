@@ -71,6 +71,12 @@ def test_help_imports_nothing_heavy() -> None:
     assert modules & heavy == set()
 
 
+def test_the_end_of_a_command_does_not_wait_for_its_memory() -> None:
+    first = "import atexit, gc; atexit.register(lambda: print('FROZEN', gc.get_freeze_count() > 0))"  # runs last
+    done = subprocess.run([sys.executable, "-c", f"{first}\n{HELP}"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "FROZEN True"
+
+
 def test_the_main_job_is_there() -> None:
     assert {"data", "train", "eval", "status", "sql", "export", "grade", "rederive", "serve", "doctor"} <= set(COMMANDS)
 

@@ -23,6 +23,7 @@ from lema_local.profiles import load_profile
 from lema_local.stages.build import Built, build
 from lema_local.stages.correct import correct, mistakes
 from lema_local.stages.derive import rederive
+from lema_local.stages.evaluate import targets
 from lema_local.stages.run import Run
 from lema_local.stages.sample import sample
 from lema_local.store import Store, Writer
@@ -161,6 +162,29 @@ def test_a_rationale_cut_off_is_no_mistake_and_no_training_text(
         (cot,) = build(run, ("cot",))
     assert rows(db, "select count(*) as n from rationale where is_cut") == [{"n": 8}]
     assert cot.training_set.cot_examples == 8  # the gold ones alone
+
+
+def test_an_arm_that_is_not_trained_is_named_when_it_is_evaluated(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = reason
+    profile = write_profile()
+    served = f'[endpoints.student]\nbase_url = "{server.base_url}"\nmodel = "scripted"'
+    here = '[endpoints.student]\nrecipe = "llama_cpp"\nmodel = "smollm2-135m-instruct"'
+    settings = "\n[training]\nmax_steps = 4\nsave_steps = 2\n"
+    assert served in profile.read_text()
+    profile.write_text(profile.read_text().replace(served, here) + settings)
+    notices: list[str] = []
+    with Writer(db) as store:
+        run = Run(load_profile(str(profile), environment={}), store, notices.append)
+        sample(run)
+        correct(run)
+        notices.clear()
+        assert [target.label for target in targets(run)] == ["base"]
+    expected = (
+        "step 2, 4 of this profile and data is not trained yet: `lema train` with the same options, then this again."
+    )
+    assert notices == [f"cot: {expected}", f"lema: {expected}"]
 
 
 def test_more_samples_ask_only_for_the_new_ones(db: Path, server: ScriptedServer, write_profile: Profile) -> None:

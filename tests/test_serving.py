@@ -17,7 +17,7 @@ from lema_local.errors import MissingPackageError, ProfileError, ServerError
 from lema_local.hardware import Gpu
 from lema_local.models import Model, known_models, resolve_model
 from lema_local.recipes import load_recipe, recipe_names, tensor_parallel_size
-from lema_local.serving import ServeOptions, build_command, describe_endpoint, free_port, serve
+from lema_local.serving import ServeOptions, _stop, build_command, describe_endpoint, free_port, serve
 
 LLAMA_70B = resolve_model("llama-2-70b")
 LLAMA_7B = resolve_model("llama-2-7b")
@@ -149,12 +149,48 @@ def test_a_killed_lema_leaves_no_server_behind(tmp_path: Path) -> None:
     assert not _runs(child)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_worker_that_will_not_stop_does_not_outlive_its_server(tmp_path: Path) -> None:
+    worker = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    )
+    code = textwrap.dedent(f"""
+        import subprocess, sys, time
+        worker = subprocess.Popen([sys.executable, "-c", {worker!r}], stdout=subprocess.PIPE)
+        worker.stdout.readline()
+        print(worker.pid, flush=True)
+        time.sleep(60)
+    """)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    _stop(process)
+    process.stdout.close()
+    deadline = time.monotonic() + 5
+    while _runs(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(child)
+
+
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, signal.SIG_DFL)
     except ProcessLookupError:
         return False
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_the_client_is_loaded_before_the_event_loop_where_ctrl_c_would_wait_for_it() -> None:
+    code = textwrap.dedent("""
+        import sys
+        from lema_local.profiles import EndpointProfile
+        from lema_local.serving import ServeOptions, open_endpoint
+        profile = EndpointProfile(model="m", base_url="http://127.0.0.1:9/v1")
+        with open_endpoint("corrector", profile, options=ServeOptions()):
+            print("openai" in sys.modules)
+    """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
 
 
 def test_a_free_port_is_free() -> None:

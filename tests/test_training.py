@@ -22,8 +22,14 @@ from tiny_model import write_tiny_model
 
 from lema_local.errors import DataError, TrainingError
 from lema_local.training.base import BaseModel
-from lema_local.training.checkpoints import SavedCheckpoint, StepProgress, find_checkpoints
-from lema_local.training.job import Job, read_examples, run_job, saved_checkpoint
+from lema_local.training.checkpoints import (
+    SavedCheckpoint,
+    StepProgress,
+    find_checkpoints,
+    has_adapter,
+    refuse_damaged,
+)
+from lema_local.training.job import Job, _reason, read_examples, run_job, saved_checkpoint
 from lema_local.training.settings import TrainingSettings
 from lema_local.training.trainer import train
 
@@ -171,6 +177,53 @@ def test_a_broken_checkpoint_does_not_exist(
     assert_same_end(run(base, directory), uninterrupted)
 
 
+@pytest.mark.parametrize("lost", ["step-000002", "step-000004"], ids=["first", "second"])
+def test_an_early_checkpoint_that_is_lost_is_made_again(
+    base: BaseModel, uninterrupted: list[SavedCheckpoint], tmp_path: Path, lost: str
+) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(uninterrupted[0].path.parent, directory)
+    shutil.rmtree(directory / lost)
+    again = run(base, directory)
+    assert_same_end(again, uninterrupted)
+    assert has_adapter(directory / lost)
+
+
+def test_a_damaged_adapter_is_refused_and_no_longer_counts(
+    uninterrupted: list[SavedCheckpoint], tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(uninterrupted[0].path.parent, directory)
+    step = directory / "step-000002"
+    refuse_damaged(step)
+    adapter = step / "adapter_model.safetensors"
+    adapter.write_bytes(adapter.read_bytes()[:-1] + b"x")
+    assert has_adapter(step)  # by its size; its sum is only asked for before it is used
+    with pytest.raises(TrainingError, match="`lema train` makes it anew"):
+        refuse_damaged(step)
+    assert not has_adapter(step)
+    with pytest.raises(TrainingError, match="`lema train` makes it anew"):
+        refuse_damaged(directory / "step-000009")
+
+
+def test_an_adapter_without_its_trainer_state_is_still_one(
+    uninterrupted: list[SavedCheckpoint], tmp_path: Path
+) -> None:
+    shutil.copytree(uninterrupted[-1].path, tmp_path / "step-000006")
+    (tmp_path / "step-000006" / "optimizer.pt").unlink()  # someone needed the room
+    assert has_adapter(tmp_path / "step-000006")
+    refuse_damaged(tmp_path / "step-000006")
+
+
+def test_less_memory_goes_on_with_the_same_run(base: BaseModel, tmp_path: Path) -> None:
+    smaller = replace(SETTINGS, per_device_batch_size=1, gradient_checkpointing=True)
+    assert smaller.identity == SETTINGS.identity != replace(SETTINGS, learning_rate=1e-3).identity
+    run(base, tmp_path, replace(SETTINGS, max_steps=4))
+    steps: list[int] = []
+    run(base, tmp_path, smaller, on_progress=lambda progress: steps.append(progress.step))
+    assert steps == [5, 6]
+
+
 def test_training_that_is_done_loads_no_torch(base: BaseModel, uninterrupted: list[SavedCheckpoint]) -> None:
     job = Job(examples=tuple(EXAMPLES), base=base, settings=SETTINGS, directory=uninterrupted[0].path.parent).write()
     code = (
@@ -250,6 +303,14 @@ def test_a_failed_job_says_why_in_one_line(base: BaseModel, tmp_path: Path) -> N
     with pytest.raises(TrainingError, match=r"No model in .*nowhere") as caught:
         run_job(job, num_gpus=0, on_event=lambda event: None)
     assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_is_one_line_that_says_so(base: BaseModel, tmp_path: Path) -> None:
+    """What a real full disk gave: safetensors raises an error of its own, which is no OSError."""
+    job = Job(examples=tuple(EXAMPLES), base=base, settings=SETTINGS, directory=tmp_path)
+    full = "Traceback (most recent call last):\nSafetensorError: I/O error: No space left on device (os error 28)\n"
+    (tmp_path / "training.log").write_text(full)
+    assert _reason(1, tmp_path / "training.log", job).startswith(f"No room on the disk of {tmp_path}: make some")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

@@ -25,6 +25,7 @@ from lema_local.stages import train
 from lema_local.stages.calls import Call, Outcome, complete, pending
 from lema_local.stages.derive import derive
 from lema_local.stages.run import Run
+from lema_local.training.checkpoints import refuse_damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,10 @@ def targets(run: Run) -> list[Target]:
     found: list[Checkpoint | None] = [None]
     if profile.recipe is not None and load_recipe(profile.recipe).adapters != "none":
         try:
-            found += train.checkpoints(run, train.planned_runs(run))
+            planned = train.planned_runs(run)
+            recorded = train.checkpoints(run, planned)
+            _name_missing(run, planned, recorded)
+            found += recorded
         except DataError as error:
             run.notice(f"Only the base model is evaluated: {error}")
     e = run.profile.evaluation
@@ -58,10 +62,25 @@ def targets(run: Run) -> list[Target]:
     return made
 
 
+def _name_missing(run: Run, planned: Sequence[train.TrainingRun], recorded: Sequence[Checkpoint]) -> None:
+    """A table without an arm must say why: not trained, or trained with other settings or data."""
+    there = {(c.run_id, c.step) for c in recorded}
+    for training_run in planned:
+        missing = [str(s) for s in run.profile.training.checkpoint_steps if (training_run.id, s) not in there]
+        if missing:
+            run.notice(
+                f"{training_run.built.training_set.arm}: step {', '.join(missing)} of this profile and data is not "
+                "trained yet: `lema train` with the same options, then this again."
+            )
+
+
 def evaluate(run: Run) -> tuple[list[Target], Outcome]:
     """Evaluate what is pending and grade it; a finished evaluation is never run again."""
     everything = targets(run)
     open_targets = [replace(t, calls=tuple(left)) for t in everything if (left := pending(run, t.calls))]
+    for target in open_targets:
+        if target.checkpoint is not None:
+            refuse_damaged(run.checkpoint_path(target.checkpoint))
     total = Outcome()
     for target, endpoint in _served(run, open_targets):
         total += _complete(run, target, endpoint)

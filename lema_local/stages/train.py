@@ -18,7 +18,7 @@ from lema_local.records import Checkpoint
 from lema_local.stages.build import Built, build
 from lema_local.stages.run import Run
 from lema_local.training.base import BaseModel
-from lema_local.training.checkpoints import SavedCheckpoint
+from lema_local.training.checkpoints import SavedCheckpoint, has_adapter
 from lema_local.training.job import Job, run_job, saved_checkpoint
 from lema_local.training.plan import Strategy, choose_strategy
 from lema_local.training.progress import TrainingProgress
@@ -49,7 +49,7 @@ def planned_runs(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Training
     """The training runs of the profile's arms, built from the records as they are now."""
     model = student_model(run.profile)
     identity = model.gguf_identity() if model.gguf_path else model.hf_identity()
-    settings = dataclasses.asdict(run.profile.training)
+    settings = run.profile.training.identity  # memory may run out: what only saves memory must not begin a run anew
     planned = []
     for built in build(run, arms):
         run_id = content_key("training_run", identity, built.training_set.id, settings)
@@ -77,7 +77,7 @@ def train(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Checkpoint]:
 
 def _is_done(run: Run, training_run: TrainingRun) -> bool:
     recorded = {c.step: run.checkpoint_path(c) for c in checkpoints(run, [training_run])}
-    return all(step in recorded and recorded[step].is_dir() for step in run.profile.training.checkpoint_steps)
+    return all(step in recorded and has_adapter(recorded[step]) for step in run.profile.training.checkpoint_steps)
 
 
 def _train(run: Run, training_run: TrainingRun) -> None:

@@ -29,11 +29,11 @@ def convert_adapter(checkpoint: Path, target: Path, *, base_gguf: Path, dtype: L
     from it. float16 halves what every generated token must read; its rounding is far below that of a 4-bit base. Raises
     TrainingError where the adapter is of another base or of a kind that llama.cpp does not know.
     """
-    gguf, load_file = require("gguf"), require("safetensors.numpy").load_file
+    gguf, safetensors, load_file = require("gguf"), require("safetensors"), require("safetensors.numpy").load_file
     try:
         config = json.loads((checkpoint / "adapter_config.json").read_text())
         tensors = load_file(checkpoint / "adapter_model.safetensors")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise TrainingError(f"No adapter in {checkpoint} ({error}): train it again.") from error
     _refuse_unknown(config, checkpoint)
     reader = gguf.GGUFReader(base_gguf)

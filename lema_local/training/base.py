@@ -13,10 +13,10 @@ rounding, so greedy text can differ too; `quantization = "none"` trains over exa
 """
 
 import contextlib
+import fcntl
 import io
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,18 +76,19 @@ def dequantized_gguf(source: Path, *, cache: Path) -> Path:
     if (target / COMPLETE).is_file():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        _dequantize(source, partial)
-        (partial / COMPLETE).write_text(f"dequantised from {source.name}\n")
-        shutil.rmtree(target, ignore_errors=True)  # an older one without its marker
-        try:
-            partial.rename(target)
-        except OSError:  # another process was first; its copy is as good
-            if not (target / COMPLETE).is_file():
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    partial = target.with_name(f".{target.name}.partial")
+    with partial.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two runs that need it, the second waits and finds it
+        if not (target / COMPLETE).is_file():
+            for unfinished in (partial, target):  # a killed process leaves gigabytes: no later one may add to them
+                shutil.rmtree(unfinished, ignore_errors=True)
+            partial.mkdir()
+            try:
+                _dequantize(source, partial)
+                (partial / COMPLETE).write_text(f"dequantised from {source.name}\n")
+                partial.rename(target)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
     return target
 
 

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lema_local.errors import TrainingError
 from lema_local.keys import file_sha256
 
 COMPLETE = "COMPLETE"
@@ -30,6 +31,8 @@ _UNWANTED_FILES = ("README.md", "training_args.bin")  # peft's empty model card;
 # What the Trainer saves beside the adapter to go on.
 _STATE = re.compile(r"(optimizer|scheduler|scaler|rng_state|trainer_state|pytorch_model_fsdp)")
 _STEP = re.compile(r"step-(\d{6,})")
+
+Files = dict[str, tuple[str, int]]  # name -> SHA-256, size
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +64,7 @@ class _Marker:
     saved: SavedCheckpoint
     run: str
     is_resumable: bool
-    files: dict[str, tuple[str, int]]
+    files: Files
 
 
 def checkpoint_path(directory: Path, step: int) -> Path:
@@ -77,10 +80,27 @@ def find_checkpoints(directory: Path, *, run: str | None = None) -> list[SavedCh
     return [marker.saved for marker in _complete(directory) if run in (None, marker.run)]
 
 
-def find_resumable(directory: Path, *, run: str) -> SavedCheckpoint | None:
-    """The latest complete checkpoint of the run that still has its optimizer and RNG state."""
+def find_resumable(directory: Path, *, run: str, before: int) -> SavedCheckpoint | None:
+    """The latest complete checkpoint of the run that still has its optimizer and RNG state, of a step under `before`.
+
+    `before` is the first step whose checkpoint is wanted and not there: from a later one it would not be made again.
+    """
     found = [marker.saved for marker in _complete(directory) if marker.run == run and marker.is_resumable]
-    return found[-1] if found else None
+    return next((saved for saved in reversed(found) if saved.step < before), None)
+
+
+def has_adapter(path: Path) -> bool:
+    """Whether a checkpoint has its marker, and its adapter's files their sizes: a look that reads no weights."""
+    marker = _read_marker(path)
+    return marker is not None and _has_sizes(path, _adapter_of(marker))
+
+
+def refuse_damaged(path: Path) -> None:
+    """TrainingError where an adapter is not what was written. Its marker goes, so that training makes it anew."""
+    marker = _read_marker(path)
+    if marker is None or not _has_sums(path, _adapter_of(marker)):
+        (path / COMPLETE).unlink(missing_ok=True)
+        raise TrainingError(f"The checkpoint {path} is damaged or gone: `lema train` makes it anew.")
 
 
 def seal(partial: Path, directory: Path, *, saved: SavedCheckpoint, run: str) -> None:
@@ -125,20 +145,30 @@ def _complete(directory: Path, *, verify: bool = True) -> Iterator[_Marker]:
     names = sorted(path for path in directory.glob("step-*") if _STEP.fullmatch(path.name) and path.is_dir())
     for path in sorted(names, key=lambda path: int(path.name.removeprefix("step-"))):
         marker = _read_marker(path)
-        if marker is None or not all(name in marker.files for name in ADAPTER_FILES):
+        if marker is None:
             logger.warning("checkpoint %s has no valid %s marker: passed over", path, COMPLETE)
-        elif verify and not _is_whole(path, marker):
+        elif verify and not _has_sums(path, marker.files):
             logger.warning("checkpoint %s does not match its checksums: passed over", path)
         else:
             yield marker
 
 
-def _is_whole(path: Path, marker: _Marker) -> bool:
+def _has_sizes(path: Path, files: Files) -> bool:
     try:
-        sizes = all((path / name).stat().st_size == size for name, (_, size) in marker.files.items())
-        return sizes and all(file_sha256(path / name) == sha256 for name, (sha256, _) in marker.files.items())
+        return all((path / name).stat().st_size == size for name, (_, size) in files.items())
     except OSError:
         return False
+
+
+def _has_sums(path: Path, files: Files) -> bool:
+    try:
+        return _has_sizes(path, files) and all(file_sha256(path / name) == sum_ for name, (sum_, _) in files.items())
+    except OSError:
+        return False
+
+
+def _adapter_of(marker: _Marker) -> Files:
+    return {name: marker.files[name] for name in ADAPTER_FILES}
 
 
 def _read_marker(path: Path) -> _Marker | None:
@@ -155,7 +185,8 @@ def _read_marker(path: Path) -> _Marker | None:
         marker = _Marker(saved, str(fields["run"]), bool(fields["is_resumable"]), files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return marker if checkpoint_path(path.parent, saved.step) == path else None
+    is_whole = checkpoint_path(path.parent, saved.step) == path and all(name in files for name in ADAPTER_FILES)
+    return marker if is_whole else None
 
 
 def _write_marker(path: Path, marker: _Marker) -> None:
@@ -176,8 +207,7 @@ def _write_marker(path: Path, marker: _Marker) -> None:
 
 def _drop_state(marker: _Marker) -> None:
     # Marker first: killed in between, the files are extra, not missing; tidy() removes them at the next start.
-    adapter = {name: entry for name, entry in marker.files.items() if name in ADAPTER_FILES}
-    trimmed = _Marker(marker.saved, marker.run, False, adapter)
+    trimmed = _Marker(marker.saved, marker.run, False, _adapter_of(marker))
     _write_marker(marker.saved.path, trimmed)
     _remove_unlisted_state(trimmed)
 

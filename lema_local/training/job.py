@@ -10,6 +10,7 @@ step at once: the child is killed, which is safe, because a checkpoint is whole 
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from lema_local.training.trainer import finished, run_fingerprint
 JOB_FILE = "job.json"
 EXAMPLES_FILE = "examples.jsonl"
 LOG_FILE = "training.log"
+_NO_ROOM_BYTES = 2**20
 _STOP_SECONDS = 1.0  # between SIGTERM and SIGKILL: Ctrl-C must be over within two seconds
 
 # Threads that wait for the slowest one sleep. By default they spin, and where another program wants a core too, they
@@ -200,6 +202,9 @@ def _reason(code: int, log: Path, job: Job) -> str:
             f"The training process was killed, most likely for want of memory: lower training.per_device_batch_size "
             f"({job.settings.per_device_batch_size}); training goes on from its last checkpoint."
         )
+    # safetensors and torch have errors of their own for a full disk, and the log may find no room for them
+    if any("No space left" in line for line in lines) or shutil.disk_usage(job.directory).free < _NO_ROOM_BYTES:
+        return f"No room on the disk of {job.directory}: make some; training goes on from its last checkpoint."
     if not lines:
         return f"The training process ended with code {code} and said nothing: run it by hand, python -m " + (
             f"lema_local.training.run --job {job.directory / JOB_FILE}"

@@ -190,7 +190,7 @@ class _Watch:
         if not math.isfinite(loss):
             raise TrainingError(
                 f"The loss is {loss} at step {step}: lower training.learning_rate "
-                f"({self._settings.learning_rate}); training goes on from its last checkpoint."
+                f"({self._settings.learning_rate}); with another rate it begins anew."
             )
         self._losses.append(loss)
         if is_main:

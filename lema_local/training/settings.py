@@ -12,8 +12,8 @@ installed. A profile's `[training]` table gives its fields:
 """
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from lema_local.errors import TrainingError
 
@@ -68,6 +68,15 @@ class TrainingSettings:
             raise TrainingError("training.weight_decay and training.warmup_steps must be 0 or more.")
         if self.schedule == "constant" and self.warmup_steps:
             raise TrainingError('training.warmup_steps needs schedule = "linear" or "cosine"; constant has no warm-up.')
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The fields that make a run another run: all but those that fit it to the memory and leave its gradient."""
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in ("per_device_batch_size", "gradient_checkpointing")
+        }
 
     @property
     def checkpoint_steps(self) -> tuple[int, ...]:

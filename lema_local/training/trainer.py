@@ -14,7 +14,6 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +39,8 @@ logger = logging.getLogger(__name__)
 
 def run_fingerprint(examples: Sequence[tuple[str, str]], base: BaseModel, settings: TrainingSettings) -> str:
     """What makes a checkpoint usable by a run: data, base and settings, but for what changes only speed or length."""
-    fields = asdict(settings)
-    for name in ("save_steps", "per_device_batch_size", "gradient_checkpointing"):
-        del fields[name]
+    fields = settings.identity
+    del fields["save_steps"]
     if settings.schedule == "constant":  # otherwise the learning rate at a step depends on the last one
         del fields["max_steps"]
     place = base.hub_id or (base.gguf_path or base.path or Path()).name
@@ -51,9 +49,14 @@ def run_fingerprint(examples: Sequence[tuple[str, str]], base: BaseModel, settin
 
 
 def finished(directory: Path, *, run: str, settings: TrainingSettings) -> list[SavedCheckpoint] | None:
-    """The run's checkpoints if its last step's is complete, else None. Loads no torch."""
+    """The run's checkpoints if each that the settings want is complete, else None. Loads no torch."""
     found = [saved for saved in find_checkpoints(directory, run=run) if saved.step <= settings.max_steps]
-    return found if found and found[-1].step == settings.max_steps else None
+    return None if _missing(found, settings) else found
+
+
+def _missing(found: Sequence[SavedCheckpoint], settings: TrainingSettings) -> list[int]:
+    """The steps whose checkpoints are wanted and not there."""
+    return sorted(set(settings.checkpoint_steps) - {saved.step for saved in found})
 
 
 def train(
@@ -103,7 +106,7 @@ def train(
         found = find_checkpoints(directory, run=run)
         for saved in found:
             on_checkpoint(saved)
-        resume = find_resumable(directory, run=run)
+        resume = find_resumable(directory, run=run, before=_missing(found, settings)[0])
         if resume is not None:
             logger.info("going on from %s", resume.path)
         try:
@@ -123,8 +126,8 @@ def train(
         except (torch.OutOfMemoryError, MemoryError) as error:
             smaller = max(settings.per_device_batch_size // 2, 1)
             raise TrainingError(
-                f"Out of memory at per_device_batch_size {settings.per_device_batch_size}: try {smaller}, gradient_"
-                "checkpointing = true or a shorter source_max_length; training goes on from its last checkpoint."
+                f"Out of memory at training.per_device_batch_size {settings.per_device_batch_size}: try {smaller}, or "
+                "training.gradient_checkpointing = true; training goes on from its last checkpoint."
             ) from error
         if state.is_main_process:
             shutil.rmtree(directory / PARTIAL, ignore_errors=True)
