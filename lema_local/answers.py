@@ -29,12 +29,14 @@ _GIVEN = ("nswer is", "####", "\\boxed")
 _ANSWER_IS = re.compile(
     # "the answer to the question is", "the answer (in dollars) is", "the answer, then, is"
     r"(?i:answer)s?(?:[ \t](?:to|for|of|in)\b[^.:\n=]{1,120}?|[ \t]?\([^()\n]{1,60}\)|,[^.,:\n=]{1,60},)??"
-    r"(?: therefore| then| thus)?\**:?\**\s+(?i:is|are|(?:would|will|should|must|has to|have to) be|equals)(?![a-z])\s*:?"
+    r"(?: therefore| then| thus)?\**:?\**\s+"
+    r"(?i:is|are|(?:would|will|should|must|has to|have to) be|equals)(?![a-z])\s*:?"
     r"(?:\s(?:therefore|then|thus|simply|just|indeed)\b,?)?(?:\s?_{3,}\.?)?"
 )
 _ANSWER_COLON = re.compile(r"(?i:answer)s?\s?(?:\*{0,2}\s?[:=]|\s?\*\*\s*\n|\s?\}\s?:|\s?\}?\*{0,2}\n)\s?\}?\*{0,2}")
 _NESTED = re.compile(  # "the final answer is: ANSWER: 18", "#### Answer: 18"
-    r"[\s:*$#]*(?:\\[\[(]\s*)?(?:\\(?:text|textbf|mathrm)\s?\{\s?)?(?i:(?:the |final |correct ){0,2}answer)\**\s?(?:is\b|:)\s?:?\s?\}?\**"
+    r"[\s:*$#]*(?:\\[\[(]\s*)?(?:\\(?:text|textbf|mathrm)\s?\{\s?)?"
+    r"(?i:(?:the |final |correct ){0,2}answer)\**\s?(?:is\b|:)\s?:?\s?\}?\**"
 )
 _FINAL = re.compile(r"(?:final|correct)\s+\**$", re.IGNORECASE)
 _FORMULA = re.compile(r"[\d\\^_=$()\[\]+]|(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
@@ -44,7 +46,8 @@ _REMARK = re.compile(
 )
 _LEAD = re.compile(r"^(?:[\s:*$_]|\\[\[(])+")
 _HEADING = re.compile(
-    r"#{4,}[ \t]*\**(?:\d{1,2}[.):][ \t]+\**[A-Za-z\\]|(?i:step|part|case|method|approach|section|option)\b[ \t]*\w{0,3}\**[ \t]*[:.-]"
+    r"#{4,}[ \t]*\**(?:\d{1,2}[.):][ \t]+\**[A-Za-z\\]"
+    r"|(?i:step|part|case|method|approach|section|option)\b[ \t]*\w{0,3}\**[ \t]*[:.-]"
     r"|[A-Za-z][^\n:]{0,80}:\**[ \t]*(?:\n|$))"
 )
 _IS_THE_ANSWER = re.compile(r"[^.!?\n]{1,80}(?P<verb> (?:is|was) (?:the|our|my) (?:final |correct )?\**)$")
@@ -55,9 +58,14 @@ _DENIED = re.compile(r"\s*\**not\b")
 _A_COLON = re.compile(r"(?:^|\n)[ \t>#*]{0,6}A\d{0,3}[ \t]?(?:\*\*)?:")
 _HEDGE = r"(?:(?:most |very )?(?:likely|probably)(?: to be)?|definitely|clearly|going to be)[ ,]+"
 _LETTER = re.compile(
-    rf"[\s:*$_\"'`]*(?:{_HEDGE}){{0,2}}[\"'`]?(?:\\(?:text|mathrm|textbf)\s?\{{\s?)?(?:option |choice )?[(\[{{]?([A-Ea-e])(?![\w'’]|-(?!-))"
+    rf"[\s:*$_\"'`]*(?:{_HEDGE}){{0,2}}[\"'`]?(?:\\(?:text|mathrm|textbf)\s?\{{\s?)?"
+    r"(?:option |choice )?[(\[{]?([A-Ea-e])(?![\w'’]|-(?!-))"
 )
 _OR_ANOTHER = re.compile(r"[)\]\"'*]*(?:, ?\(?[A-E]\)?)*,? (?:or|and|&) \(?[A-E](?!\w)")
+_LETTER_ALONE = re.compile(r"\(?([A-F])\)?")
+_LETTERED = re.compile(
+    r"[\s$]*(?:\\(?:text|textbf|mathrm|mathbf)\s?\{\s?)?\(([A-F])\)"
+)  # "(C) Plane", "\\textbf{(C)} 5"
 _OPTION = re.compile(r"\s*[(\[]?([A-Ea-e])(?:[)\].:]+\s*|\s*$)(.*)", re.DOTALL)
 _OPTION_TEXT = re.compile(r"[)\]:]+\s*([^.\n$\\{}*]{1,80})")
 _SHORT_NUMBER = re.compile(r"[\s$*£€]*[-+]?[\d.,/%]{1,40}[^\d=]{0,40}$")
@@ -217,6 +225,8 @@ def _compare_latex(answer: str, reference: str) -> tuple[bool | None, str]:
         same = numerals.same_number(given + percents[0], wanted + percents[1])
         if same is not None and numerals.value_of(given) is not None:
             return same, "exact"
+    if (letter := _LETTER_ALONE.fullmatch(wanted)) and (option := _LETTERED.match(answer)):
+        return letter[1] == option[1], "normalised"
     if latex_notation.is_words(wanted) or latex_notation.is_words(given):
         return _phrase(given) == _phrase(wanted), "normalised"
     if latex_notation.is_other_sort(given, wanted):
