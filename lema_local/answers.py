@@ -24,7 +24,7 @@ _NEW_QUESTION = re.compile(
     r"|\n[ \t>#*]{0,8}(?:Human|User|Instruction|(?P<restated>Problem|Exercise)(?:[ \t]?\d{1,4})?)[ \t]?(?:\*\*)?:"
     r"|<\|im_end\|>|<\|endoftext\|>|<\|eot_id\|>|</s>"
 )
-_NEW_QUESTION_HINTS = ("Question", "Q", "<|", "</s>", "Human", "User", "Instruction", "Problem", "Exercise")
+_ROLE = re.compile(r"Human|User|Instruction|Problem|Exercise")
 _GIVEN = ("nswer is", "####", "\\boxed")
 _ANSWER_IS = re.compile(
     # "the answer to the question is", "the answer (in dollars) is", "the answer, then, is"
@@ -125,7 +125,7 @@ def own_part(text: str) -> str:
     """The part of a reply that answers: after a closed reasoning block, before a question that the model made up."""
     if "</think>" in text:
         text = text.rsplit("</think>", 1)[1]
-    if any(hint in text for hint in _NEW_QUESTION_HINTS):
+    if "Q" in text or "<|" in text or "</s>" in text or _ROLE.search(text):
         for match in _NEW_QUESTION.finditer(text):
             before = text[: match.start()]
             # "Question 6: yes" may list parts of the problem itself, until an answer was given

@@ -21,13 +21,13 @@ _CHARACTERS = str.maketrans(
     | dict.fromkeys("\xa0\u2009\u202f\t\r\n", " ")
     | dict.fromkeys("\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff\x00", "")
 )
-_UNITS = (
+_UNITS = (  # noqa: SIM905 (a list of seventy lines hides what is in it)
     r"degrees? cm centimet(?:er|re)s? mm m met(?:er|re)s? km kilomet(?:er|re)s? in inch(?:es)? ft feet foot yd yards? "
     r"mi miles? square cubic sq units? s sec seconds? min minutes? hours? hrs? h days? weeks? months? years? dollars? "
     r"cents? percent mph km/h m/s g kg grams? kilograms? lbs? pounds? oz ounces? l ml lit(?:er|re)s? gallons? quarts? "
     r"people students? ways? points? pieces? balls? cards? outcomes? coins? songs? members? books? numbers? integers? "
     r"pairs? boxes solutions? grade per"
-).split()  # noqa: SIM905 (a list of seventy lines hides what is in it)
+).split()
 # 'm', 's', 'h', 'g', 'l' alone may be variables: they count as units only inside \text{}
 _BARE_UNIT = "|".join(u for u in _UNITS if len(u) > 1 and u not in {"in", "min", "mi", "ml"})
 _TRAILING_UNITS = re.compile(
