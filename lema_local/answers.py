@@ -41,7 +41,7 @@ _NESTED = re.compile(  # "the final answer is: ANSWER: 18", "#### Answer: 18"
 _FINAL = re.compile(r"(?:final|correct)\s+\**$", re.IGNORECASE)
 _FORMULA = re.compile(r"[\d\\^_=$()\[\]+]|(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
 _REMARK = re.compile(
-    r"(?:correct|right|wrong|incorrect|reasonable|valid|consistent|given|found|positive|negative)\b|(?:\S+\s+){9}",
+    r"(?:correct|right|wrong|incorrect|reasonable|valid|consistent|given|found|obtained|positive|negative)\b|(?:\S+\s+){9}",
     re.IGNORECASE,
 )
 _LEAD = re.compile(r"^(?:[\s:*$_]|\\[\[(])+")
@@ -76,8 +76,11 @@ def extract_answer(text: str, kind: AnswerKind, *, anywhere: bool = False) -> st
 
     Looked for after "the answer is", "final answer", `####` and inside `\boxed{}`; the last of them that holds an
     answer counts, because a text that says two things has changed its mind. "A:" and "Answer:" count only where none
-    of these stands, and with `anywhere` the last number or formula where there is no marker at all. The text ends where
-    the model starts a "Question:" of its own, and begins after a closed `</think>`.
+    of these stands. The text ends where the model starts a "Question:" of its own and begins after a closed `</think>`.
+
+    Without any marker the answer is None: a run that mines mistakes must not take the last number of an unfinished text
+    for an answer. Who compares with a harness that does (most labels of chat models that were asked for no format were
+    made so) passes `anywhere`: the last number or formula is then read where there is no marker at all.
     """
     text = own_part(text)
     words = None
@@ -146,7 +149,7 @@ def _statements(text: str, kind: AnswerKind) -> Iterator[tuple[str, bool]]:
         strong.append((at, at + 8, end if end >= 0 else at + 8 + _SEGMENT))
     if (box := max(text.rfind("\\boxed"), text.rfind("\\fbox"))) >= 0:
         strong.append((box, -1, -1))
-    if kind == "choice":
+    if kind != "number":
         strong.extend((m.start(), m.end(), m.end() + _SEGMENT) for m in list(_OPTION_IS.finditer(text))[-_TRIES:])
     if len(strong) > 1:
         strong.sort(reverse=True)
@@ -244,6 +247,8 @@ def _is_numeric(normalised: str) -> bool:
 
 def _same_choice(answer: str, reference: str) -> bool:
     given, wanted = _OPTION.match(answer.strip()), _OPTION.match(reference.strip())
+    if given and _OR_ANOTHER.match(answer.strip(), given.end(1)):
+        return False
     if given and wanted:
         return given[1].upper() == wanted[1].upper()
     if wanted and wanted[2]:

@@ -80,6 +80,7 @@ _ASCII = (
 )
 _ONE_GROUP = re.compile(r"([\^_])\{\s*([^{}\s]{1,20})\s*\}")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
+_ROW_END_CUT = re.compile(r"\\(?=[\d-])")  # references of some harnesses have one backslash between rows
 _THOUSANDS_GROUP = re.compile(r"(?<=\{)\d{1,3}(?:,\d{3})+(?=\})")
 _ASSIGNMENT = re.compile(
     r"^\\?[a-zA-Z]{1,6}(?:_\{?\w\}?)?(?:\([a-zA-Z](?:,[a-zA-Z])*\))?(?:=|\\(?:in|equiv)(?![a-zA-Z]))"
@@ -215,6 +216,8 @@ def normalise(answer: str) -> str:
     for pattern, replacement in _SYNONYMS:
         text = pattern.sub(replacement, text)
     text = text.replace("\\\\", "¶")
+    if "⟦" in text:
+        text = _ROW_END_CUT.sub("¶", text)
     text = _SPACING.sub(" ", text)
     stripped = _AFTER_NUMBER.sub(r"\1", _TEXT_UNIT.sub(" ", text))
     text = stripped if stripped.strip() else text

@@ -130,8 +130,13 @@ def _several(text: str, head: re.Match[str]) -> str | None:
 
 
 def _last_of(text: str) -> str | None:
-    """The last number of a sentence that does not start with one; "between 5 and 10" gives both."""
-    found = list(_NUMERAL.finditer(text))
+    """The last number of a sentence that does not start with one; "between 5 and 10" gives both.
+
+    What follows "if", "because" and the like is not the answer, where a number stands before it.
+    """
+    first = _NUMERAL.search(text)
+    reason = _REASON.search(text, first.end()) if first else None
+    found = list(_NUMERAL.finditer(text, 0, reason.start() if reason else len(text)))
     if len(found) > 1 and _CONNECTOR.fullmatch(text, found[-2].end(), found[-1].start()):
         return text[found[-2].start() : found[-1].end()].strip()
     return _plain(found[-1]) if found else None
