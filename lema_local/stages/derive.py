@@ -54,7 +54,7 @@ def rederive(store: Writer) -> list[Flip]:
         return [Flip(table, *counts) for table, counts in store.rederive(tables).items()]
 
 
-def _all_derived(store: Writer, purpose: Purpose, grader: Grader) -> Iterator[Any]:
+def _all_derived(store: Writer, purpose: Purpose, grader: Grader) -> Iterable[Any]:
     for rows in _completions(store, purpose, everything=True):
         yield from _derived(rows, purpose, grader)
 
