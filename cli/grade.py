@@ -42,7 +42,8 @@ def command(
     """Grade the answers in FILE (.jsonl, .parquet, or - for JSONL on stdin).
 
     Rows have `text` and `reference`, and may have `kind` (number, latex, choice). Each is written to stdout as JSONL
-    with `answer`, `is_correct` and `decided_by` added.
+    with `answer`, `is_correct` and `decided_by` added. A text that marks no answer ("The answer is", ####, \\boxed)
+    has none and is wrong; --anywhere takes its last number or formula, as many harnesses do.
 
     \b
     Example:  lema grade outputs.jsonl --kind latex --summary > graded.jsonl
@@ -83,7 +84,7 @@ def command(
     if not counts:
         raise DataError(f'{file} holds no row with text and reference. Each line: {{"text": ..., "reference": ...}}')
     if summary:
-        click.echo(_summary(counts, bad_rows), err=True)
+        click.echo(_summary(counts, bad_rows, anywhere=anywhere), err=True)
 
 
 def _read(file: Path) -> Iterator[tuple[int, Row | str]]:
@@ -145,7 +146,7 @@ def _problem(row: Row, kind: AnswerKind | None) -> str | None:
     return None
 
 
-def _summary(counts: Counter[tuple[bool, str]], bad_rows: int) -> str:
+def _summary(counts: Counter[tuple[bool, str]], bad_rows: int, *, anywhere: bool) -> str:
     total = counts.total()
     correct = sum(n for (is_right, _), n in counts.items() if is_right)
     low, high = wilson_interval(correct, total)
@@ -154,4 +155,6 @@ def _summary(counts: Counter[tuple[bool, str]], bad_rows: int) -> str:
         lines.append(f"  {n:>9,}  {'correct' if is_right else 'wrong':<8} {reason}")
     if bad_rows:
         lines.append(f"  {bad_rows:>9,}  skipped  bad row")
+    if counts[False, "missing"] and not anywhere:
+        lines.append("missing: no answer is marked in the text. --anywhere reads the last number or formula there.")
     return "\n".join(lines)

@@ -9,6 +9,7 @@ is not there: an anti-join on the 16 bytes of each id, which costs less than kee
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -102,6 +103,38 @@ def merge(connection: duckdb.DuckDBPyConnection, sealed: Sealed) -> int:
         read += row[0] if row else 0
         settle(connection, table, staged)
     return sealed.lines - read
+
+
+def export(connection: duckdb.DuckDBPyConnection, table: str, rows: list[list[Any]], file: Path) -> None:
+    """Write rows of a table's columns to a Parquet file."""
+    connection.execute(f"create or replace temp table exported as from {name(table)} limit 0")
+    append(connection, "exported", rows)
+    connection.execute("copy (from exported) to $file (format parquet)", {"file": str(file)})
+
+
+def replace(connection: duckdb.DuckDBPyConnection, table: str, files: str) -> tuple[int, int, int]:
+    """Make a table of graded rows what Parquet files hold, and write only what differs.
+
+    Returns how many rows it has then, and how many of those that were there became correct and became wrong.
+    """
+    old = name(table)
+    counts = connection.execute(
+        f"select count(*), count(*) filter (new.is_correct and not old.is_correct), "
+        f"count(*) filter (old.is_correct and not new.is_correct) "
+        f"from read_parquet($files) as new left join {old} as old using (id)",
+        {"files": files},
+    ).fetchone()
+    connection.execute(
+        f"create or replace temp table changed as "
+        f"select new.* from read_parquet($files) as new left join {old} as old using (id) "
+        f"where old is distinct from new",
+        {"files": files},
+    )
+    connection.execute(f"delete from {old} where id not in (select id from read_parquet($files))", {"files": files})
+    connection.execute(f"delete from {old} where id in (select id from changed)")
+    connection.execute(f"insert into {old} by name from changed")
+    connection.execute("drop table changed")
+    return counts or (0, 0, 0)
 
 
 def name(table: str) -> str:

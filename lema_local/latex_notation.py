@@ -8,6 +8,7 @@ Here because most answers of MATH differ from their reference in notation only (
 """
 
 import re
+from fractions import Fraction
 from functools import lru_cache
 
 MAX_ANSWER = 4_000  # characters; a longer "answer" is a text, and is compared as it stands
@@ -20,69 +21,13 @@ _CHARACTERS = str.maketrans(
     | dict.fromkeys("\xa0\u2009\u202f\t\r\n", " ")
     | dict.fromkeys("\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff\x00", "")
 )
-_UNITS = [
-    *("degrees?", "cm", "centimet(?:er|re)s?", "mm", "m", "met(?:er|re)s?", "km", "kilomet(?:er|re)s?", "in"),
-    *(
-        "inch(?:es)?",
-        "ft",
-        "feet",
-        "foot",
-        "yd",
-        "yards?",
-        "mi",
-        "miles?",
-        "square",
-        "cubic",
-        "sq",
-        "units?",
-        "s",
-        "sec",
-    ),
-    *(
-        "seconds?",
-        "min",
-        "minutes?",
-        "hours?",
-        "hrs?",
-        "h",
-        "days?",
-        "weeks?",
-        "months?",
-        "years?",
-        "dollars?",
-        "cents?",
-    ),
-    *(
-        "percent",
-        "mph",
-        "km/h",
-        "m/s",
-        "g",
-        "kg",
-        "grams?",
-        "kilograms?",
-        "lbs?",
-        "pounds?",
-        "oz",
-        "ounces?",
-        "l",
-        "ml",
-    ),
-    *(
-        "lit(?:er|re)s?",
-        "gallons?",
-        "quarts?",
-        "people",
-        "students?",
-        "ways?",
-        "points?",
-        "pieces?",
-        "balls?",
-        "cards?",
-    ),
-    *("outcomes?", "coins?", "songs?", "members?", "books?", "numbers?", "integers?", "pairs?", "boxes", "solutions?"),
-    "per",
-]
+_UNITS = (  # noqa: SIM905 (a list of seventy lines hides what is in it)
+    r"degrees? cm centimet(?:er|re)s? mm m met(?:er|re)s? km kilomet(?:er|re)s? in inch(?:es)? ft feet foot yd yards? "
+    r"mi miles? square cubic sq units? s sec seconds? min minutes? hours? hrs? h days? weeks? months? years? dollars? "
+    r"cents? percent mph km/h m/s g kg grams? kilograms? lbs? pounds? oz ounces? l ml lit(?:er|re)s? gallons? quarts? "
+    r"people students? ways? points? pieces? balls? cards? outcomes? coins? songs? members? books? numbers? integers? "
+    r"pairs? boxes solutions? grade per"
+).split()
 # 'm', 's', 'h', 'g', 'l' alone may be variables: they count as units only inside \text{}
 _BARE_UNIT = "|".join(u for u in _UNITS if len(u) > 1 and u not in {"in", "min", "mi", "ml"})
 _TRAILING_UNITS = re.compile(
@@ -135,7 +80,11 @@ _ASCII = (
 )
 _ONE_GROUP = re.compile(r"([\^_])\{\s*([^{}\s]{1,20})\s*\}")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
-_ASSIGNMENT = re.compile(r"^\\?[a-zA-Z]{1,6}(?:_\{?\w\}?)?(?:\([a-zA-Z](?:,[a-zA-Z])*\))?(?:=|\\in(?![a-zA-Z]))")
+_ROW_END_CUT = re.compile(r"\\(?=[\d-])")  # references of some harnesses have one backslash between rows
+_THOUSANDS_GROUP = re.compile(r"(?<=\{)\d{1,3}(?:,\d{3})+(?=\})")
+_ASSIGNMENT = re.compile(
+    r"^\\?[a-zA-Z]{1,6}(?:_\{?\w\}?)?(?:\([a-zA-Z](?:,[a-zA-Z])*\))?(?:=|\\(?:in|equiv)(?![a-zA-Z]))"
+)
 _BASE_WORD = {
     "two": "2",
     "three": "3",
@@ -147,9 +96,24 @@ _BASE_WORD = {
     "nine": "9",
     "ten": "10",
 }
-_PLAIN_VALUE = re.compile(r"-?(?:[\d.,]{1,40}|[\d.]{0,40}\\frac\{-?\d{1,40}\}\{\d{1,40}\})")
+_PLAIN_VALUE = re.compile(
+    r"-?(?:(?:\d{1,3}(?:,\d{3}){1,12}|\d{0,40})(?:\.\d{1,40})?|[\d.]{0,40}\\frac\{-?\d{1,40}\}\{\d{1,40}\})"
+)
 _NO_NUMBER = re.compile(r"\\(?:cup|cap|pm|overline|le|ge|ne)(?![a-zA-Z])|[<>]|⟦")
 _BASE = re.compile(r"^(-?[0-9A-Fa-f.]{1,60})_\{(\d{1,2})\}$")
+_BASED_GROUP = re.compile(r"^\(([0-9A-F.]{1,60})\)(?=_\{)")
+_ORDINAL = re.compile(
+    r"(?<=\d)\s?\^\s?\{?\s?\\(?:text|mathrm|textrm|textsuperscript)\s?\{\s?(?:st|nd|rd|th)\s?\}\s?\}?"
+)
+_MODULO = re.compile(r"\\pmod\s?(?:\{[^{}]{0,40}\}|\d)|\(?\\(?:b?mod)(?![a-z])\s?\{?\s?\w{1,20}\s?\}?\)?")
+_REPEATING = re.compile(r"(?<![\d.])(\d{0,12})\.(\d{0,12})\\overline\{(\d{1,12})\}(?!\d)")
+_TIME = re.compile(
+    r"^(\d{1,2}\s?:\s?\d{2})(?:\s|\\[ ,]|~)*(?:\\(?:text|mathrm|mbox)\s?\{)?\s*([ap])\.?\s?m\.?\s*\}?$", re.IGNORECASE
+)
+_HALF_OF_DAY = re.compile(r"(?<=:\d\d)[ap]m$")
+_ALL_REALS = re.compile(r"(?:(?:all )?(?:real numbers|reals)|all real values|(?:x\\in)?\\mathbb\{?R\}?)", re.IGNORECASE)
+_INEQUALITY = re.compile(r"[a-z](<|>|\\le|\\ge)\s?([^<>,=a-z]{1,40}(?:\\[a-z]{3,5}[^<>,=a-z]{0,40})?)")
+_ANSWER_LABEL = re.compile(r"^\\text(?:bf)?\s?\{[^{}]{0,20}answer[^{}]{0,5}\}\s*:?\s*", re.IGNORECASE)
 _WORDS_ONLY = re.compile(r"[a-z' ]{3,60}", re.IGNORECASE)
 _CONNECTOR = re.compile(
     r"(?:[\s$,;.]|\\text\s?\{\s?(?:and|or)\s?\}|\band\b|\bor\b|\\(?:quad|,|\(|\))|[a-z]\s?=\s?){0,12}", re.IGNORECASE
@@ -208,7 +172,7 @@ def statement(segment: str) -> str | None:
             break
         if not matches and _SENTENCE_END.search(gap):
             break
-        matches.append(next(g for g in match.groups() if g is not None).strip())
+        matches.append(_ANSWER_LABEL.sub("", next(g for g in match.groups() if g is not None).strip()))
         end = match.end()
     if matches:
         return ", ".join(matches) + ("%" if text[end : end + 1] == "%" else "")
@@ -242,10 +206,18 @@ def normalise(answer: str) -> str:
         text = inner
     text = text.replace("\\$", "").replace("$", "").replace("\\%", "").replace("%", "")
     text = text.replace("\\(", "").replace("\\)", "").replace("\\[", "").replace("\\]", "")
-    text = text.replace(",\\!", ",").replace("{,}", ",")
+    text = text.replace(",\\!", ",").replace("{,}", ",").replace("\\!", "").strip()
+    if ":" in text and (time := _TIME.match(text.rstrip("."))):
+        return time[1].replace(" ", "") + time[2].lower() + "m"
+    if _ALL_REALS.fullmatch(text.replace("\\text{", "").strip(" }.")):
+        return "(-\\infty,\\infty)"
+    if "th" in text or "mod" in text or "{st}" in text or "{nd}" in text or "{rd}" in text:
+        text = _MODULO.sub("", _ORDINAL.sub("", text))
     for pattern, replacement in _SYNONYMS:
         text = pattern.sub(replacement, text)
     text = text.replace("\\\\", "¶")
+    if "⟦" in text:
+        text = _ROW_END_CUT.sub("¶", text)
     text = _SPACING.sub(" ", text)
     stripped = _AFTER_NUMBER.sub(r"\1", _TEXT_UNIT.sub(" ", text))
     text = stripped if stripped.strip() else text
@@ -262,21 +234,36 @@ def normalise(answer: str) -> str:
             break
         text = shorter
     text = text.replace("\\FRAC", "\\frac")
+    if "\\overline" in text:
+        text = _REPEATING.sub(_repeating_fraction, text)
     text = _SQRT_SHORT.sub(r"\\sqrt{\1}", text)
     text = text.replace("¶⟧", "⟧")
     text = _ONE_GROUP.sub(r"\1{\2}", _SCRIPT.sub(r"\1{\2}", text))
     # the space of "\tan x" is no decoration
     text = re.sub(r"\s+", "", _COMMAND_SPACE.sub("\\1\x00", text)).replace("\x00", " ")
     text = _BRACKETED.sub(r"\1", text)
+    if "{" in text and "," in text:
+        text = _THOUSANDS_GROUP.sub(_joined, text)
     text = _SLASH.sub(lambda m: f"{m[1]}\\frac{{{m[2].strip('()')}}}{{{m[3]}}}", text)
     text = re.sub(r"(?<![\d])\.(?=\d)", "0.", text)
     text = re.sub(r"(\d\.\d*?)0+(?!\d)", r"\1", text) if "." in text else text
     text = re.sub(r"(?<=\d)\.(?!\d)", "", text)
     text = re.sub(r"\\cdot(?=\\)|(?<=[\d})])\\cdot(?=[a-zA-Z(])", "", text)
     text = text.replace("+\\infty", "\\infty").replace("+-", "-")
-    for word, digit in _BASE_WORD.items() if "_{" in text else ():
-        text = text.replace("_{" + word + "}", "_{" + digit + "}")
+    if "_{" in text:
+        for word, digit in _BASE_WORD.items():
+            text = text.replace("_{" + word + "}", "_{" + digit + "}")
+        text = _BASED_GROUP.sub(r"\1", text)
     return text
+
+
+def _repeating_fraction(match: re.Match[str]) -> str:
+    """0.1\\overline{6} is (16 - 1) / 90."""
+    whole, fixed, period = match.groups()
+    scale = 10 ** len(fixed)
+    nines = 10 ** len(period) - 1
+    value = Fraction(int((whole or "0") + fixed), scale) + Fraction(int(period), scale * nines)
+    return f"\\frac{{{value.numerator}}}{{{value.denominator}}}" if value.denominator > 1 else str(value)
 
 
 def _full_fraction(match: re.Match[str]) -> str:
@@ -300,13 +287,37 @@ def same_notation(answer: str, reference: str) -> bool:
         return False
     if left == right or (left.lower() == right.lower() and is_words(right)):
         return True
+    if _HALF_OF_DAY.search(left) is None or _HALF_OF_DAY.search(right) is None:
+        left, right = _HALF_OF_DAY.sub("", left), _HALF_OF_DAY.sub("", right)
+        if left == right:
+            return True
     if left[0] not in "([" and _THOUSANDS.sub(_joined, left) == _THOUSANDS.sub(_joined, right):
         return True
     bare_left, bare_right = without_assignment(left, right)
     if bare_left == bare_right:
         return True
-    base = _BASE.match(right)
-    return base is not None and left == base[1]  # the question names the base
+    if ("\\cup" in left) != ("\\cup" in right) and _as_union(left) == _as_union(right):
+        return True
+    # the question names the base
+    return any(
+        base is not None and other == base[1]
+        for base, other in ((_BASE.match(right), left), (_BASE.match(left), right))
+    )
+
+
+def _as_union(normalised: str) -> str:
+    """`x<0,x>2` as (-\\infty,0)\\cup(2,\\infty)."""
+    sides = [_INEQUALITY.fullmatch(side) for side in normalised.split(",")]
+    if len(sides) != 2 or sides[0] is None or sides[1] is None:
+        return normalised
+    intervals = []
+    for side in sorted((s for s in sides if s), key=lambda side: side[1] in {">", "\\ge"}):
+        sign, bound = side[1], side[2].strip()
+        if sign in {"<", "\\le"}:
+            intervals.append(f"(-\\infty,{bound}" + (")" if sign == "<" else "]"))
+        else:
+            intervals.append(("(" if sign == ">" else "[") + f"{bound},\\infty)")
+    return "\\cup".join(intervals)
 
 
 def without_assignment(left: str, right: str) -> tuple[str, str]:
@@ -321,6 +332,8 @@ def without_assignment(left: str, right: str) -> tuple[str, str]:
 def is_other_sort(left: str, right: str) -> bool:
     """Whether two normalised answers cannot be one thing: a number and a union, numerals of two bases."""
     for one, other in ((left, right), (right, left)):
+        if one.startswith("\\{") and other[:1] in {"(", "["} and "\\cup" not in other and "," in one:
+            return True
         if ":" in one or _BASE.match(one):
             return bool(_PLAIN_VALUE.fullmatch(other) or _BASE.match(other)) or ":" in other
         if _NO_NUMBER.search(one) and _PLAIN_VALUE.fullmatch(other):

@@ -63,7 +63,7 @@ _NUMERAL = re.compile(
     r"""(?<![\w.^])(?P<sign>(?<![\d)] )(?<![\d)])[-+]\s?)?(?<![A-Za-z_^])
     (?:(?P<whole>\d{1,18})(?:\ (?:and\ )?|-)(?P<top>\d{1,18})\ ?/\ ?(?P<bottom>\d{1,18})
       |(?P<number>\d+(?:\.\d+)?|\.\d+)
-       (?:(?P<exponent>[eE][-+]?\d{1,3})(?!\w)|\ ?\*\ ?10\ ?(?:\^|\*\*)\ ?\{?(?P<power>[-+]?\d{1,3})\}?
+       (?:(?P<exponent>[eE][-+]?\d{1,3})(?!\w)|\ ?[*x]\ ?10\ ?(?:\^|\*\*)\ ?\{?(?P<power>[-+]?\d{1,3})\}?
          |\ ?/\ ?(?P<over>\d+(?:\.\d+)?))?)
     (?!\d|\.\d|[eE][-+]?\d)
     (?:\ ?(?P<percent>%|percent\b)|\ ?(?P<scale>thousand|million|billion|trillion|dozen)\b|(?P<kilo>[kK])(?!\w))?""",
@@ -75,8 +75,11 @@ _LEAD = re.compile(
     r"[\s:=*_\"'({\[]*(?:(?:about|approximately|around|exactly|only|roughly|just|over|a total of|US|USD|Rs\.?)\s+"
     r"|[A-Za-z]\s?=\s?)?\(?"
 )
-_OPERATOR = re.compile(r"\s?(?:\*\*|[-+*/^]|x(?=[ \d]))\s?[\d(.]")
-_ALSO = re.compile(r",\d|(?:\s?[A-Za-z%]{1,20}){0,3}\s?(?:,|,? ?(?:and|or|&|to))\s+\$?\d")
+_OPERATOR = re.compile(r"\s?(?:\*\*|[-+*/^]|x(?=[ \d]))\s?[\d(.{]")
+_ALSO = re.compile(r",-?\d|(?:\s?[A-Za-z%]{1,20}){0,3}\s?(?:,|,? ?(?:and|or|&|to))\s+-?\d")
+_AND_NAMED = re.compile(r"\s?(?:,|,? ?(?:and|or|&))\s+[A-Za-z]\s?=\s?-?\d{1,20}")  # x = 2, y = 5
+_CONNECTOR = re.compile(r"\s?(?:,|,? ?(?:and|or|&|to))\s")
+_MINUS = re.compile(r"(?<![\d)] )(?<!\w)(?:minus|negative) (?=\d)")
 _ARITHMETIC = re.compile(r"[\d.+*/() x-]{1,100}")
 _UP_TO_TWENTY = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
@@ -85,9 +88,8 @@ _UP_TO_TWENTY = (
 _WORDS = {word: value for value, word in enumerate(_UP_TO_TWENTY.split(" "))}
 _TENS = "thirty forty fifty sixty seventy eighty ninety".split(" ")  # noqa: SIM905 (one readable line)
 _WORDS |= {word: 10 * n for n, word in enumerate(_TENS, start=3)}
-_WORD = re.compile(
-    r"[\s:\"'(]*(?:only |about |exactly )?([a-z]+)(?:[ -]([a-z]+))?(?:\s+(hundred|thousand|million))?", re.IGNORECASE
-)
+_WORD_SCALES = {"hundred": 100, "thousand": 1_000, "million": 1_000_000}
+_BEFORE_WORDS = {"only", "about", "exactly", "approximately", "a", "an"}
 
 Value = tuple[Fraction | int, Fraction | int | None]
 
@@ -109,16 +111,35 @@ def read_number(segment: str) -> str | None:
     clause_end = (_REASON if is_worked else _CLAUSE_END).search(text, head.end()) if head else None
     clause = text[: clause_end.start()] if clause_end else text
     if "=" in clause:
-        return _last_side(clause)
+        named = _AND_NAMED.match(text, len(clause))
+        return text[: named.end()].strip() if named else _last_side(clause)
     if head is None:
-        found = list(_NUMERAL.finditer(text))
-        return _plain(found[-1]) if found else _spelled(text)
+        return _last_of(text) or _spelled(text)
     if is_worked:
         return _worked(text, head)
-    if also := _ALSO.match(text, head.end()):
-        rest = _NUMERAL.match(text, also.end() - 1)
-        return text[head.start() : rest.end() if rest else also.end()].strip()
-    return _plain(head)
+    return _several(text, head) or _plain(head)
+
+
+def _several(text: str, head: re.Match[str]) -> str | None:
+    """Two numbers side by side, as they stand: they are no single number."""
+    also = _ALSO.match(text, head.end())
+    if also is None:
+        return None
+    rest = _NUMERAL.match(text, also.end() - 1)
+    return text[head.start() : rest.end() if rest else also.end()].strip()
+
+
+def _last_of(text: str) -> str | None:
+    """The last number of a sentence that does not start with one; "between 5 and 10" gives both.
+
+    What follows "if", "because" and the like is not the answer, where a number stands before it.
+    """
+    first = _NUMERAL.search(text)
+    reason = _REASON.search(text, first.end()) if first else None
+    found = list(_NUMERAL.finditer(text, 0, reason.start() if reason else len(text)))
+    if len(found) > 1 and _CONNECTOR.fullmatch(text, found[-2].end(), found[-1].start()):
+        return text[found[-2].start() : found[-1].end()].strip()
+    return _plain(found[-1]) if found else None
 
 
 def last_number(text: str) -> str | None:
@@ -175,6 +196,8 @@ def _tidy(segment: str, *, limit: int = MAX_SEGMENT) -> str:
             text = _THOUSANDS.sub(_join, text)
     if "  " in text:
         text = re.sub(r"[ \t]+", " ", text)
+    if "minus" in text or "negative" in text:
+        text = _MINUS.sub("-", text)
     text = _DATE.sub("§", text)
     return _SPACED.sub(_join, text) if " " in text else text
 
@@ -205,7 +228,7 @@ def _last_side(clause: str) -> str | None:
         if head is None:
             continue
         if not _OPERATOR.match(side, head.end()):
-            return _plain(head)
+            return _several(side, head) or _plain(head)
         arithmetic = arithmetic or _worked(side, head)
     return arithmetic
 
@@ -220,14 +243,27 @@ def _worked(text: str, head: re.Match[str]) -> str:
 
 
 def _spelled(text: str) -> str | None:
-    """A number written as a word, up to ninety-nine with one scale ('twenty-five', 'two hundred')."""
-    match = _WORD.match(text)
-    if match is None or (first := _WORDS.get(match[1].lower())) is None:
-        return None
-    second = _WORDS.get((match[2] or "").lower(), 0)
-    total = first + second if first >= 20 and 0 < second < 10 else first
-    scale = next((s for s in (match[2], match[3]) if s and s.lower() in {"hundred", "thousand", "million"}), "")
-    return str(total * {"": 1, "hundred": 100, "thousand": 1_000, "million": 1_000_000}[scale.lower()])
+    """A number written in words ('twenty-five', 'one hundred and five', 'two and a half'); None for two of them."""
+    total = current = 0
+    is_read = False
+    words = re.findall(r"[a-z]+", text[:200].lower())[:14]
+    for at, word in enumerate(words):
+        if (value := _WORDS.get(word)) is not None:
+            # "twenty five", "hundred ten", and not "five ten"
+            if is_read and current % 100 and not (current % 100 >= 20 and current % 10 == 0 and 0 < value < 10):
+                return None
+            current, is_read = current + value, True
+        elif word in _WORD_SCALES and is_read:
+            if word == "hundred":
+                current *= 100
+            else:
+                total, current = total + current * _WORD_SCALES[word], 0
+        elif word == "and" and is_read:
+            if words[at + 1 : at + 3] == ["a", "half"]:
+                return f"{total + current} 1/2"
+        elif is_read or word not in _BEFORE_WORDS:
+            break
+    return str(total + current) if is_read else None
 
 
 def _evaluate_plain(plain: str) -> Value | None:

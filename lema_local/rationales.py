@@ -102,7 +102,10 @@ def split_steps(text: str) -> list[str]:
     number that does not follow, at an empty step, and where the model starts a new question.
     """
     bodies: list[list[str]] = []
-    for line in _INLINE_STEP.sub("\n", text[:_MAX_MODEL_CHARACTERS]).splitlines():
+    text = text[:_MAX_MODEL_CHARACTERS]
+    if " Step " in text or "\tStep " in text or "**Step " in text:  # the pattern takes as long as all the rest
+        text = _INLINE_STEP.sub("\n", text)
+    for line in text.splitlines():
         label = _STEP_LINE.match(line)
         if label is None:
             if bodies and _NEW_PROBLEM.match(line):

@@ -16,7 +16,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.resources import files
+from itertools import count, islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import IO, Any, Self
 from uuid import UUID
@@ -31,6 +33,8 @@ MERGE_EVERY_S = 1.0
 MERGE_AT_LEAST_EVERY_S = 3.0  # readers see what is at most 5 s old
 SYNC_EVERY_S = 0.2
 LOCK_PATIENCE_S = 30.0
+_STAGED_ROWS = 50_000
+_REDERIVE_MEMORY = "500MB"  # DuckDB's own share; beyond it, it works on disk
 
 
 def stage_sql(name: str) -> str:
@@ -195,13 +199,31 @@ class Writer(Store):
             with self.connect(write=True) as connection, bulk.transaction(connection):
                 bulk.insert(connection, table, rows)
 
-    def rederive(self, tables: dict[str, Iterable[Any]]) -> None:
-        """Replace derived tables whole, in one transaction."""
-        listed = {table: [row_of(record) for record in records] for table, records in tables.items()}
-        with self.connect(write=True) as connection, bulk.transaction(connection):
-            for table, rows in listed.items():
-                connection.execute(f"delete from {bulk.name(table)}")
-                bulk.insert(connection, table, rows)
+    def rederive(self, tables: dict[str, Iterable[Any]]) -> dict[str, tuple[int, int, int]]:
+        """Replace derived tables whole, in one transaction.
+
+        The records may be many and slow to make: they go to files beside the database first, and the database is
+        held only for the change. Returns for each table: rows, how many became correct, how many became wrong.
+        """
+        with TemporaryDirectory(prefix=f"{self.path.name}.", dir=self.path.resolve().parent) as folder:
+            for table, records in tables.items():
+                self._stage(table, records, Path(folder))
+            with self.connect(write=True) as connection:
+                connection.execute("set preserve_insertion_order = false")
+                connection.execute(f"set memory_limit = '{_REDERIVE_MEMORY}'")
+                with bulk.transaction(connection):
+                    return {table: bulk.replace(connection, table, f"{folder}/{table}-*.parquet") for table in tables}
+
+    def _stage(self, table: str, records: Iterable[Any], folder: Path) -> None:
+        """Records as Parquet files, at least one, a batch each."""
+        with duckdb.connect() as staging:
+            staging.execute(files("lema_local.db").joinpath("schema.sql").read_text(encoding="utf-8"))
+            remaining = iter(records)
+            for number in count():
+                rows = [row_of(record) for record in islice(remaining, _STAGED_ROWS)]
+                if not rows and number:
+                    return
+                bulk.export(staging, table, rows, folder / f"{table}-{number:06}.parquet")
 
     def add_training_set(self, training_set: Any, examples: Iterable[Any]) -> None:
         """Add a training set, its examples and the links between them, in one transaction."""

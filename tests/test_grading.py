@@ -155,7 +155,7 @@ def test_a_number_too_large_for_memory_is_answered_and_the_pool_goes_on() -> Non
 
 
 def test_fifty_hostile_items_in_a_row_leave_the_pool_working() -> None:
-    with Grader(workers=2, time_limit_s=0.3) as own:
+    with Grader(workers=2, time_limit_s=0.5) as own:
         assert own.grade("y=x(x+1)", "x^2+x=y", "latex").is_correct
         for number in range(50):
             start = time.perf_counter()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from facts import HOSTILE, completion, problem, rationale
 
 from lema_local.errors import StoreError
-from lema_local.records import Completion, Example, TrainingSet
+from lema_local.records import Completion, Example, Rationale, TrainingSet
 from lema_local.schema import newest
 from lema_local.store import Store, Writer
 
@@ -232,6 +233,34 @@ def test_rederive_replaces_rows_and_drops_those_that_are_gone(store: Writer) -> 
     assert rows == [{"id": completion(p, n).id, "is_correct": True} for n in (2, 3)]
     store.rederive({"rationale": []})
     assert store.rows("from rationale") == []
+
+
+def test_rederive_counts_the_flips_and_leaves_the_file_free_while_records_are_made(store: Writer) -> None:
+    p = problem()
+    store.derive("rationale", [rationale(p, n, is_correct=n > 2) for n in (1, 2, 3, 4)])
+
+    def records() -> Iterator[Rationale]:
+        for n in (1, 2, 3, 5):
+            assert len(store.rows("from rationale")) == 4  # a reader sees the old state until all is ready
+            yield rationale(p, n, is_correct=n == 2)
+
+    assert store.rederive({"rationale": records()}) == {"rationale": (4, 1, 1)}
+    right = store.rows("select id, is_correct from rationale order by id")
+    assert right == [{"id": completion(p, n).id, "is_correct": n == 2} for n in (1, 2, 3, 5)]
+
+
+def test_a_rederive_that_fails_changes_nothing_and_leaves_no_files(store: Writer) -> None:
+    p = problem()
+    store.derive("rationale", [rationale(p, 1, is_correct=False)])
+
+    def records() -> Iterator[Rationale]:
+        yield rationale(p, 1, is_correct=True)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.rederive({"rationale": records()})
+    assert store.rows("select is_correct from rationale") == [{"is_correct": False}]
+    assert not [path for path in store.path.parent.iterdir() if path.is_dir()]
 
 
 def test_deriving_what_is_there_changes_nothing(store: Writer) -> None:

@@ -5,7 +5,7 @@ can be done again.
 and tells what flipped.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from lema_local.records import Correction, Evaluation, Purpose, Rationale
 from lema_local.store import Store, Writer, stage_sql
 
 Row = dict[str, Any]
+_STRETCH = 20_000  # completions read at a time
 TABLES: dict[Purpose, str] = {"sample": "rationale", "correct": "correction", "evaluate": "evaluation"}
 
 
@@ -34,31 +35,39 @@ class Flip:
 def derive(store: Writer, purpose: Purpose) -> int:
     """Grade the completions of a purpose that have no derived row yet; returns how many."""
     store.merge()
-    rows = _completions(store, purpose, everything=False)
+    derived = 0
     with Grader() as grader:
-        store.derive(TABLES[purpose], list(_derived(rows, purpose, grader)))
-    return len(rows)
+        for rows in _completions(store, purpose, everything=False):
+            store.derive(TABLES[purpose], list(_derived(rows, purpose, grader)))
+            derived += len(rows)
+    return derived
 
 
 def rederive(store: Writer) -> list[Flip]:
-    """Grade every completion anew and replace the derived tables."""
+    """Grade every completion anew and replace the derived tables.
+
+    A few thousand rows are in memory at a time, and the database is free for readers while they are graded.
+    """
     store.merge()
-    flips: list[Flip] = []
-    tables: dict[str, Iterable[Any]] = {}
     with Grader() as grader:
-        for purpose, table in TABLES.items():
-            before = {row["id"]: row["is_correct"] for row in store.rows(f"select id, is_correct from {table}")}
-            records = list(_derived(_completions(store, purpose, everything=True), purpose, grader))
-            changed = [record for record in records if before.get(record.id, record.is_correct) != record.is_correct]
-            became_correct = sum(record.is_correct for record in changed)
-            flips.append(Flip(table, len(records), became_correct, len(changed) - became_correct))
-            tables[table] = records
-    store.rederive(tables)
-    return flips
+        tables = {table: _all_derived(store, purpose, grader) for purpose, table in TABLES.items()}
+        return [Flip(table, *counts) for table, counts in store.rederive(tables).items()]
 
 
-def _completions(store: Store, purpose: Purpose, *, everything: bool) -> list[Row]:
-    return store.rows(stage_sql("ungraded"), purpose=purpose, everything=everything)
+def _all_derived(store: Writer, purpose: Purpose, grader: Grader) -> Iterable[Any]:
+    for rows in _completions(store, purpose, everything=True):
+        yield from _derived(rows, purpose, grader)
+
+
+def _completions(store: Store, purpose: Purpose, *, everything: bool) -> Iterator[list[Row]]:
+    """The completions to grade, a stretch of the table at a time."""
+    (span,) = store.rows(stage_sql("ungraded_span"), purpose=purpose, everything=everything)
+    if span["first"] is None:
+        return
+    sql = stage_sql("ungraded")
+    for first in range(span["first"], span["last"] + 1, _STRETCH):
+        if rows := store.rows(sql, purpose=purpose, everything=everything, first=first, count=_STRETCH):
+            yield rows
 
 
 def _derived(rows: Iterable[Row], purpose: Purpose, grader: Grader) -> Iterable[Any]:
