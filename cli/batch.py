@@ -8,8 +8,13 @@ import click
 from .options import dollars_option, notice, open_run, run_options
 from .tables import format_rows
 
+Purpose = Literal["sample", "augment", "correct"]
 _PURPOSE = click.option(
-    "--purpose", type=click.Choice(["sample", "correct"]), default="correct", show_default=True, help="Whose calls."
+    "--purpose",
+    type=click.Choice(["sample", "augment", "correct"]),
+    default="correct",
+    show_default=True,
+    help="Whose calls.",
 )
 
 
@@ -28,9 +33,7 @@ def command() -> None:
 @run_options
 @_PURPOSE
 @click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The file to write.")
-def export_command(
-    profile: str, db: Path, purpose: Literal["sample", "correct"], output: Path, **overrides: Any
-) -> None:
+def export_command(profile: str, db: Path, purpose: Purpose, output: Path, **overrides: Any) -> None:
     """Write the pending calls of one endpoint as OpenAI batch JSONL.
 
     \b
@@ -47,9 +50,7 @@ def export_command(
 @run_options
 @_PURPOSE
 @dollars_option
-def submit_command(
-    profile: str, db: Path, purpose: Literal["sample", "correct"], budget: float | None, **overrides: Any
-) -> None:
+def submit_command(profile: str, db: Path, purpose: Purpose, budget: float | None, **overrides: Any) -> None:
     """Hand the pending calls in at the endpoint's Batch API. No stage makes them meanwhile.
 
     \b
@@ -98,7 +99,7 @@ def fetch_command(profile: str, db: Path, **overrides: Any) -> None:
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @run_options
 @_PURPOSE
-def import_command(file: Path, profile: str, db: Path, purpose: Literal["sample", "correct"], **overrides: Any) -> None:
+def import_command(file: Path, profile: str, db: Path, purpose: Purpose, **overrides: Any) -> None:
     """Import a file of results: in any order, in parts, with error rows, and twice without doubling.
 
     \b

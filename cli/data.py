@@ -35,7 +35,8 @@ def command(
     from lema_local.serving import check_endpoints
     from lema_local.stages.build import build
     from lema_local.stages.correct import correct
-    from lema_local.stages.sample import sample
+    from lema_local.stages.evolve import evolve
+    from lema_local.stages.sample import augment, sample
 
     with open_run(db, profile, overrides, budget=budget, offline=offline) as run:
         if not offline:
@@ -46,6 +47,10 @@ def command(
         if unsolved:
             notice(f"{unsolved} train problems have no solution: no gold CoT for them, and nothing for an oracle.")
         sampled, corrected = sample(run), correct(run)
+        if run.profile.evolution.questions:
+            evolve(run)
+            sampled, corrected = sampled + sample(run), corrected + correct(run)
+        sampled += augment(run)
         notice(f"{sampled.done} rationales and {corrected.done} corrections are new.")
         for built in build(run):
             s = built.training_set

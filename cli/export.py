@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import click
 
-from lema_local.profiles import Arm
+from lema_local.profile_tables import Arm
 from lema_local.shapes import SHAPES
 
 from .options import notice, open_run, run_options

@@ -5,15 +5,20 @@ import click
 
 @click.command("models")
 def command() -> None:
-    """List the models known by name; a GGUF file, a folder of weights or a Hub id works too.
+    """List the models known by name, then the presets for endpoints; a GGUF file, a folder or a Hub id works too.
 
     \b
     lema models
     """
     from lema_local.models import known_models
+    from lema_local.reasoners import reasoner_presets
 
     for name, entry in known_models().items():
         click.echo(
             f"{name:24} {entry['hub_id']}"
             + (f"  (weights in the package {entry['gguf_package']})" if "gguf_package" in entry else "")
         )
+    click.echo('presets, for [endpoints.NAME] preset = "...":')
+    for name, preset in reasoner_presets().items():
+        retired = f"retired {preset['retired']}; nearest: {preset['nearest']}" if "retired" in preset else ""
+        click.echo(f"{name:24} {retired or preset['model']}")

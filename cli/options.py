@@ -11,6 +11,7 @@ import click
 from lema_local.errors import StoreError
 from lema_local.pacing import Budget
 from lema_local.profiles import Overrides, load_profile
+from lema_local.stages.evolve import restore
 from lema_local.stages.run import Run
 from lema_local.store import Writer
 
@@ -99,4 +100,6 @@ def open_run(
     loaded = load_profile(profile, Overrides(**overrides))
     wait = click.get_current_context().meta.get("lema.wait", False)
     with Writer(db, wait=wait, on_notice=notice) as store:
-        yield Run(loaded, store, notice, budget=Budget(budget) if budget else None, offline=offline)
+        run = Run(loaded, store, notice, budget=Budget(budget) if budget else None, offline=offline)
+        restore(run)
+        yield run

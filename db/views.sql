@@ -9,7 +9,7 @@ select
 from rationale
 join problem on problem.id = rationale.problem_id
 join completion on completion.id = rationale.id
-where not rationale.is_correct and not rationale.is_cut;
+where not rationale.is_correct and not rationale.is_cut and completion.purpose = 'sample';
 
 -- mistake_rate: how often is each reasoner wrong? rate = mistakes / rationales that were not cut off.
 create or replace view mistake_rate as
@@ -23,6 +23,7 @@ select
 from rationale
 join problem on problem.id = rationale.problem_id
 join completion on completion.id = rationale.id
+where completion.purpose = 'sample'
 group by rationale.reasoner, problem.dataset, completion.model_identity, completion.template, completion.sampling
 order by rationale.reasoner, problem.dataset;
 

@@ -28,7 +28,7 @@ from typing import Any, Literal
 from lema_local.errors import DataError
 from lema_local.examples import Part, without_part
 from lema_local.keys import content_key
-from lema_local.profiles import Arm
+from lema_local.profile_tables import Arm
 from lema_local.records import Example
 from lema_local.tokens import TokenCounter, estimate_tokens
 

@@ -16,88 +16,25 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from lema_local.datasets import Fields
 from lema_local.endpoint_profile import EndpointProfile, check_endpoint
 from lema_local.errors import ProfileError, did_you_mean
 from lema_local.models import known_models
-from lema_local.records import AnswerKind
+from lema_local.profile_tables import (
+    BuildProfile,
+    CorrectionProfile,
+    DataProfile,
+    EvaluationProfile,
+    EvolutionProfile,
+    SamplingProfile,
+)
+from lema_local.reasoners import apply_presets
 from lema_local.training.settings import TrainingSettings
 from lema_local.typed_toml import build
 
 ENDPOINTS = ("reasoner", "corrector", "augmenter", "evolver", "student")
 OUTSIDE_CONCURRENCY = 8  # a recipe on CPU takes one call at a time; a server that is given from outside takes more
-Arm = Literal[
-    "cot", "lema", "lema-controlled",
-    "cot-expanded", "cot-matched-tokens",
-    "lema-no-step", "lema-no-explanation", "lema-no-solution",
-    "evolved",
-]  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataProfile:
-    """Which problems: generated (gsm-symbolic), from a path, or from the Hub. `None` counts mean all there are.
-
-    A data set that is no preset: a path, or `hub` with `files` of each split; `fields` where its rows need a mapping.
-    """
-
-    dataset: str
-    train_path: str | None = None
-    test_path: str | None = None
-    kind: AnswerKind | None = None
-    train_problems: int | None = None
-    test_problems: int | None = None
-    seed: int = 1
-    templates: tuple[int, ...] | None = None  # gsm-symbolic only
-    hub: str | None = None
-    revision: str | None = None
-    files: Mapping[str, tuple[str, ...]] | None = None  # split -> its files on the Hub
-    fields: Fields | None = None
-    decontaminate: bool = True  # leave out train problems that overlap the test split (decontamination.py)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SamplingProfile:
-    """How the reasoner M_r samples rationales."""
-
-    samples: int = 1
-    temperature: float = 0.7
-    top_p: float = 1.0
-    max_tokens: int = 512
-    seed: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CorrectionProfile:
-    """Who corrects (M_c): a cascade of endpoints, each gets only what the ones before it failed to correct."""
-
-    correctors: tuple[str, ...] = ("corrector",)
-    temperature: float = 0.0
-    top_p: float = 1.0
-    max_tokens: int = 768
-    seed: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildProfile:
-    """Which arms are built from the data (arms.py says what each is). `augment`: right sampled rationales join the gold
-    ones in CoT data; those of the augmenter first, then the reasoners', by `augment_with`; `augment_target` is how many
-    sampled paths are taken up at most, right or wrong (the paper: 30,000)."""
-
-    arms: tuple[Arm, ...] = ("cot", "lema")
-    augment: bool = True
-    augment_with: tuple[Literal["augmenter", "reasoner"], ...] = ("augmenter", "reasoner")
-    augment_target: int | None = None
-    seed: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationProfile:
-    """Zero-shot, greedy, one sample a problem, on the test split."""
-
-    max_tokens: int = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +47,7 @@ class Profile:
     endpoints: Mapping[str, EndpointProfile]
     sampling: SamplingProfile = field(default_factory=SamplingProfile)
     correction: CorrectionProfile = field(default_factory=CorrectionProfile)
+    evolution: EvolutionProfile = field(default_factory=EvolutionProfile)
     build: BuildProfile = field(default_factory=BuildProfile)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     evaluation: EvaluationProfile = field(default_factory=EvaluationProfile)
@@ -154,6 +92,7 @@ def load_profile(name: str, overrides: Overrides | None = None, environment: Map
     """
     overrides = overrides or Overrides()
     raw, where = _read(name)
+    raw = apply_presets(raw, where)
     model = overrides.model or environment.get("LEMA_STUDENT_MODEL")
     profile = build(Profile, _choose_variants(raw, where, model=model, dataset=overrides.dataset), where)
     profile = _apply_environment(profile, environment)
@@ -288,17 +227,27 @@ def _override_endpoint(
 
 
 def _check(profile: Profile) -> None:
-    for name in ("reasoner", "student", *profile.correction.correctors):
+    for name in (*profile.sampling.reasoners, "student", *profile.correction.correctors, *profile.sampling.of):
         profile.endpoint(name)
+    if profile.evolution.questions:
+        profile.endpoint("evolver")
+    if len(set(profile.sampling.reasoners)) != len(profile.sampling.reasoners) or not profile.sampling.reasoners:
+        raise ProfileError(f"Profile {profile.name}: name each reasoner once.")
     if not profile.correction.correctors:
         raise ProfileError(f"Profile {profile.name}: correctors is empty; name at least one endpoint.")
-    for table, values in (("sampling", profile.sampling), ("correction", profile.correction)):
+    sampled = [(f"sampling of {name}", profile.sampling.by(name)) for name in profile.sampling.of]
+    tables: list[tuple[str, SamplingProfile | EvolutionProfile | CorrectionProfile]] = [
+        ("sampling", profile.sampling), *sampled, ("evolution", profile.evolution), ("correction", profile.correction)
+    ]  # fmt: skip
+    for table, values in tables:
         if values.max_tokens < 1 or not 0 < values.top_p <= 1 or values.temperature > 2:
             raise ProfileError(f"Profile {profile.name}, {table}: max_tokens from 1, top_p to 1, temperature to 2.")
     for name, endpoint in profile.endpoints.items():
         check_endpoint(profile.name, name, endpoint)
-    if profile.sampling.samples < 1:
+    if min(values.samples for values in (profile.sampling, *(each for _, each in sampled))) < 1:
         raise ProfileError(f"Profile {profile.name}: samples must be 1 or more.")
+    if profile.evolution.answers < 2:
+        raise ProfileError(f"Profile {profile.name}, evolution: a majority needs 2 answers or more.")
     if len(set(profile.build.arms)) != len(profile.build.arms) or not profile.build.arms:
         raise ProfileError(f"Profile {profile.name}: name each arm once.")
     if profile.build.augment_target is not None and profile.build.augment_target < 1:

@@ -1,7 +1,7 @@
 """Prompts: a template and its inputs become what is sent.
 
 A template is templates/NAME.VERSION.txt: turns that begin with `=== system`, `=== user` or `=== assistant`, worked
-examples first.
+examples first; or one `=== input`, which is sent as it stands.
 Its name and version are part of a completion's key, so a text that changes takes a new version (a test holds the
 hashes).
 
@@ -12,11 +12,11 @@ The three inputs below are the paper's, to the letter, so that adapters are inte
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Literal
+from typing import Literal, get_args
 
 from lema_local.endpoint import Prompt
 from lema_local.errors import ProfileError
-from lema_local.records import AnswerKind
+from lema_local.records import AnswerKind, PromptFormat
 
 # Format from microsoft/LEMA, arXiv 2310.20689.
 COT_INPUT = "Please solve the following math problem.\nQuestion: {question}\nAnswer: Let's think step by step.\n"
@@ -28,9 +28,11 @@ CORRECTION_INPUT = (
 )
 EVALUATION_TEMPLATE = "cot_input.1"
 CORRECTION_TEMPLATE = "correct.1"
+EVOLUTION_TEMPLATE = "evolve.1"
+ALPACA_TEMPLATE = "sample_alpaca.1"  # format from the model cards of WizardMath and MetaMath
 SAMPLE_TEMPLATES: Mapping[AnswerKind, str] = {"number": "sample_number.1", "latex": "sample_latex.1"}
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "input"]
 
 
 def cot_input(question: str) -> str:
@@ -45,8 +47,11 @@ def correction_input(question: str, steps: str) -> str:
     return f"{head}{question}{before}{steps}{after}"
 
 
-def sample_template(kind: AnswerKind) -> str:
-    """The few-shot template P_r for a kind of answer, or ProfileError."""
+def sample_template(kind: AnswerKind, form: PromptFormat = "few-shot") -> str:
+    """The template P_r: few-shot for a kind of answer, or the Alpaca-style input that WizardMath and MetaMath take.
+    ProfileError where there is none."""
+    if form == "alpaca":
+        return ALPACA_TEMPLATE
     if kind not in SAMPLE_TEMPLATES:
         known = ", ".join(SAMPLE_TEMPLATES)
         raise ProfileError(f"There is no prompt for sampling answers of kind {kind!r} yet; kinds with one: {known}.")
@@ -56,7 +61,7 @@ def sample_template(kind: AnswerKind) -> str:
 @cache
 def turns(template: str) -> tuple[tuple[Role, str], ...]:
     """The turns of a template file, in order."""
-    roles: dict[str, Role] = {"=== system": "system", "=== user": "user", "=== assistant": "assistant"}
+    roles: dict[str, Role] = {f"=== {role}": role for role in get_args(Role)}
     found: list[tuple[Role, list[str]]] = []
     for line in files("lema_local").joinpath("templates", f"{template}.txt").read_text(encoding="utf-8").splitlines():
         if line in roles:
@@ -75,6 +80,9 @@ def render(template: str, inputs: Mapping[str, str], *, api: Literal["chat", "co
     and leaves it out.
     """
     given = turns(template)
+    if given[0][0] == "input":  # a model's own format, to the letter
+        text = _fill(given[0][1], inputs)
+        return Prompt(messages=({"role": "user", "content": text},)) if api == "chat" else Prompt(text=text)
     prefill = given[-1][1] if given[-1][0] == "assistant" else ""
     *examples, (last_role, last) = given[:-1] if prefill else given
     asked = [*examples, (last_role, _fill(last, inputs))]

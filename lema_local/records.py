@@ -11,7 +11,8 @@ from typing import Literal
 from lema_local.keys import content_key
 
 AnswerKind = Literal["number", "latex", "choice"]
-Purpose = Literal["sample", "correct", "evaluate"]
+PromptFormat = Literal["few-shot", "alpaca"]  # how a reasoner is asked
+Purpose = Literal["sample", "augment", "correct", "resolve", "evolve", "answer", "evaluate"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,7 +237,8 @@ def read_key(name: str, profile: EndpointProfile) -> str:
 def check_endpoints(profile: Profile, *, priced: bool = False) -> None:
     """Find what is wrong with the endpoints before hours of work: an unknown model, a key that is not set; `priced`: a
     hosted model without a price, which no budget can hold."""
-    for name in dict.fromkeys(("reasoner", *profile.correction.correctors, "student")):
+    extra = [name for name in ("augmenter", "evolver") if name in profile.endpoints]
+    for name in dict.fromkeys((*profile.sampling.reasoners, *extra, *profile.correction.correctors, "student")):
         endpoint = profile.endpoint(name)
         describe_endpoint(name, endpoint)
         if name != "student":

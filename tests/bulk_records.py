@@ -10,7 +10,6 @@ import facts
 
 from lema_local import bulk
 from lema_local.journal import row_of
-from lema_local.keys import content_key
 from lema_local.profiles import load_profile
 from lema_local.records import Completion, Correction, Problem, Rationale
 from lema_local.serving import describe_endpoint
@@ -27,6 +26,8 @@ test_path = "{folder}/test.jsonl"
 {endpoints}
 [sampling]
 samples = {samples}
+[sampling.of.augmenter]
+samples = {paths}
 [build]
 augment_with = ["augmenter"]
 augment_target = {target}
@@ -52,7 +53,13 @@ def write_files(folder: Path, counts: Counts) -> Path:
     endpoints = "".join(ENDPOINT.format(name=name) for name in NAMES)
     profile = folder / "bulk.toml"
     profile.write_text(
-        PROFILE.format(folder=folder, endpoints=endpoints, samples=counts.samples, target=counts.sampled)
+        PROFILE.format(
+            folder=folder,
+            endpoints=endpoints,
+            samples=counts.samples,
+            paths=max(1, -(-counts.sampled // counts.gold)),
+            target=max(1, counts.sampled),
+        )
     )
     for name, numbers in (("train", range(counts.gold)), ("test", range(10**6, 10**6 + 2))):
         rows = (
@@ -77,16 +84,16 @@ def fill(store: Writer, profile: Path, counts: Counts, *, backwards: bool = Fals
     corrections: list[Correction] = []
 
     augmenter = describe_endpoint("augmenter", run.profile.endpoint("augmenter"))
-    for k in range(counts.sampled):
-        problem, is_right = train[k % len(train)], k < counts.right
-        id_ = content_key("augmented", problem.id, k)
-        text = _steps(problem, f"In way {k}, ", wrong=not is_right)
-        completions.append(_completion(problem, id_, text, "augment", augmenter.identity, sample_index=k // len(train)))
-        rationales.append(_rationale(problem, id_, "bulk-augmenter", is_right))
-
     by_id = {problem.id: problem for problem in train}
+    paths = sample.wanted_of(run.profile, "augmenter", augmenter, train)
+    for k, call in enumerate(sorted(paths, key=lambda call: call.sample_index)[: counts.sampled]):
+        problem, is_right = by_id[call.problem_id], k < counts.right
+        text = _steps(problem, f"In way {k}, ", wrong=not is_right)
+        identity, index = augmenter.identity, call.sample_index
+        completions.append(_completion(problem, call.id, text, "augment", identity, sample_index=index))
+        rationales.append(_rationale(problem, call.id, "bulk-augmenter", is_right))
     reasoner = describe_endpoint("reasoner", run.profile.endpoint("reasoner"))
-    calls = sample.wanted(run.profile, reasoner, train)[: counts.corrections]
+    calls = sample.wanted_of(run.profile, "reasoner", reasoner, train)[: counts.corrections]
     mistakes = []
     for call in calls:
         problem = by_id[call.problem_id]

@@ -36,7 +36,8 @@ PURE = {
     "answers", "authors_answers", "latex_notation", "latex_values", "numerals",
     "rationales", "corrections", "prompts", "examples", "augmentation", "arms", "tokens", "shapes", "statistics",
     "endpoint", "endpoint_profile", "replies", "prices", "batches",
-    "profiles", "typed_toml", "models", "recipes", "hardware", "gsm_symbolic",
+    "profiles", "profile_tables", "evolution", "reasoners", "typed_toml", "models", "recipes", "hardware",
+    "gsm_symbolic",
     "datasets", "problem_rows", "decontamination",
 }  # fmt: skip
 # What the layers do not allow and good sense does, with the reason.

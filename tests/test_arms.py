@@ -10,7 +10,7 @@ from lema_local.arms import Assembled, Candidate, Ingredients, Origin, assemble,
 from lema_local.corrections import ParsedCorrection
 from lema_local.errors import DataError
 from lema_local.examples import correction_example, cot_example
-from lema_local.profiles import Arm
+from lema_local.profile_tables import Arm
 from lema_local.tokens import ESTIMATE, ESTIMATOR, TokenCounter, estimate_tokens
 
 ARMS: tuple[Arm, ...] = get_args(Arm)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from bulk_records import Counts, fill, write_files
 
-from lema_local.profiles import Arm
+from lema_local.profile_tables import Arm
+from lema_local.profiles import load_profile
 from lema_local.stages.build import Built, build
 from lema_local.stages.run import Run
 from lema_local.store import Writer
@@ -97,9 +98,11 @@ def test_the_books_tell_duplicates_from_rejected_paths(tmp_path: Path) -> None:
 
 def test_paths_beyond_the_target_are_not_taken_up_but_may_match_tokens(tmp_path: Path) -> None:
     profile = write_files(tmp_path, SMALL)
-    profile.write_text(profile.read_text().replace("augment_target = 20", "augment_target = 9"))
     with Writer(tmp_path / "lema.duckdb") as store:
-        cot, matched = build(fill(store, profile, SMALL), ("cot", "cot-matched-tokens"))
+        fill(store, profile, SMALL)
+        profile.write_text(profile.read_text().replace("augment_target = 20", "augment_target = 9"))
+        run = Run(load_profile(str(profile), environment={}), store)
+        cot, matched = build(run, ("cot", "cot-matched-tokens"))
     assert manifest(cot)["augmentation"]["sampled"] == 9
     assert cot.training_set.cot_examples == 8 + 9  # paths 0 to 8 are right
     assert manifest(matched)["paths_beyond_target"] == 5  # 14 are right

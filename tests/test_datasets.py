@@ -16,7 +16,8 @@ from lema_local.datasets import Fields, checksum, compare_with_published, preset
 from lema_local.errors import DataError, MissingPackageError, ProfileError
 from lema_local.problem_files import find_files
 from lema_local.problems import Loaded, read_problems
-from lema_local.profiles import DataProfile, Overrides, load_profile
+from lema_local.profile_tables import DataProfile
+from lema_local.profiles import Overrides, load_profile
 from lema_local.records import Problem
 from lema_local.stages.build import build
 from lema_local.stages.problems import load_problems, load_split

@@ -11,7 +11,7 @@ from bulk_records import Counts, fill, write_files
 from conftest import lema
 
 from lema_local.errors import StoreError
-from lema_local.profiles import Arm
+from lema_local.profile_tables import Arm
 from lema_local.records import Example
 from lema_local.shapes import Shape
 from lema_local.stages.build import build

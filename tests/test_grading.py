@@ -166,6 +166,7 @@ def test_fifty_hostile_items_in_a_row_leave_the_pool_working() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # four in ten take their whole second, and a second try where the machine is busy
 def test_a_thousand_hostile_items_in_a_row_leave_the_pool_working() -> None:
     with Grader(workers=2) as own, ThreadPoolExecutor(2) as threads:
         items = [HOSTILE[number % len(HOSTILE)] for number in range(1_000)]

@@ -1,6 +1,7 @@
 """Profiles: what ships loads, what is mistyped is refused with the right word, and who beats whom."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from lema_local.endpoint_profile import EndpointProfile
 from lema_local.errors import ProfileError
 from lema_local.profiles import ENDPOINTS, Overrides, Profile, load_profile, profile_names
+from lema_local.reasoners import reasoner_presets
 from lema_local.recipes import load_recipe
 from lema_local.serving import ServeOptions, describe_endpoint, open_endpoint, read_key
 
@@ -223,3 +225,63 @@ def test_the_identity_of_a_served_alias_is_what_the_profile_says() -> None:
 def test_profiles_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         load("laptop").name = "other"  # type: ignore[misc]
+
+
+PRESET = """
+description = "presets"
+[data]
+dataset = "gsm8k"
+[endpoints.reasoner]
+preset = "llama-2-70b"
+[endpoints.wizard]
+preset = "{preset}"
+{more}
+[endpoints.corrector]
+base_url = "http://127.0.0.1:1/v1"
+model = "c"
+[endpoints.student]
+preset = "llama-2-70b"
+[sampling]
+reasoners = ["reasoner", "wizard"]
+samples = 4
+[sampling.of.wizard]
+samples = 2
+"""
+
+
+def preset_profile(tmp_path: Path, preset: str, more: str = "") -> Profile:
+    path = tmp_path / "presets.toml"
+    path.write_text(PRESET.format(preset=preset, more=more))
+    return load_profile(str(path), environment={})
+
+
+def test_a_preset_fills_an_endpoint_and_says_how_it_is_asked(tmp_path: Path) -> None:
+    profile = preset_profile(tmp_path, "wizardmath-70b", "concurrency = 7")
+    wizard = profile.endpoint("wizard")
+    assert (wizard.recipe, wizard.api, wizard.concurrency) == ("vllm", "completions", 7)
+    assert wizard.model == "WizardLMTeam/WizardMath-70B-V1.0"
+    asked = profile.sampling.by("wizard")
+    assert (asked.samples, asked.prompt) == (2, "alpaca")
+    assert (profile.sampling.by("reasoner").samples, profile.sampling.by("reasoner").prompt) == (4, "few-shot")
+
+
+def test_a_preset_that_is_served_elsewhere_takes_neither_recipe_nor_key(tmp_path: Path) -> None:
+    wizard = preset_profile(tmp_path, "gpt-4", 'base_url = "http://127.0.0.1:9/v1"').endpoint("wizard")
+    assert (wizard.base_url, wizard.recipe, wizard.api_key_env) == ("http://127.0.0.1:9/v1", None, None)
+
+
+@pytest.mark.parametrize(
+    ("preset", "words"),
+    [("text-davinci-003", 'preset = "gpt-3.5-turbo-instruct"'), ("wizardmath-7", "did you mean 'wizardmath-70b'")],
+)
+def test_a_retired_or_unknown_preset_is_refused_with_the_nearest(tmp_path: Path, preset: str, words: str) -> None:
+    with pytest.raises(ProfileError, match=re.escape(words)):
+        preset_profile(tmp_path, preset)
+
+
+def test_every_preset_is_a_whole_endpoint(tmp_path: Path) -> None:
+    for name, preset in reasoner_presets().items():
+        if "retired" in preset:
+            assert preset["nearest"] in reasoner_presets()
+        else:
+            assert preset_profile(tmp_path, name).endpoint("wizard").model

@@ -20,6 +20,8 @@ from lema_local.prompts import (
 # is a new file and a new line here. Never edit a line.
 LOCKED = {
     "correct.1.txt": "4d0b3db0fc982093aa2cc145283332c4e85b19ed08d15f22fb46aaeb6105af94",
+    "evolve.1.txt": "af1ccfc8accd3d8df76e5a4a26da9d52602544ebbe155d57c480f1b968010fb2",
+    "sample_alpaca.1.txt": "b151324cbf617a363c155f2c09eafcc0e0df712371d742376ce365d8dc80509d",
     "sample_latex.1.txt": "82242f2f1de09fbc62238364512d7ed12824e15b90390952c1527119783369d6",
     "sample_number.1.txt": "1dc493979a5824c53a2cb63602accd0fd4b84d0b66e6b7404e941ade968abb63",
 }
@@ -57,7 +59,14 @@ def test_a_template_that_changes_takes_a_new_version() -> None:
     assert found == LOCKED
 
 
-@pytest.mark.parametrize("name", [name.removesuffix(".txt") for name in LOCKED])
+def test_the_alpaca_input_is_the_model_cards_to_the_letter() -> None:
+    head = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
+    asked = render("sample_alpaca.1", {"question": "What is {1} + 1?"}, api="completions")
+    assert asked.text == f"{head}\n\n### Instruction:\nWhat is {{1}} + 1?\n\n### Response: Let's think step by step."
+    assert asked.prefill == ""
+
+
+@pytest.mark.parametrize("name", [name.removesuffix(".txt") for name in LOCKED if "alpaca" not in name])
 def test_a_template_has_worked_examples_in_turns(name: str) -> None:
     roles = [role for role, _ in turns(name)]
     assert roles[0] == "system"

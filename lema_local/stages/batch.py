@@ -29,7 +29,7 @@ from lema_local.stages.derive import derive
 from lema_local.stages.run import Run
 from lema_local.store import stage_sql
 
-Purpose = Literal["sample", "correct"]
+Purpose = Literal["sample", "augment", "correct"]
 Renderer = Callable[[Call], Prompt]
 
 
@@ -64,12 +64,13 @@ class Imported:
 
 
 def works(run: Run, purpose: Purpose) -> Iterator[Work]:
-    """The work of a purpose, endpoint by endpoint: the reasoner's, or that of each corrector of the cascade, each of
-    which gets what the ones before failed to correct."""
-    if purpose == "sample":
-        endpoint = _described(run, "reasoner")
-        calls = sample.wanted(run.profile, endpoint, run.problems.train)
-        yield _work(run, purpose, endpoint, calls, sample.prompts(run.problems.train, endpoint.api))
+    """The work of a purpose, endpoint by endpoint: the reasoners', the augmenter's, or that of each corrector of the
+    cascade, each of which gets what the ones before failed to correct."""
+    if purpose != "correct":
+        for name in run.profile.sampling.reasoners if purpose == "sample" else (sample.AUGMENTER,):
+            endpoint = _described(run, name)
+            calls = sample.wanted_of(run.profile, name, endpoint, run.problems.train)
+            yield _work(run, purpose, endpoint, calls, sample.prompts(run.problems.train, endpoint.api))
         return
     left = correct.mistakes(run)
     for name in run.profile.correction.correctors:
@@ -134,11 +135,16 @@ def fetch(run: Run) -> Imported:
     for batch, remote in standing(run):
         if not remote.is_over:
             continue
-        purpose: Purpose = "sample" if batch.purpose == "sample" else "correct"
-        total += import_results(run, purpose, _api(run, batch).lines(remote), discount=batch_discount(batch.base_url))
+        total += import_results(
+            run, _purpose(batch), _api(run, batch).lines(remote), discount=batch_discount(batch.base_url)
+        )
         run.store.add(BatchEnd(batch.id, remote.status, datetime.now(UTC)))
     run.store.merge()
     return total
+
+
+def _purpose(batch: Batch) -> Purpose:
+    return "correct" if batch.purpose == "correct" else "augment" if batch.purpose == "augment" else "sample"
 
 
 def import_results(run: Run, purpose: Purpose, lines: Iterable[str], *, discount: float = 1.0) -> Imported:

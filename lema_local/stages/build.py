@@ -18,14 +18,13 @@ from lema_local.examples import (
     cot_example,
     sampled_output,
 )
-from lema_local.profiles import Arm
+from lema_local.profile_tables import Arm
 from lema_local.rationales import gold_output, split_steps
 from lema_local.records import Example, Problem, TrainingSet
 from lema_local.serving import describe_endpoint
 from lema_local.stages import correct, sample
 from lema_local.stages.run import Run
 from lema_local.stages.select import wanted_rows
-from lema_local.store import stage_sql
 from lema_local.tokens import TokenCounter, token_counter
 
 
@@ -120,15 +119,13 @@ def _gold(run: Run, left_out: Counter[str]) -> list[Candidate]:
 
 def _paths(run: Run) -> Iterator[SampledPath]:
     """The sampled rationales that the profile lets join CoT data, in the order of augmentation."""
-    build_profile = run.profile.build
     ids: list[str] = []
-    if "augmenter" in build_profile.augment_with and "augmenter" in run.profile.endpoints:
-        endpoint = describe_endpoint("augmenter", run.profile.endpoint("augmenter"))
-        rows = run.store.rows(stage_sql("augment_ids"), model_identity=endpoint.identity)
-        ids += [row["id"] for row in rows]
-    if "reasoner" in build_profile.augment_with:
-        endpoint = describe_endpoint("reasoner", run.profile.endpoint("reasoner"))
-        ids += [call.id for call in sample.wanted(run.profile, endpoint, run.problems.train)]
+    if "augmenter" in run.profile.build.augment_with and sample.AUGMENTER in run.profile.endpoints:
+        endpoint = describe_endpoint(sample.AUGMENTER, run.profile.endpoint(sample.AUGMENTER))
+        paths = sample.wanted_of(run.profile, sample.AUGMENTER, endpoint, run.problems.train, beyond_target=True)
+        ids += [call.id for call in paths]
+    if "reasoner" in run.profile.build.augment_with:
+        ids += [call.id for call in sample.wanted(run.profile, run.problems.train)]
     train = {problem.id for problem in run.problems.train}
     for id_, problem_id, author, purpose, answer, right, cut, derived, text in wanted_rows(
         run.store, "sampled_paths", ids

@@ -33,8 +33,7 @@ def mistakes(run: Run, *, texts: bool = True) -> list[Mistake]:
 
 def mistakes_in(store: Store, profile: Profile, problems: Sequence[Problem], *, texts: bool = True) -> list[Mistake]:
     """The same, of a store that may be open for reading only."""
-    endpoint = describe_endpoint("reasoner", profile.endpoint("reasoner"))
-    ids = (call.id for call in sample.wanted(profile, endpoint, problems))
+    ids = (call.id for call in sample.wanted(profile, problems))
     by_id = {problem.id: problem for problem in problems}
     found = []
     for id_, problem_id, text in wanted_rows(store, "wanted_mistakes", ids, texts=texts):
@@ -80,6 +79,11 @@ def prompts(given: Sequence[Mistake], api: Literal["chat", "completions"]) -> Ca
 def kept(store: Store, calls: Sequence[Call]) -> dict[str, str]:
     """Rationale id -> correction id of those calls whose correction was kept."""
     return dict(wanted_rows(store, "wanted_corrections", (call.id for call in calls)))
+
+
+def corrected_problems(run: Run) -> list[str]:
+    """Ids of the problems that the kept corrections are of: as often as each was corrected."""
+    return [row[0] for row in wanted_rows(run.store, "corrected_problems", kept_corrections(run))]
 
 
 def correct(run: Run) -> Outcome:

@@ -19,7 +19,11 @@ from lema_local.store import Store, Writer, stage_sql
 
 Row = dict[str, Any]
 _STRETCH = 20_000  # completions read at a time
-TABLES: dict[Purpose, str] = {"sample": "rationale", "correct": "correction", "evaluate": "evaluation"}
+TABLES: dict[str, tuple[Purpose, ...]] = {
+    "rationale": ("sample", "augment"),
+    "correction": ("correct",),
+    "evaluation": ("evaluate",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,10 @@ def derive(store: Writer, purpose: Purpose) -> int:
     """Grade the completions of a purpose that have no derived row yet; returns how many."""
     store.merge()
     derived = 0
+    table = next(table for table, purposes in TABLES.items() if purpose in purposes)
     with Grader() as grader:
         for rows in _completions(store, purpose, everything=False):
-            store.derive(TABLES[purpose], list(_derived(rows, purpose, grader)))
+            store.derive(table, list(_derived(rows, purpose, grader)))
             derived += len(rows)
     return derived
 
@@ -50,13 +55,14 @@ def rederive(store: Writer) -> list[Flip]:
     """
     store.merge()
     with Grader() as grader:
-        tables = {table: _all_derived(store, purpose, grader) for purpose, table in TABLES.items()}
+        tables = {table: _all_derived(store, purposes, grader) for table, purposes in TABLES.items()}
         return [Flip(table, *counts) for table, counts in store.rederive(tables).items()]
 
 
-def _all_derived(store: Writer, purpose: Purpose, grader: Grader) -> Iterable[Any]:
-    for rows in _completions(store, purpose, everything=True):
-        yield from _derived(rows, purpose, grader)
+def _all_derived(store: Writer, purposes: Iterable[Purpose], grader: Grader) -> Iterable[Any]:
+    for purpose in purposes:
+        for rows in _completions(store, purpose, everything=True):
+            yield from _derived(rows, purpose, grader)
 
 
 def _completions(store: Store, purpose: Purpose, *, everything: bool) -> Iterator[list[Row]]:
@@ -73,6 +79,7 @@ def _completions(store: Store, purpose: Purpose, *, everything: bool) -> Iterato
 def _derived(rows: Iterable[Row], purpose: Purpose, grader: Grader) -> Iterable[Any]:
     make: dict[Purpose, Callable[[Row, Grader], Any]] = {
         "sample": _rationale,
+        "augment": _rationale,
         "correct": _correction,
         "evaluate": _evaluation,
     }

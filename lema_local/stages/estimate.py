@@ -35,16 +35,24 @@ class Estimate:
 
 
 def estimate(profile: Profile, problems: Sequence[Problem], store: Store | None) -> list[Estimate]:
-    """One row for sampling, and one for each corrector of the cascade. `store` is None where there is no database."""
-    reasoner = describe_endpoint("reasoner", profile.endpoint("reasoner"))
-    wanted = sample.wanted(profile, reasoner, problems)
-    samples = _missing(store, wanted)
-    render = sample.prompts(problems, reasoner.api)
-    rows = [_row("sample", reasoner, len(samples), samples, render, store, "")]
+    """One row for each endpoint that samples, and for each corrector of the cascade; what evolution would add is not
+    known before. `store` is None where there is no database."""
+    rows, wanted_count, samples_to_come = [], 0, 0
+    augmenter = [sample.AUGMENTER] if sample.AUGMENTER in profile.endpoints else []
+    for name in (*profile.sampling.reasoners, *augmenter):
+        endpoint = describe_endpoint(name, profile.endpoint(name))
+        wanted = sample.wanted_of(profile, name, endpoint, problems)
+        samples = _missing(store, wanted)
+        render = sample.prompts(problems, endpoint.api)
+        rows.append(
+            _row("augment" if name in augmenter else "sample", endpoint, len(samples), samples, render, store, "")
+        )
+        if name not in augmenter:
+            wanted_count, samples_to_come = wanted_count + len(wanted), samples_to_come + len(samples)
     given = correct.mistakes_in(store, profile, problems) if store else []
-    seen = len(wanted) - len(samples)
+    seen = wanted_count - samples_to_come
     rate, basis = (len(given) / seen, "mistake rate so far") if seen else (1.0, "at most: every sample a mistake")
-    to_come = round(rate * len(samples))
+    to_come = round(rate * samples_to_come)
     for name in profile.correction.correctors:
         corrector = describe_endpoint(name, profile.endpoint(name))
         calls = correct.wanted(profile, corrector, given)
@@ -84,8 +92,7 @@ def _row(
     basis: str,
 ) -> Estimate:
     """The row of a stage: `count` calls that are `like` these."""
-    purpose = "sample" if stage == "sample" else "correct"
-    usage = store.rows(stage_sql("usage_so_far"), purpose=purpose, model=endpoint.model)[0] if store else {"calls": 0}
+    usage = store.rows(stage_sql("usage_so_far"), purpose=stage, model=endpoint.model)[0] if store else {"calls": 0}
     if usage["calls"]:
         read, written = usage["prompt_tokens"], usage["completion_tokens"]
         basis_tokens = f"tokens as in {usage['calls']} calls before"

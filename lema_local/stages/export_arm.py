@@ -7,7 +7,7 @@ import duckdb
 
 from lema_local import bulk
 from lema_local.errors import StoreError
-from lema_local.profiles import Arm
+from lema_local.profile_tables import Arm
 from lema_local.shapes import CARD_MARK, Shape, card, sidecars
 from lema_local.stages.build import Built, build
 from lema_local.stages.run import Run

@@ -7,7 +7,8 @@ from typing import Any
 from lema_local.errors import ProfileError
 from lema_local.hardware import Gpu, gpus, ram_gib
 from lema_local.models import resolve_model
-from lema_local.profiles import Arm, Overrides, Profile, load_profile
+from lema_local.profile_tables import Arm
+from lema_local.profiles import Overrides, Profile, load_profile
 from lema_local.store import Store
 from lema_local.training.plan import plan
 

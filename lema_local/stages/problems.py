@@ -18,7 +18,7 @@ from lema_local.datasets import Preset, presets
 from lema_local.decontamination import LEFT_OUT, Overlap, OverlapKind, leave_out, overlaps
 from lema_local.errors import DataError
 from lema_local.problems import BadRow, Loaded, read_files, read_problems
-from lema_local.profiles import DataProfile
+from lema_local.profile_tables import DataProfile
 from lema_local.records import Problem
 from lema_local.store import Writer
 

@@ -1,13 +1,13 @@
 """What the stages share: the profile, the store, where files go, and how to speak to the user."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from lema_local.pacing import Budget
 from lema_local.profiles import Profile
-from lema_local.records import Checkpoint
+from lema_local.records import Checkpoint, Problem
 from lema_local.serving import ServeOptions
 from lema_local.stages.problems import ProblemSet, load_problems, record_problems
 from lema_local.store import Writer
@@ -43,3 +43,11 @@ class Run:
         problems = load_problems(self.profile.data, self.notice)
         record_problems(problems, self.store)
         return problems
+
+    def add_train_problems(self, problems: Sequence[Problem]) -> None:
+        """Problems made by the run itself; those that it has stay as they are."""
+        known = {problem.id for problem in self.problems.train}
+        new = tuple(problem for problem in problems if problem.id not in known)
+        if new:
+            self.problems = replace(self.problems, train=(*self.problems.train, *new))
+            record_problems(self.problems, self.store)

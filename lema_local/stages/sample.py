@@ -1,4 +1,5 @@
-"""Sampling: the reasoner M_r writes n rationales for each train problem. Wrong ones are mistakes."""
+"""Sampling: each reasoner M_r writes n rationales for each train problem, and wrong ones are mistakes; the augmenter,
+where there is one, writes n paths for CoT data."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -7,24 +8,44 @@ from lema_local.answers import extract_answer, is_correct
 from lema_local.endpoint import Endpoint, Prompt, Sampling
 from lema_local.profiles import Profile
 from lema_local.prompts import render, sample_template, stop_texts
-from lema_local.records import Problem
+from lema_local.records import Problem, Purpose
 from lema_local.serving import describe_endpoint, open_endpoint
 from lema_local.stages.calls import Call, Outcome, complete, pending
 from lema_local.stages.derive import derive
 from lema_local.stages.run import Run
 
+AUGMENTER = "augmenter"
 
-def wanted(profile: Profile, endpoint: Endpoint, problems: Sequence[Problem]) -> list[Call]:
-    """Every sample that the profile asks for."""
-    s = profile.sampling
+
+def wanted_of(
+    profile: Profile, name: str, endpoint: Endpoint, problems: Sequence[Problem], *, beyond_target: bool = False
+) -> list[Call]:
+    """Every sample that the profile asks of this endpoint; `beyond_target`: those too that the augmenter's target
+    leaves out (they may be there from a larger one)."""
+    s = profile.sampling.by(name)
+    purpose: Purpose = "augment" if name == AUGMENTER else "sample"
     sampling = Sampling(
         temperature=s.temperature, max_tokens=s.max_tokens, top_p=s.top_p, seed=s.seed, stop=stop_texts(endpoint.api)
     )
-    return [
-        Call(endpoint, "sample", sample_template(problem.kind), sampling, problem.id, sample_index=index)
+    calls = [
+        Call(endpoint, purpose, sample_template(problem.kind, s.prompt), sampling, problem.id, sample_index=index)
         for problem in problems
         for index in range(s.samples)
     ]
+    target = profile.build.augment_target
+    if name == AUGMENTER and target is not None and target < len(calls) and not beyond_target:
+        # one path of each problem before any second one; then in the old order, where one request brings several
+        first = sorted(range(len(calls)), key=lambda k: calls[k].sample_index)[:target]
+        calls = [calls[k] for k in sorted(first)]
+    return calls
+
+
+def wanted(profile: Profile, problems: Sequence[Problem]) -> list[Call]:
+    """Every sample of every reasoner."""
+    found: list[Call] = []
+    for name in profile.sampling.reasoners:
+        found += wanted_of(profile, name, describe_endpoint(name, profile.endpoint(name)), problems)
+    return found
 
 
 def prompts(problems: Sequence[Problem], api: Literal["chat", "completions"]) -> Callable[[Call], Prompt]:
@@ -38,19 +59,35 @@ def prompts(problems: Sequence[Problem], api: Literal["chat", "completions"]) ->
 
 
 def sample(run: Run) -> Outcome:
-    """Sample what is pending and grade it."""
-    profile = run.profile.endpoint("reasoner")
-    problems = {problem.id: problem for problem in run.problems.train}
-    calls = pending(run, wanted(run.profile, describe_endpoint("reasoner", profile), run.problems.train))
+    """Sample what is pending of every reasoner and grade it."""
     outcome = Outcome()
-    if calls:
-        with open_endpoint("reasoner", profile, options=run.serve_options, on_notice=run.notice) as endpoint:
-            prompt = prompts(run.problems.train, endpoint.api)
-
-            def accepts(call: Call, text: str) -> bool:
-                problem = problems[call.problem_id]
-                return is_correct(extract_answer(text, problem.kind), problem.answer, problem.kind)
-
-            outcome = complete(run, calls, endpoint=endpoint, render=prompt, accepts=accepts, label="sample")
+    for name in run.profile.sampling.reasoners:
+        outcome += _sample(run, name)
     derive(run.store, "sample")
     return outcome
+
+
+def augment(run: Run) -> Outcome:
+    """Sample what is pending of the augmenter, where the profile has one, and grade it."""
+    if AUGMENTER not in run.profile.endpoints:
+        return Outcome()
+    outcome = _sample(run, AUGMENTER)
+    derive(run.store, "augment")
+    return outcome
+
+
+def _sample(run: Run, name: str) -> Outcome:
+    profile = run.profile.endpoint(name)
+    problems = {problem.id: problem for problem in run.problems.train}
+    calls = pending(run, wanted_of(run.profile, name, describe_endpoint(name, profile), run.problems.train))
+    if not calls:
+        return Outcome()
+
+    def accepts(call: Call, text: str) -> bool:
+        problem = problems[call.problem_id]
+        return is_correct(extract_answer(text, problem.kind), problem.answer, problem.kind)
+
+    with open_endpoint(name, profile, options=run.serve_options, on_notice=run.notice) as endpoint:
+        render_call = prompts(run.problems.train, endpoint.api)
+        label = "sample" if name == "reasoner" else f"sample by {name}"
+        return complete(run, calls, endpoint=endpoint, render=render_call, accepts=accepts, label=label)

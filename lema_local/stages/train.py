@@ -12,7 +12,8 @@ from typing import Any
 from lema_local.hardware import Gpu, gpus
 from lema_local.keys import content_key
 from lema_local.models import Model, resolve_model
-from lema_local.profiles import Arm, Profile
+from lema_local.profile_tables import Arm
+from lema_local.profiles import Profile
 from lema_local.recipes import load_recipe
 from lema_local.records import Checkpoint
 from lema_local.stages.build import Built, build

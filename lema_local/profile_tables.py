@@ -1,0 +1,120 @@
+"""The tables of a profile, one dataclass each: what its keys mean, and what holds where a profile is silent.
+
+[sampling]
+reasoners = ["reasoner", "wizard"]
+samples = 4
+[sampling.of.wizard]
+prompt = "alpaca"
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Literal
+
+from lema_local.datasets import Fields
+from lema_local.records import AnswerKind, PromptFormat
+
+Arm = Literal[
+    "cot", "lema", "lema-controlled",
+    "cot-expanded", "cot-matched-tokens",
+    "lema-no-step", "lema-no-explanation", "lema-no-solution",
+    "evolved",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataProfile:
+    """Which problems: generated (gsm-symbolic), from a path, or from the Hub. `None` counts mean all there are.
+
+    A data set that is no preset: a path, or `hub` with `files` of each split; `fields` where its rows need a mapping.
+    """
+
+    dataset: str
+    train_path: str | None = None
+    test_path: str | None = None
+    kind: AnswerKind | None = None
+    train_problems: int | None = None
+    test_problems: int | None = None
+    seed: int = 1
+    templates: tuple[int, ...] | None = None  # gsm-symbolic only
+    hub: str | None = None
+    revision: str | None = None
+    files: Mapping[str, tuple[str, ...]] | None = None  # split -> its files on the Hub
+    fields: Fields | None = None
+    decontaminate: bool = True  # leave out train problems that overlap the test split (decontamination.py)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplerProfile:
+    """What one endpoint does otherwise than `[sampling]` says; None leaves its word."""
+
+    samples: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    prompt: PromptFormat | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingProfile:
+    """How rationales are sampled: by each of the reasoners M_r, whose mistakes are corrected, and by the augmenter,
+    where the profile has one, for CoT data. `of` has what an endpoint does otherwise."""
+
+    reasoners: tuple[str, ...] = ("reasoner",)
+    samples: int = 1
+    temperature: float = 0.7
+    top_p: float = 1.0
+    max_tokens: int = 512
+    seed: int = 1
+    prompt: PromptFormat = "few-shot"  # alpaca: WizardMath's and MetaMath's own input
+    of: Mapping[str, SamplerProfile] = field(default_factory=dict)
+
+    def by(self, name: str) -> "SamplingProfile":
+        """As this endpoint samples."""
+        own = asdict(self.of[name]) if name in self.of else {}
+        return replace(self, **{key: value for key, value in own.items() if value is not None})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvolutionProfile:
+    """New train questions by the endpoint `evolver`, made from seed questions: those of the corrections, or all."""
+
+    questions: int = 0  # draws of a seed; some come to nothing
+    seeds: Literal["corrections", "all"] = "corrections"
+    answers: int = 3  # to each new question; the majority is its answer
+    temperature: float = 0.7
+    top_p: float = 1.0
+    max_tokens: int = 512
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectionProfile:
+    """Who corrects (M_c): a cascade of endpoints, each gets only what the ones before it failed to correct."""
+
+    correctors: tuple[str, ...] = ("corrector",)
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 768
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildProfile:
+    """Which arms are built from the data (arms.py says what each is). `augment`: right sampled rationales join the gold
+    ones in CoT data; those of the augmenter first, then the reasoners', by `augment_with`; `augment_target` is how many
+    sampled paths are taken up at most, right or wrong (the paper: 30,000)."""
+
+    arms: tuple[Arm, ...] = ("cot", "lema")
+    augment: bool = True
+    augment_with: tuple[Literal["augmenter", "reasoner"], ...] = ("augmenter", "reasoner")
+    augment_target: int | None = None
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationProfile:
+    """Zero-shot, greedy, one sample a problem, on the test split."""
+
+    max_tokens: int = 2048
