@@ -236,6 +236,7 @@ class Writer(Store):
 
     def _prepare(self) -> None:
         """Create the tables in a new file; bring an older one up to date, a copy kept; refuse one that is not ours."""
+        access.remove_left_over(self.path)
         with ExitStack() as last, self.connect(write=True) as connection:
             found = schema.needs_migrating(self.path, connection)
             if found is not None:

@@ -13,8 +13,6 @@ from lema_local.errors import StoreError
 from lema_local.journal import survey
 from lema_local.store import Store, Writer, stage_sql
 
-LEFT_BY_A_CRASH = (".new", ".new.wal", ".new.part", ".compact", ".compact.wal")
-
 
 def compact(store: Writer) -> tuple[int, int]:
     """Write the file anew, without what deleted rows left behind; returns its bytes before and after."""
@@ -24,12 +22,15 @@ def compact(store: Writer) -> tuple[int, int]:
     try:
         new.unlink(missing_ok=True)
         with store.connect(write=True) as connection:
-            row = connection.execute("select current_database()").fetchone()
-            name = str(row[0] if row else "").replace('"', '""')
+            row = connection.execute(
+                "select database_name, path from duckdb_databases() where database_name = current_database()"
+            ).fetchone()
+            name, file = row or ("", "")
+            name = str(name).replace('"', '""')
             connection.execute("attach $new as compacted", {"new": str(new)})
             connection.execute(f'copy from database "{name}" to compacted')
             connection.execute("detach compacted")  # a checkpoint: all of it is in the one file, synced
-            new.replace(store.path)  # while ours is the one connection to the old file
+            new.replace(file)  # the database, or beside busy readers the copy that will take its place
     except (duckdb.Error, OSError) as error:
         raise StoreError(f"Cannot compact {store.path}: {access.first_line(error)} It is as it was.") from error
     finally:
@@ -92,10 +93,7 @@ def _left_over(store: Store) -> list[str]:
             file = path.with_name(path.name + end)
             if file.exists() and (lines := survey(file).lines):
                 found.append(f"{file}: {lines} records wait. The next run, or lema db compact, merges them.")
-        for end in LEFT_BY_A_CRASH:
-            file = path.with_name(path.name + end)
-            if file.exists():
-                found.append(f"{file}: left by a crash. Delete it.")
+        found += [f"{file}: left by a crash. Delete it." for file in access.left_over(path)]
     unreadable = sorted(path.parent.glob(f"{path.name}.journal.unreadable-*"))
     return found + [
         f"{file}: journal lines that could not be read. Look at them, then delete it." for file in unreadable

@@ -38,9 +38,9 @@ try:
     with lema_local.store.Writer(Path(sys.argv[1])) as store:
         print(f"open {time.monotonic() - began:.3f}", flush=True)
         for n in range(start, start + 1_000_000):
-            key, now = f"00000000-0000-4000-8000-{n:012d}", datetime.now(UTC)
-            store.add(Completion(key, "sample", "m", "i", "t.1", p.id, None, None, "{}", n, text, "stop", 1, 1, 0.1, None,
-                                 "reasoner", False, now))
+            key = f"00000000-0000-4000-8000-{n:012d}"
+            store.add(Completion(key, "sample", "m", "i", "t.1", p.id, None, None, "{}", n, text, "stop", 1, 1, 0.1,
+                                 None, "reasoner", False, datetime.now(UTC)))
             print(n, flush=True)
             time.sleep(pause)
 except LemaError as error:
@@ -82,7 +82,7 @@ while True:
         time.sleep(0.01)
 print("held", flush=True)
 for line in sys.stdin:
-    print(connection.sql("select count(*) from completion").fetchone()[0], flush=True)
+    print(connection.execute("select count(*) from completion").fetchone()[0], flush=True)
 """
     with subprocess.Popen(
         [sys.executable, "-c", script, db], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

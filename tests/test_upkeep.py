@@ -1,5 +1,7 @@
 """Upkeep: compacting keeps every row, a backup is whole, and the check finds what should not be there."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -35,6 +37,22 @@ def test_compacting_gives_room_back_and_keeps_every_row_and_view(db: Path) -> No
         store.add(problem(3000))
     assert Store(db).rows("select count(*) as n from problem") == [{"n": 2001}]
     assert sorted(p.name for p in db.parent.iterdir()) == ["lema.duckdb", "lema.duckdb.lock"]
+
+
+def test_compacting_beside_a_reader_gives_the_file_its_place(db: Path) -> None:
+    fill(db)
+    hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); print('held', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, db], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as shell:
+        assert shell.stdout is not None
+        assert shell.stdout.readline() == "held\n"
+        with Writer(db) as store:
+            inode = db.stat().st_ino
+            compact(store)
+            assert db.stat().st_ino != inode
+        shell.communicate("\n")
+    assert Store(db).rows("select count(*) as n from completion") == [{"n": 20}]
 
 
 def test_a_backup_is_whole_and_never_overwrites(db: Path, tmp_path: Path) -> None:
