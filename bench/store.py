@@ -169,6 +169,8 @@ def timed_queries(path: Path) -> None:
 
 READER = """
 import sys, time, duckdb
+print("ready", flush=True)
+sys.stdin.readline()
 over, answers, oldest = time.monotonic() + float(sys.argv[2]), 0, 0.0
 while time.monotonic() < over:
     try:
@@ -186,14 +188,19 @@ print(answers, oldest)
 def run_beside(path: Path, read: Path, sample: list[Completion], readers: int, seconds: float) -> tuple[float, float]:
     """Rows a second of a run that adds whatever it can for some seconds, beside processes that ask `read` twice a
     second each; and how old the newest row was at worst that one of them saw."""
+    command = [sys.executable, "-c", READER, str(read), str(0.8 * seconds)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    started = [subprocess.Popen(command, text=True, **pipes) for _ in range(readers)]
+    for process in started:
+        process.stdout.readline()
     with Writer(path) as store:
-        store.add(replace(sample[0], id=content_key("beside", path.name, readers), created_at=datetime.now(UTC)))
+        number = 0
+        store.add(replace(sample[0], id=content_key("beside", str(read), readers), created_at=datetime.now(UTC)))
         store.merge()
-        command = [sys.executable, "-c", READER, str(read), str(seconds)]
-        started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(readers)]
-        if readers:
-            time.sleep(2 + readers / 10)  # imports
-        number, began = 0, time.perf_counter()
+        for process in started:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        began = time.perf_counter()
         while time.perf_counter() < began + seconds:
             for completion in sample[:100]:
                 number += 1
@@ -267,7 +274,7 @@ def measure(folder: Path, rows: int, readers: int, file: Path | None) -> None:
     show(f"beside {readers} readers of another file", f"{elsewhere:,.0f} rows/s", f"{elsewhere / alone:.2f} of it")
     beside, oldest = run_beside(path, path, sample, readers, 8)
     show(f"beside {readers} readers of this file", f"{beside:,.0f} rows/s", f"{beside / alone:.2f} of it")
-    show("the oldest that one of them saw as newest", f"{oldest:.1f} s")
+    show("age of the newest row that one of them saw, at worst", f"{oldest:.1f} s")
 
 
 if __name__ == "__main__":

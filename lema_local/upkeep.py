@@ -1,4 +1,4 @@
-"""Upkeep of a database file: compact it, copy it, look for what should not be there.
+"""Upkeep of a database file: copy it, look for what should not be there.
 
 check(Store(Path("lema.duckdb")))
 ["rationale: 3 rows have no completion. Derive everything anew: lema rederive"]
@@ -11,32 +11,7 @@ import duckdb
 from lema_local import access, bulk
 from lema_local.errors import StoreError
 from lema_local.journal import survey
-from lema_local.store import Store, Writer, stage_sql
-
-
-def compact(store: Writer) -> tuple[int, int]:
-    """Write the file anew, without what deleted rows left behind; returns its bytes before and after."""
-    store.merge()
-    before = store.path.stat().st_size
-    new = store.path.with_name(store.path.name + ".compact")
-    try:
-        new.unlink(missing_ok=True)
-        with store.connect(write=True) as connection:
-            row = connection.execute(
-                "select database_name, path from duckdb_databases() where database_name = current_database()"
-            ).fetchone()
-            name, file = row or ("", "")
-            name = str(name).replace('"', '""')
-            connection.execute("attach $new as compacted", {"new": str(new)})
-            connection.execute(f'copy from database "{name}" to compacted')
-            connection.execute("detach compacted")  # a checkpoint: all of it is in the one file, synced
-            new.replace(file)  # the database, or beside busy readers the copy that will take its place
-    except (duckdb.Error, OSError) as error:
-        raise StoreError(f"Cannot compact {store.path}: {access.first_line(error)} It is as it was.") from error
-    finally:
-        for end in ("", ".wal"):
-            new.with_name(new.name + end).unlink(missing_ok=True)
-    return before, store.path.stat().st_size
+from lema_local.store import Store, stage_sql
 
 
 def backup(store: Store, target: Path) -> int:
