@@ -61,8 +61,9 @@ class Store:
                 if not write:
                     schema.check(self.path, connection)
                 yield connection
-        except (duckdb.IOException, duckdb.FatalException) as error:
-            raise StoreError(f"Cannot use {self.path}: {access.first_line(error)}") from error
+        except (duckdb.IOException, duckdb.FatalException, duckdb.TransactionException) as error:
+            advice = " Make room, then run the same command again." if "No space left" in str(error) else ""
+            raise StoreError(f"Cannot use {self.path}: {access.first_line(error)}{advice}") from error
 
     def _held(self, message: str) -> None:
         """Told once when the file has been held for a while. A reader has nothing to add."""
