@@ -24,20 +24,21 @@ from lema_local.store import Store, Writer
 WHOLE = pytest.mark.slow
 
 ADDER = """
-import sys, time
+import os, sys, time
 from datetime import UTC, datetime
 from pathlib import Path
 import lema_local.store
 from lema_local.records import Completion, Problem
 from lema_local.errors import LemaError
 lema_local.store.MERGE_EVERY_S = float(sys.argv[3])
-start, pause, text = int(sys.argv[2]), float(sys.argv[4]), "Step 1: 6 * 7 = 42. " * 30
+start, pause = int(sys.argv[2]), float(sys.argv[4])
 p = Problem("d", "train", "What is 6 * 7?", "42")
 began = time.monotonic()
 try:
     with lema_local.store.Writer(Path(sys.argv[1])) as store:
         print(f"open {time.monotonic() - began:.3f}", flush=True)
         for n in range(start, start + 1_000_000):
+            text = os.urandom(300).hex()  # as long as a rationale, and no smaller on disk than it must be
             key = f"00000000-0000-4000-8000-{n:012d}"
             store.add(Completion(key, "sample", "m", "i", "t.1", p.id, None, None, "{}", n, text, "stop", 1, 1, 0.1,
                                  None, "reasoner", False, datetime.now(UTC)))
