@@ -43,6 +43,7 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(VENV)/bin/python bench/client.py
 	$(VENV)/bin/python bench/grading.py
+	$(VENV)/bin/python bench/store.py
 
 setup: $(VENV)/.data
 setup-train: $(VENV)/.train

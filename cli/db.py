@@ -27,11 +27,10 @@ def compact_command(db: Path) -> None:
     lema db compact --db lema.duckdb
     """
     from lema_local.store import Writer
-    from lema_local.upkeep import compact
 
     require_database(db)
     with Writer(db, on_notice=notice) as store:
-        before, after = compact(store)
+        before, after = store.compact()
     click.echo(f"{db}: {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB after")
 
 

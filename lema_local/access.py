@@ -66,6 +66,7 @@ def writing(path: Path, *, patience_s: float, on_held: Callable[[str], None]) ->
 def _replacing(path: Path, reader: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
     """Write a copy, then rename it onto the file. `reader` keeps every writer out of the file in the meantime."""
     new = path.with_name(path.name + ".new")
+    remove_left_over(path)
     try:
         with path.open("rb") as source:  # closed after `reader`: see copy_file
             try:
@@ -78,8 +79,19 @@ def _replacing(path: Path, reader: duckdb.DuckDBPyConnection) -> Iterator[duckdb
             finally:
                 reader.close()
     finally:
-        new.unlink(missing_ok=True)
-        _wal(new).unlink(missing_ok=True)
+        remove_left_over(path)
+
+
+def left_over(path: Path) -> list[Path]:
+    """Files beside a database that only a crash leaves behind; none holds anything that is not elsewhere."""
+    ends = (".new", ".new.wal", ".new.part", ".compact", ".compact.wal")
+    return [file for end in ends if (file := path.with_name(path.name + end)).exists()]
+
+
+def remove_left_over(path: Path) -> None:
+    """Delete them; for the one writer of a file."""
+    for file in left_over(path):
+        file.unlink(missing_ok=True)
 
 
 def copy_file(source: IO[bytes], target: Path) -> None:
@@ -133,7 +145,9 @@ class _Patience:
 
 def _try(path: Path, *, write: bool, wait: _Patience) -> duckdb.DuckDBPyConnection | None:
     try:
-        return duckdb.connect(str(path), read_only=not write)
+        connection = duckdb.connect(str(path), read_only=not write)
+        connection.execute("set enable_progress_bar = false")  # it goes to stdout, among the rows
+        return connection
     except duckdb.Error as error:
         if "could not set lock" not in str(error).lower():
             raise StoreError(f"Cannot open {path}: {first_line(error)} Name another file with --db.") from error

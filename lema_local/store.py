@@ -30,8 +30,10 @@ from lema_local.errors import StoreError
 from lema_local.journal import Fact, Journal, row_of
 
 MERGE_EVERY_S = 1.0
-MERGE_AT_LEAST_EVERY_S = 3.0  # readers see what is at most 5 s old
+MERGE_AT_LEAST_EVERY_S = 2.0  # readers see what is at most 5 s old
 SYNC_EVERY_S = 0.2
+HOLES_MATTER_FROM_BYTES = 64_000_000
+HOLES_ALLOWED = 0.15  # of the file
 LOCK_PATIENCE_S = 30.0
 _STAGED_ROWS = 50_000
 _REDERIVE_MEMORY = "500MB"  # DuckDB's own share; beyond it, it works on disk
@@ -59,8 +61,9 @@ class Store:
                 if not write:
                     schema.check(self.path, connection)
                 yield connection
-        except (duckdb.IOException, duckdb.FatalException) as error:
-            raise StoreError(f"Cannot use {self.path}: {access.first_line(error)}") from error
+        except (duckdb.IOException, duckdb.FatalException, duckdb.TransactionException) as error:
+            advice = " Make room, then run the same command again." if "No space left" in str(error) else ""
+            raise StoreError(f"Cannot use {self.path}: {access.first_line(error)}{advice}") from error
 
     def _held(self, message: str) -> None:
         """Told once when the file has been held for a while. A reader has nothing to add."""
@@ -158,6 +161,8 @@ class Writer(Store):
         try:
             # After an error or Ctrl-C the journal keeps what a busy file cannot take now: the next start merges it.
             self.merge(patience_s=0.5 if kind else math.inf)
+            if kind is None:
+                self._fill_holes()
         except StoreError:
             if kind is None:
                 raise
@@ -234,8 +239,42 @@ class Writer(Store):
             bulk.insert(connection, "training_set", [row])
             bulk.insert(connection, "training_set_example", links)
 
+    def compact(self) -> tuple[int, int]:
+        """Write the file anew, without the holes that rewritten rows left; returns its bytes before and after."""
+        self.merge()
+        before, new = self.path.stat().st_size, self.path.with_name(self.path.name + ".compact")
+        try:
+            with self.connect(write=True) as connection:
+                row = connection.execute(
+                    "select database_name, path from duckdb_databases() where database_name = current_database()"
+                ).fetchone()
+                name, file = row or ("", "")
+                quoted = str(name).replace('"', '""')
+                connection.execute("attach $new as compacted", {"new": str(new)})
+                connection.execute(f'copy from database "{quoted}" to compacted')
+                connection.execute("detach compacted")  # a checkpoint: all of it is in the one file, synced
+                new.replace(file)  # the database, or beside busy readers the copy that will take its place
+        except (duckdb.Error, OSError) as error:
+            raise StoreError(f"Cannot compact {self.path}: {access.first_line(error)} It is as it was.") from error
+        finally:
+            access.remove_left_over(self.path)
+        return before, self.path.stat().st_size
+
+    def _fill_holes(self) -> None:
+        """Compact a large file of which a good part is holes: merging each second rewrites the last rows often."""
+        if self.path.stat().st_size < HOLES_MATTER_FROM_BYTES:
+            return
+        with self.connect() as connection:
+            row = connection.execute("select free_blocks / total_blocks from pragma_database_size()").fetchone()
+        if row and row[0] > HOLES_ALLOWED:
+            try:
+                self.compact()
+            except StoreError as error:  # a disk without room for both: nothing is lost by it
+                self._notice(str(error))
+
     def _prepare(self) -> None:
         """Create the tables in a new file; bring an older one up to date, a copy kept; refuse one that is not ours."""
+        access.remove_left_over(self.path)
         with ExitStack() as last, self.connect(write=True) as connection:
             found = schema.needs_migrating(self.path, connection)
             if found is not None:
@@ -268,4 +307,4 @@ class Writer(Store):
                 self._fault = error if isinstance(error, StoreError) else cannot
                 return
             took = time.monotonic() - began  # long where a large file had to be copied beside readers
-            due = began + min(max(MERGE_EVERY_S, 4 * took), MERGE_AT_LEAST_EVERY_S)
+            due = began + min(max(MERGE_EVERY_S, 2 * took), MERGE_AT_LEAST_EVERY_S)

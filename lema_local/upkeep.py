@@ -1,4 +1,4 @@
-"""Upkeep of a database file: compact it, copy it, look for what should not be there.
+"""Upkeep of a database file: copy it, look for what should not be there.
 
 check(Store(Path("lema.duckdb")))
 ["rationale: 3 rows have no completion. Derive everything anew: lema rederive"]
@@ -11,31 +11,7 @@ import duckdb
 from lema_local import access, bulk
 from lema_local.errors import StoreError
 from lema_local.journal import survey
-from lema_local.store import Store, Writer, stage_sql
-
-LEFT_BY_A_CRASH = (".new", ".new.wal", ".new.part", ".compact", ".compact.wal")
-
-
-def compact(store: Writer) -> tuple[int, int]:
-    """Write the file anew, without what deleted rows left behind; returns its bytes before and after."""
-    store.merge()
-    before = store.path.stat().st_size
-    new = store.path.with_name(store.path.name + ".compact")
-    try:
-        new.unlink(missing_ok=True)
-        with store.connect(write=True) as connection:
-            row = connection.execute("select current_database()").fetchone()
-            name = str(row[0] if row else "").replace('"', '""')
-            connection.execute("attach $new as compacted", {"new": str(new)})
-            connection.execute(f'copy from database "{name}" to compacted')
-            connection.execute("detach compacted")  # a checkpoint: all of it is in the one file, synced
-            new.replace(store.path)  # while ours is the one connection to the old file
-    except (duckdb.Error, OSError) as error:
-        raise StoreError(f"Cannot compact {store.path}: {access.first_line(error)} It is as it was.") from error
-    finally:
-        for end in ("", ".wal"):
-            new.with_name(new.name + end).unlink(missing_ok=True)
-    return before, store.path.stat().st_size
+from lema_local.store import Store, stage_sql
 
 
 def backup(store: Store, target: Path) -> int:
@@ -92,10 +68,7 @@ def _left_over(store: Store) -> list[str]:
             file = path.with_name(path.name + end)
             if file.exists() and (lines := survey(file).lines):
                 found.append(f"{file}: {lines} records wait. The next run, or lema db compact, merges them.")
-        for end in LEFT_BY_A_CRASH:
-            file = path.with_name(path.name + end)
-            if file.exists():
-                found.append(f"{file}: left by a crash. Delete it.")
+        found += [f"{file}: left by a crash. Delete it." for file in access.left_over(path)]
     unreadable = sorted(path.parent.glob(f"{path.name}.journal.unreadable-*"))
     return found + [
         f"{file}: journal lines that could not be read. Look at them, then delete it." for file in unreadable

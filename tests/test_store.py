@@ -1,8 +1,5 @@
 """The store: nothing acknowledged is lost, nothing is doubled, and readers are served while a run goes on."""
 
-import random
-import select
-import signal
 import subprocess
 import sys
 import threading
@@ -46,49 +43,6 @@ def test_hostile_text_is_kept_to_the_letter(store: Writer, text: str) -> None:
     assert store.rows("select question from problem where question = $q", q=text) == [{"question": text}]
     store.derive("example", [Example("cot", text, text, problem().id, problem().id)])
     assert store.rows("select prompt, output from example") == [{"prompt": text, "output": text}]
-
-
-def test_a_lone_surrogate_is_replaced_not_refused(store: Writer) -> None:
-    store.add(problem(question="a\udc80b"))
-    store.merge()
-    assert store.rows("select question from problem") == [{"question": "a\ufffdb"}]
-
-
-ADDER = """
-import sys
-from pathlib import Path
-from lema_local.records import Problem
-from lema_local.store import Writer
-import lema_local.store
-lema_local.store.MERGE_EVERY_S = 0.05
-start = int(sys.argv[2])
-with Writer(Path(sys.argv[1])) as store:
-    for n in range(start, start + 1_000_000):
-        store.add(Problem("d", "train", f"q{n}", "1"))
-        print(n, flush=True)
-"""
-
-
-def test_kill_at_any_moment_loses_no_acknowledged_record(db: Path) -> None:
-    moments, acknowledged = random.Random(7), []
-    for attempt in range(5):
-        start = attempt * 1_000_000
-        with subprocess.Popen(
-            [sys.executable, "-c", ADDER, db, str(start)], stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
-            assert select.select([process.stdout], [], [], 60)[0]
-            threading.Timer(moments.uniform(0.01, 0.4), process.kill).start()
-            lines = process.stdout.read().split("\n")[:-1]  # what follows the last line end was not said in full
-        acknowledged += [f"q{n}" for n in lines]
-    assert process.returncode == -signal.SIGKILL
-    assert len(acknowledged) > 50
-    with Writer(db):
-        pass
-    rows = Store(db).rows("select question, count(*) as n from problem group by all")
-    assert set(acknowledged) <= {row["question"] for row in rows}
-    assert {row["n"] for row in rows} == {1}
-    assert sorted(p.name for p in db.parent.iterdir()) == ["lema.duckdb", "lema.duckdb.lock"]
 
 
 def test_readers_answer_while_a_writer_is_at_work(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """Upkeep: compacting keeps every row, a backup is whole, and the check finds what should not be there."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -9,7 +11,7 @@ from facts import completion, evaluation, problem, rationale
 
 from lema_local.errors import StoreError
 from lema_local.store import Store, Writer
-from lema_local.upkeep import backup, check, compact
+from lema_local.upkeep import backup, check
 
 
 def fill(db: Path, *, rows: int = 20) -> None:
@@ -28,13 +30,50 @@ def test_compacting_gives_room_back_and_keeps_every_row_and_view(db: Path) -> No
         for _ in range(5):
             store.rederive({"evaluation": [evaluation(problem(n), n, is_correct=True) for n in range(2000)]})
         rows = store.rows("from completion order by id")
-        before, after = compact(store)
+        before, after = store.compact()
         assert after <= before == db.stat().st_size + before - after
         assert store.rows("from completion order by id") == rows
         assert store.rows("select n, correct from pass_at_1") == [{"n": 2000, "correct": 2000}]
         store.add(problem(3000))
     assert Store(db).rows("select count(*) as n from problem") == [{"n": 2001}]
     assert sorted(p.name for p in db.parent.iterdir()) == ["lema.duckdb", "lema.duckdb.lock"]
+
+
+def test_a_large_file_with_holes_is_compacted_when_a_run_ends(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(db, rows=2000)
+    before = db.stat().st_size
+    with duckdb.connect(str(db)) as connection:
+        connection.execute(
+            "insert into completion select completion.* replace (uuid() as id) from completion, range(20)"
+        )
+        connection.execute("checkpoint")
+        connection.execute("delete from completion where id not in (select id from evaluation)")
+        connection.execute(
+            "insert into evaluation select evaluation.* replace (uuid() as id) from evaluation, range(20)"
+        )
+    monkeypatch.setattr("lema_local.store.HOLES_MATTER_FROM_BYTES", 1)
+    monkeypatch.setattr("lema_local.store.HOLES_ALLOWED", 0.0)
+    with Writer(db) as store:
+        assert store.rows("select free_blocks > 0 as holes from pragma_database_size()") == [{"holes": True}]
+    assert Store(db).rows("select free_blocks from pragma_database_size()") == [{"free_blocks": 0}]
+    assert Store(db).rows("select count(*) as n from completion") == [{"n": 2000}]
+    assert db.stat().st_size < before * 20
+
+
+def test_compacting_beside_a_reader_gives_the_file_its_place(db: Path) -> None:
+    fill(db)
+    hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); print('held', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, db], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as shell:
+        assert shell.stdout is not None
+        assert shell.stdout.readline() == "held\n"
+        with Writer(db) as store:
+            inode = db.stat().st_ino
+            store.compact()
+            assert db.stat().st_ino != inode
+        shell.communicate("\n")
+    assert Store(db).rows("select count(*) as n from completion") == [{"n": 20}]
 
 
 def test_a_backup_is_whole_and_never_overwrites(db: Path, tmp_path: Path) -> None:
