@@ -154,8 +154,8 @@ def fetch(run: Run) -> Imported:
         total += found
         if found.foreign:
             run.notice(
-                f"{batch.remote_id} stays open: {found.foreign} of its results are of no call of this profile. Fetch it "
-                f"as it was handed in, by that profile and its options, or give them up: lema batch drop {remote.id}"
+                f"{batch.remote_id} stays open: {found.foreign} of its results are of no call of this profile. Fetch "
+                f"it as it was handed in, by that profile and its options, or give them up: lema batch drop {remote.id}"
             )
         else:
             run.store.add(BatchEnd(batch.id, remote.status, datetime.now(UTC)))
