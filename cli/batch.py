@@ -75,7 +75,8 @@ def status_command(profile: str, db: Path, **overrides: Any) -> None:
 
     with open_run(db, profile, overrides) as run:
         rows = [
-            (remote.id, batch.purpose, batch.endpoint, remote.status, remote.completed, remote.failed, batch.calls)
+            (batch.remote_id, batch.purpose, batch.endpoint)
+            + ((remote.status, remote.completed, remote.failed, batch.calls) if remote else ("?", "", "", batch.calls))
             for batch, remote in standing(run)
         ]
     click.echo(format_rows(["batch", "purpose", "endpoint", "status", "completed", "failed", "calls"], rows))
@@ -93,6 +94,23 @@ def fetch_command(profile: str, db: Path, **overrides: Any) -> None:
 
     with open_run(db, profile, overrides) as run:
         _say(fetch(run))
+
+
+@command.command("drop")
+@click.argument("batch")
+@run_options
+def drop_command(batch: str, profile: str, db: Path, **overrides: Any) -> None:
+    """Wait no longer for a batch (by its name in `lema batch status`): its calls are pending again, and paid for again.
+
+    \b
+    lema batch drop batch_68f0c1
+    """
+    from lema_local.stages.batch import drop
+
+    with open_run(db, profile, overrides) as run:
+        notice(
+            f"{drop(run, batch).calls} calls of {batch} are waited for no longer; those that are not here are pending"
+        )
 
 
 @command.command("import")

@@ -52,14 +52,15 @@ class BatchApi:
         with self._errors():
             for number, found in enumerate(self._openai.batches.list(limit=100)):
                 remote = _remote(found)
-                if remote.tag == tag and remote.status not in OVER - {"completed"}:
+                if remote.tag == tag and (remote.files or not remote.is_over):
                     return remote
                 if number >= LISTED:
                     break
             data = ("\n".join(lines) + "\n").encode("ascii")
             file = self._openai.files.create(file=(f"{tag}.jsonl", data), purpose="batch")
+            # once: a second try of a request that only seemed lost would be a second batch to pay for
             return _remote(
-                self._openai.batches.create(
+                self._openai.with_options(max_retries=0).batches.create(
                     input_file_id=file.id, endpoint=url, completion_window="24h", metadata={TAG: tag}
                 )
             )
@@ -73,7 +74,7 @@ class BatchApi:
         """The lines of its result files."""
         for file_id in remote.files:
             with self._errors():
-                text = self._openai.files.content(file_id).text
+                text = self._without_key(self._openai.files.content(file_id).text)
             yield from filter(str.strip, text.split("\n"))  # not splitlines: replies may hold U+2028
 
     @contextmanager
@@ -85,12 +86,13 @@ class BatchApi:
         try:
             yield
         except (openai.OpenAIError, httpx2.HTTPError) as error:
-            said = " ".join(str(error.__cause__ or error).split())[:300]
-            if self._endpoint.api_key != NO_KEY:
-                said = said.replace(self._endpoint.api_key, "[key]")
+            said = " ".join(self._without_key(str(error.__cause__ or error)).split())[:300]
             raise EndpointError(
                 f"The Batch API at {self._endpoint.base_url} says: {said} Mend that, then run the same command again."
             ) from None
+
+    def _without_key(self, text: str) -> str:
+        return text if self._endpoint.api_key == NO_KEY else text.replace(self._endpoint.api_key, "[key]")
 
 
 def _remote(batch: Any) -> RemoteBatch:

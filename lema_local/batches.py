@@ -70,7 +70,7 @@ def read_result(line: str) -> Result:
     if status == 200 and isinstance(body, dict):
         return Result(custom_id, body, status=200)
     said = _error_text(body.get("error") if isinstance(body, dict) else body)
-    return Result(custom_id, error=said, status=status if isinstance(status, int) else None)
+    return Result(custom_id, error=said, status=status if isinstance(status, int) and 0 <= status < 1000 else None)
 
 
 def _error_text(error: Any) -> str:

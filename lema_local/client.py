@@ -9,9 +9,12 @@ over aiohttp), replies.py judges what came, because a 200 can lie, and pacing.py
 """
 
 import asyncio
+import math
 import random
+import re
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,7 +28,8 @@ from lema_local.transport import Exchange, Transport
 RAW_REPLY_CHARACTERS = 4000
 LONG_WAIT_S = 30.0
 LIE_RETRIES = 3  # a server that lies about one prompt three times over will do so again
-MOST_WAITING_S = 6 * 3600.0  # of 429s in a row for one call, then it counts as failed
+MOST_WAITING_S = 6 * 3600.0  # from a call's first 429; one after that fails it. A longer Retry-After is waited for
+UNKNOWN_MODEL = re.compile(r"model_not_found|\bmodel\b[^\n.]{0,200}\b(?:does not|doesn't|not) exist", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,9 @@ class Client:
     ) -> None:
         self.endpoint = endpoint
         self.takes_n = True  # until a server shows that it gives one sample a request
+        self._answered = False  # one good reply so far
+        self._stopped = False
+        self._waiting = set[asyncio.Task[Any] | None]()  # tasks whose call is not under way
         self._notice = on_notice
         self._hosts = Hosts(endpoint.base_urls, endpoint.concurrency)
         self._gate = Gate(
@@ -119,39 +126,60 @@ class Client:
         Retries faults of transport, server and reply; `on_failure` hears of each. Raises CallFailedError when this call
         cannot be had, EndpointError when no call to this endpoint can, BudgetError before a call that might pass it.
         """
-        failures, waited = 0, 0.0
+        task = asyncio.current_task()
+        self._waiting.add(task)
+        try:
+            return await self._samples(prompt, sampling, indexes, on_failure)
+        finally:
+            self._waiting.discard(task)
+
+    def stop(self) -> None:
+        """Make no further request. Calls under way come to their end, for they may be paid for; whatever else waits is
+        cancelled."""
+        self._stopped = True
+        for task in self._waiting:
+            if task is not None:
+                task.cancel()
+
+    async def _samples(
+        self, prompt: Prompt, sampling: Sampling, indexes: Sequence[int], on_failure: Callable[[Failure], None]
+    ) -> list[Reply | None]:
+        failures, patient_until, refuses_n = 0, math.inf, False
         while True:
-            asked = len(indexes) if self.takes_n else 1
-            outcome = await self._try(prompt, request_body(self.endpoint, prompt, sampling, indexes[0], n=asked), asked)
+            asked = len(indexes) if self.takes_n and not refuses_n else 1
+            body = request_body(self.endpoint, prompt, sampling, indexes[0], n=asked)
+            outcome = await self._try(prompt, body, asked * sampling.max_tokens)
             if outcome.failure is None:
-                self.takes_n = self.takes_n and len(outcome.replies) >= asked
+                self.takes_n = self.takes_n and not refuses_n and len(outcome.replies) >= asked
                 came = outcome.replies[: len(indexes)]
                 return [*came, *[None] * (len(indexes) - len(came))]
             on_failure(outcome.failure)
-            if asked > 1 and outcome.failure.status in (400, 422):
-                self.takes_n = False  # it may be `n` that it does not know; if it is not, the next attempt says so
+            if asked > 1 and outcome.failure.status in (400, 422) and not self._stopped:
+                refuses_n = True  # if it is `n` that it does not know, it takes the same request without it
                 continue
             if outcome.is_slow_down:
-                waited += max(outcome.wait_s, 1.0)
+                patient_until = min(patient_until, time.monotonic() + MOST_WAITING_S)
             elif not outcome.others_answer:
                 failures += 1
             retries = min(self.endpoint.max_retries, LIE_RETRIES) if outcome.is_lie else self.endpoint.max_retries
-            self._raise_if_final(outcome.failure, exhausted=failures > retries or waited > MOST_WAITING_S)
+            exhausted = failures > retries or (outcome.is_slow_down and time.monotonic() > patient_until)
+            self._raise_if_final(outcome.failure, exhausted=exhausted or self._stopped)
             if not outcome.wait_s:
                 await asyncio.sleep(min(30.0, 0.5 * 2**failures) * random.uniform(0.5, 1.0))
 
-    async def _try(self, prompt: Prompt, body: dict[str, Any], n: int) -> _Outcome:
+    async def _try(self, prompt: Prompt, body: dict[str, Any], most_written: int) -> _Outcome:
         """One attempt, as soon as rates, budget and servers let it go."""
-        most_read, most_written, price = 0, 0, self.endpoint.price
-        if self._gate.counts_tokens:
-            most_read, most_written = prompt.most_tokens, n * int(body.get(self.endpoint.max_tokens_field, 0))
+        price = self.endpoint.price
+        most_read = prompt.most_tokens if self._gate.counts_tokens else 0
         most_usd = price.cost(prompt=most_read, cached=0, completion=most_written) if price else 0.0
         async with self._gate.admit(most_read + most_written, most_usd) as ticket:
-            host = await self._hosts.take()
+            host, task = await self._hosts.take(), asyncio.current_task()
+            self._waiting.discard(task)
             try:
                 exchange = await self._transport.post(host.url + self._path, body)
             finally:
                 self._hosts.give_back(host)
+                self._waiting.add(task)
             outcome = self._judge(host, exchange, prompt.prefill)
             used, usd = outcome.usage, cost_of(outcome.usage, price)
             if outcome.failure is not None and not outcome.is_lie:
@@ -164,17 +192,18 @@ class Client:
         """Replies or a failure, and what it says of the server."""
         raw = None if exchange.status is None else exchange.raw[:RAW_REPLY_CHARACTERS]
         if exchange.error is None:
-            self._hosts.worked(host)
             try:
                 body = read_body(
                     exchange.raw, is_chat=self.endpoint.api == "chat", requires_usage=self.endpoint.requires_usage
                 )
-                replies = replies_of(body, self.endpoint.price, latency_s=exchange.latency_s, prefill=prefill)
-                return _Outcome(replies, usage=body.usage)
             except ValueError as error:
                 usage = usage_of_lie(exchange.raw)
                 failure = Failure(str(error), exchange.status, raw, cost_of(usage, self.endpoint.price))
-                return _Outcome(failure=failure, is_lie=True, usage=usage)
+                return _Outcome(failure=failure, is_lie=True, usage=usage, wait_s=self._hosts.failed(host))
+            self._hosts.worked(host)
+            self._answered = True
+            replies = replies_of(body, self.endpoint.price, latency_s=exchange.latency_s, prefill=prefill)
+            return _Outcome(tuple(map(self._without_key, replies)), usage=body.usage)
         failure = Failure(exchange.error, exchange.status, raw)
         if exchange.is_refused:
             is_news = host.refusals == 0
@@ -188,11 +217,18 @@ class Client:
             if wait >= LONG_WAIT_S and host.closed_until > told + 1.0:
                 self._notice(f"waiting {clock(wait)}: the server asks for it ({self.endpoint.name}, {exchange.error})")
             return _Outcome(failure=failure, is_slow_down=exchange.status == 429, wait_s=wait)
-        return _Outcome(failure=failure, is_lie=exchange.status == 200)
+        is_ours = exchange.status is not None and 400 <= exchange.status < 500  # the request is wrong, not the server
+        wait_s = 0.0 if is_ours else self._hosts.failed(host)
+        return _Outcome(failure=failure, is_lie=exchange.status == 200, wait_s=wait_s)
+
+    def _without_key(self, reply: Reply | None) -> Reply | None:
+        """JSON can spell a key so that it shows only in the text."""
+        text = self._transport.scrub(reply.text) if reply else ""
+        return reply if reply is None or text == reply.text else replace(reply, text=text)
 
     def _raise_if_final(self, failure: Failure, *, exhausted: bool) -> None:
         """Raise for what no further attempt would mend."""
-        e, raw = self.endpoint, (failure.raw or "").lower()
+        e, raw = self.endpoint, failure.raw or ""
         if failure.status in (401, 403):
             raise EndpointError(
                 f"{e.base_url} refuses the key (HTTP {failure.status}). Check the variable that the profile's "
@@ -203,14 +239,16 @@ class Client:
                 f"{e.base_url} says that the account has no credit left (insufficient_quota). Top it up, then "
                 f"run the same command again."
             )
-        if failure.status == 404 or (failure.status == 400 and "model" in raw and "exist" in raw):
+        if failure.status == 404 or (failure.status == 400 and UNKNOWN_MODEL.search(raw)):
             raise EndpointError(
                 f"{e.base_url} does not serve {e.served_model!r} (HTTP {failure.status}). See what it serves: "
                 f"curl {e.base_url}/models"
             )
         if exhausted and failure.error.startswith("no connection:"):
-            raise EndpointError(f"No server at {e.base_url}. {e.hint or 'Start it, or give another base URL.'}")
-        if exhausted and failure.error == "no token usage":
+            raise EndpointError(
+                f"No server at {', '.join(e.base_urls)}. {e.hint or 'Start it, or give another base URL.'}"
+            )
+        if exhausted and failure.error == "no token usage" and not self._answered:
             raise EndpointError(
                 f"{e.base_url} sends no token counts (usage), so nothing can be counted or priced. If that is well, "
                 f"set requires_usage = false for {e.name}."

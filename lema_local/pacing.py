@@ -20,6 +20,7 @@ from lema_local.errors import BudgetError
 LOOK_AGAIN_S = 0.05  # while every server is full, dead or cooling: a rare state, so it is polled
 LONGEST_SET_ASIDE_S = 60.0
 LONGEST_UNASKED_WAIT_S = 60.0
+FAULTS_IN_A_ROW = 3  # then a server is set aside, where there are others
 
 
 class Rate:
@@ -49,8 +50,10 @@ class Host:
     url: str
     in_flight: int = 0
     closed_until: float = 0.0  # cooling down, or set aside because nothing answers there
-    refusals: int = 0  # in a row: set aside
-    slow_downs: int = 0  # 429s without Retry-After since the last success
+    room: float = 1.0  # calls at once that it takes now; at most `concurrency`
+    refusals: int = 0  # times in a row that it was set aside
+    faults: int = 0  # errors and replies that were none, in a row
+    slow_downs: int = 0  # waits after 429s without Retry-After; a success takes one off
 
     @property
     def wait_s(self) -> float:
@@ -59,10 +62,14 @@ class Host:
 
 
 class Hosts:
-    """The servers of one model. Each takes up to `concurrency` calls at once, so a fast one gets more of the work."""
+    """The servers of one model. Each takes up to `concurrency` calls at once, so a fast one gets more of the work.
+
+    A 429 takes one from the calls that a server gets at once and a reply gives back a half: in the long run at most a
+    third of the calls is refused, however low its limit.
+    """
 
     def __init__(self, urls: Sequence[str], concurrency: int) -> None:
-        self._hosts = [Host(url) for url in urls]
+        self._hosts = [Host(url, room=concurrency) for url in urls]
         self._concurrency = concurrency
 
     async def take(self) -> Host:
@@ -80,13 +87,16 @@ class Hosts:
         host.in_flight -= 1
 
     def worked(self, host: Host) -> None:
-        """It answered: whatever it did before is forgiven."""
-        host.refusals = host.slow_downs = 0
+        """It replied: whatever it did before is forgiven."""
+        host.room = min(self._concurrency, self._concurrency if host.refusals else host.room + 0.5)
+        host.refusals = host.faults = 0
+        host.slow_downs = max(0, host.slow_downs - 1)
 
     def cool(self, host: Host, retry_after_s: float | None) -> float:
         """It asks for less: no call to it before then, by any task. Returns the wait: its own wish, or one that
         doubles."""
-        if retry_after_s is None:
+        host.room = max(1.0, host.room - 1.0)
+        if not retry_after_s:
             host.slow_downs += host.wait_s == 0  # calls that were under way together say the same thing
             retry_after_s = min(LONGEST_UNASKED_WAIT_S, 0.25 * 2 ** min(host.slow_downs, 10)) * random.uniform(0.5, 1.0)
         host.closed_until = max(host.closed_until, time.monotonic() + retry_after_s)
@@ -99,11 +109,22 @@ class Hosts:
         host.closed_until = max(host.closed_until, time.monotonic() + wait)
         return any(other.refusals == 0 for other in self._hosts)
 
+    def failed(self, host: Host) -> float:
+        """It answered with an error, with what is no reply, or not in time. After some of that in a row it is set aside
+        where there are others, and then tried by one call at a time: what fails fast would draw all the work. Returns
+        the wait."""
+        host.faults += 1
+        if host.faults < FAULTS_IN_A_ROW or len(self._hosts) == 1:
+            return 0.0
+        host.room = 1.0
+        self.refused(host)
+        return host.wait_s
+
     def _pick(self) -> Host | None:
         now = time.monotonic()
         best = None
         for host in self._hosts:
-            is_open = host.in_flight < self._concurrency and host.closed_until <= now
+            is_open = host.in_flight < int(host.room) and host.closed_until <= now
             if is_open and (best is None or host.in_flight < best.in_flight):
                 best = host
         return best
@@ -117,22 +138,24 @@ class Budget:
         self.usd = usd
         self.spent = 0.0
         self._reserved = 0.0
+        self._in_flight = 0
 
     async def reserve(self, usd: float) -> None:
         """Waits while calls in flight may give some back; raises BudgetError where the call does not fit even then."""
         while self.spent + self._reserved + usd > self.usd:
-            if self._reserved <= 0.0:
+            if self._in_flight == 0:
                 raise BudgetError(
                     f"Stopped at the budget: ${self.spent:.2f} of ${self.usd:.2f} spent, and the next call may cost "
                     f"${usd:.4f}. Nothing is lost: give a larger --budget to go on."
                 )
             await asyncio.sleep(LOOK_AGAIN_S)
         self._reserved += usd
+        self._in_flight += 1
 
     def settle(self, reserved: float, spent: float) -> None:
         """A call that had reserved so much is over, and cost so much."""
-        # tiny remainders of float sums must not look like calls in flight
-        self._reserved = max(0.0, round(self._reserved - reserved, 12))
+        self._in_flight -= 1
+        self._reserved = self._reserved - reserved if self._in_flight else 0.0  # float sums leave remainders
         self.spent += spent
 
 

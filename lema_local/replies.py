@@ -19,6 +19,8 @@ from lema_local.prices import Price
 
 REFERENCE_DERIVED = "reference-derived"
 LONGEST_RETRY_AFTER_S = 24 * 3600.0
+MOST_BRACKETS = 500_000  # in a body: of ten million empty objects the parser would make a gigabyte
+LONGEST_FINISH_REASON = 64  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,8 @@ def shares(total: int | None, weights: Sequence[int]) -> list[int | None]:
 
 
 def _object(raw: str) -> dict[str, Any]:
+    if raw.count("{") + raw.count("[") > MOST_BRACKETS:
+        raise ValueError("more brackets than a reply has")
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):
@@ -193,7 +197,7 @@ def _choice(choice: Mapping[str, Any], is_chat: bool) -> Choice | None:
     if not isinstance(text, str):
         return None
     finish_reason = choice.get("finish_reason")
-    return Choice(text, finish_reason if isinstance(finish_reason, str) else None)
+    return Choice(text, finish_reason[:LONGEST_FINISH_REASON] if isinstance(finish_reason, str) else None)
 
 
 def _count(value: object) -> int | None:

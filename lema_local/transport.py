@@ -79,14 +79,16 @@ class Transport:
         try:
             response = sending.result()
             latency = time.perf_counter() - started
-            return Exchange(raw=self._scrub(response.text), status=response.status_code, latency_s=latency)
+            return Exchange(raw=self.scrub(response.text), status=response.status_code, latency_s=latency)
         except openai.APIStatusError as error:
-            raw, status = self._scrub(error.response.text), error.status_code
+            raw, status = self.scrub(error.response.text), error.status_code
             return Exchange(raw, status, f"HTTP {status}", retry_after(error.response.headers))
         except (TimeoutError, openai.APIConnectionError, httpx2.HTTPError) as error:
             return self._lost(error)
         except UnicodeEncodeError:
             return Exchange(error="the request holds text that is not UTF-8", status=400)
+        except Exception as error:  # of the layers below, on what is no HTTP: its text may hold the request's headers
+            return Exchange(error=f"connection lost: {type(error).__name__}")
 
     def _lost(self, error: Exception) -> Exchange:
         import httpx2
@@ -101,9 +103,9 @@ class Transport:
             return Exchange(error=f"no answer within {self._deadline_s:g} s")
         is_refused = isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout)
         kind = "no connection" if is_refused else "connection lost"
-        return Exchange(error=f"{kind}: {self._scrub(str(cause))[:300]}", is_refused=is_refused)
+        return Exchange(error=f"{kind}: {self.scrub(str(cause))[:300]}", is_refused=is_refused)
 
-    def _scrub(self, text: str) -> str:
+    def scrub(self, text: str) -> str:
         """Without the key, which a server may echo."""
         return text if self._api_key == NO_KEY else text.replace(self._api_key, "[key]")
 
@@ -131,6 +133,7 @@ def _body_bound() -> Callable[[Any], Awaitable[None]]:
         if response.headers.get("content-encoding", "identity") != "identity":
             raise httpx2.DecodingError("compressed body, which was not asked for")
         response.stream = Bounded(response.stream)
+        response.encoding = "utf-8"  # as JSON is: a charset of the server's choice may unfold without end, or raise
 
     return bound
 

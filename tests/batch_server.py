@@ -18,6 +18,7 @@ class BatchServer:
         self.batches: dict[str, dict[str, Any]] = {}
         self.headers: list[str] = []
         self.refuse_with: int | None = None
+        self.loses_answers = False  # a batch is made, and the answer says that something broke
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
@@ -87,7 +88,11 @@ def _handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:
                     {"id": name, "object": "file", "bytes": 1, "created_at": 0, "filename": "x", "purpose": "batch"}
                 )
             else:
-                self._json(server.create(json.loads(data)))
+                made = server.create(json.loads(data))
+                if server.loses_answers:
+                    self._send(502, b"<html>Bad gateway", "text/html")
+                else:
+                    self._json(made)
 
         def _json(self, value: object) -> None:
             self._send(200, json.dumps(value).encode(), "application/json")

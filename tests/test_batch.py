@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from conftest import PROBLEMS, lema
 
 from lema_local.batches import request_line
 from lema_local.endpoint import Endpoint, Prompt, Sampling
-from lema_local.profiles import load_profile
+from lema_local.errors import DataError, EndpointError
+from lema_local.profiles import Overrides, load_profile
 from lema_local.stages import batch as batches
+from lema_local.stages.estimate import estimate
 from lema_local.stages.run import Run
 from lema_local.stages.sample import sample
 from lema_local.store import Store, Writer
@@ -168,6 +171,93 @@ def test_what_an_expired_batch_did_not_bring_is_pending_again(run: Run, api: Bat
     assert len(batches.work_of(run, "sample").pending) == 11
     batches.submit(run, batches.work_of(run, "sample"))
     assert len(api.batches) == 2
+
+
+def test_a_batch_of_which_every_line_failed_can_be_handed_in_anew(run: Run, api: BatchServer) -> None:
+    batches.submit(run, batches.work_of(run, "sample"))
+    api.answer = error_row
+    api.work_off()
+    assert batches.fetch(run).failed == 16
+    api.answer = result
+    (batch,) = batches.submit(run, batches.work_of(run, "sample"))
+    assert batch.remote_id == "batch_1"
+    assert sample(run).done == 0  # it is waited for
+    api.work_off()
+    assert batches.fetch(run).new == 16
+
+
+def test_what_an_expired_batch_brought_is_not_lost_though_its_hand_in_was_interrupted(
+    run: Run, api: BatchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = batches.work_of(run, "sample")
+    with monkeypatch.context() as killed:
+        killed.setattr(run.store, "add", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            batches.submit(run, work)
+    api.work_off(status="expired", most=5)
+    batches.submit(run, batches.work_of(run, "sample"))
+    assert len(api.batches) == 1
+    assert batches.fetch(run).new == 5
+
+
+def test_a_hand_in_whose_answer_was_lost_is_not_repeated_by_itself(
+    run: Run, api: BatchServer, profile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile.write_text(profile.read_text().replace("max_retries = 0", "max_retries = 2"))
+    again = Run(load_profile(str(profile), environment={}), run.store)
+    api.loses_answers = True
+    with pytest.raises(EndpointError, match="then run the same command again"):
+        batches.submit(again, batches.work_of(again, "sample"))
+    api.loses_answers = False
+    (batch,) = batches.submit(again, batches.work_of(again, "sample"))
+    assert (batch.remote_id, len(api.batches)) == ("batch_0", 1)
+
+
+def test_results_that_this_profile_does_not_want_stay_to_be_fetched(run: Run, api: BatchServer, profile: Path) -> None:
+    batches.submit(run, batches.work_of(run, "sample"))
+    api.work_off()
+    said: list[str] = []
+    fewer = Run(load_profile(str(profile), Overrides(limit=2), environment={}), run.store, said.append)
+    found = batches.fetch(fewer)
+    assert (found.new, found.foreign) == (4, 12)
+    assert "batch_0 stays open: 12 of its results" in said[-1]
+    assert batches.fetch(run).new == 12
+    assert batches.standing(run) == []
+
+
+def test_a_batch_that_is_gone_keeps_no_other_from_being_fetched_and_can_be_dropped(run: Run, api: BatchServer) -> None:
+    work = batches.work_of(run, "sample")
+    batches.submit(run, replace(work, pending=work.pending[:6]))
+    batches.submit(run, batches.work_of(run, "sample"))
+    api.work_off()
+    del api.batches["batch_0"]
+    said: list[str] = []
+    run.notice = said.append
+    assert batches.fetch(run).new == 10
+    assert any("lema batch drop batch_0" in line for line in said)
+    assert batches.work_of(run, "sample").pending == ()
+    assert batches.drop(run, "batch_0").calls == 6
+    assert len(batches.work_of(run, "sample").pending) == 6
+    with pytest.raises(DataError, match="No batch batch_0 is waited for"):
+        batches.drop(run, "batch_0")
+
+
+def test_a_dry_run_does_not_count_what_is_handed_in(run: Run) -> None:
+    before = estimate(run.profile, run.problems.train, run.store)[0]
+    batches.submit(run, batches.work_of(run, "sample"))
+    assert (before.calls, estimate(run.profile, run.problems.train, run.store)[0].calls) == (16, 0)
+
+
+def test_a_batch_s_lies_cost_what_they_say_and_hostile_numbers_are_none(run: Run, tmp_path: Path) -> None:
+    first, second, *_ = lines_of(run, tmp_path)
+    lie = {"choices": [], "usage": {"prompt_tokens": 1000, "completion_tokens": 100}}
+    rows = [
+        {"custom_id": first["custom_id"], "response": {"status_code": 200, "body": lie}},
+        {"custom_id": second["custom_id"], "response": {"status_code": 10**30, "body": {}}},
+    ]
+    assert batches.import_results(run, "sample", dumped(rows)).failed == 2
+    kept = {row["error"]: (row["status"], row["cost_usd"]) for row in run.store.rows("from attempt")}
+    assert kept == {"no choices": (200, pytest.approx(0.0012)), "no response": (None, None)}
 
 
 def test_the_commands_say_what_they_did_and_never_the_key(db: Path, profile: Path, api: BatchServer) -> None:

@@ -4,9 +4,10 @@ The file is OpenAI batch JSONL, which `vllm run-batch` takes too, so that a clus
 batch that is handed in is recorded with its calls, and no stage makes those calls meanwhile.
 """
 
+import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from lema_local.keys import content_key
 from lema_local.prices import batch_discount
 from lema_local.recipes import load_recipe
 from lema_local.records import Batch, BatchCall, BatchEnd
-from lema_local.replies import judge_body, replies_of
+from lema_local.replies import cost_of, judge_body, read_usage, replies_of
 from lema_local.serving import describe_endpoint, read_key
 from lema_local.stages import correct, sample
 from lema_local.stages.calls import Call, attempt, completion, pending
@@ -109,9 +110,10 @@ def submit(run: Run, work: Work) -> list[Batch]:
             cost = "has no known price" if e.price is None else f"may cost ${most:.2f}"
             raise BudgetError(f"The batch {cost}, more than the budget allows: give a larger --budget or a --limit.")
     made, api = [], BatchApi(_keyed(run, e.name))
+    ended = {row["id"] for row in run.store.rows("select batch_id as id from batch_end")}
     for lines in split(work.lines()):
         ids = [str(json.loads(line)["custom_id"]) for line in lines]
-        batch_id = content_key("batch", e.base_url, sorted(ids))
+        batch_id = _batch_id(e.base_url, ids, ended)
         remote = api.submit(lines, url=url_of(e), tag=batch_id)
         now = datetime.now(UTC)
         batch = Batch(batch_id, remote.id, e.name, e.base_url, work.purpose, len(ids), now)
@@ -123,28 +125,69 @@ def submit(run: Run, work: Work) -> list[Batch]:
     return made
 
 
-def standing(run: Run) -> list[tuple[Batch, RemoteBatch]]:
-    """Every batch at work, as recorded and as the provider has it."""
-    batches = [Batch(**row) for row in run.store.rows(stage_sql("open_batches"))]
-    return [(batch, _api(run, batch).status(batch.remote_id)) for batch in batches]
+def _batch_id(base_url: str, ids: Sequence[str], ended: Collection[str]) -> str:
+    """The id, and tag, of a hand-in: the same when it was interrupted and is repeated, another one after its end."""
+    numbers = itertools.count()
+    return next(id_ for n in numbers if (id_ := content_key("batch", base_url, sorted(ids), n)) not in ended)
+
+
+def standing(run: Run) -> list[tuple[Batch, RemoteBatch | None]]:
+    """Every batch at work, as recorded and as the provider has it; None, and a notice, where it cannot be asked."""
+    return [(batch, _asked(run, batch)) for batch in _open(run)]
 
 
 def fetch(run: Run) -> Imported:
-    """Import what the batches that are over have brought, and record their end. What failed is pending again."""
+    """Import what the batches that are over have brought, and record their end. What failed is pending again.
+
+    A batch with results of no call of this profile stays open: they are paid for, and another profile may want them.
+    """
     total = Imported()
     for batch, remote in standing(run):
-        if not remote.is_over:
+        if remote is None or not remote.is_over:
             continue
-        total += import_results(
-            run, _purpose(batch), _api(run, batch).lines(remote), discount=batch_discount(batch.base_url)
-        )
-        run.store.add(BatchEnd(batch.id, remote.status, datetime.now(UTC)))
+        lines, discount = _api(run, batch).lines(remote), batch_discount(batch.base_url)
+        try:
+            found = import_results(run, _purpose(batch), lines, discount=discount)
+        except EndpointError as error:
+            run.notice(f"{batch.remote_id}: {error}")
+            continue
+        total += found
+        if found.foreign:
+            run.notice(
+                f"{batch.remote_id} stays open: {found.foreign} of its results are of no call of this profile. Fetch "
+                f"it as it was handed in, by that profile and its options, or give them up: lema batch drop {remote.id}"
+            )
+        else:
+            run.store.add(BatchEnd(batch.id, remote.status, datetime.now(UTC)))
     run.store.merge()
     return total
 
 
 def _purpose(batch: Batch) -> Purpose:
     return "correct" if batch.purpose == "correct" else "augment" if batch.purpose == "augment" else "sample"
+
+
+def drop(run: Run, remote_id: str) -> Batch:
+    """Wait no longer for a batch: what it has not brought is pending again."""
+    batch = next((batch for batch in _open(run) if batch.remote_id == remote_id), None)
+    if batch is None:
+        raise DataError(f"No batch {remote_id} is waited for in {run.store.path}: see `lema batch status`.")
+    run.store.add(BatchEnd(batch.id, "dropped", datetime.now(UTC)))
+    run.store.merge()
+    return batch
+
+
+def _open(run: Run) -> list[Batch]:
+    return [Batch(**row) for row in run.store.rows(stage_sql("open_batches"))]
+
+
+def _asked(run: Run, batch: Batch) -> RemoteBatch | None:
+    """How a batch stands; one that cannot be asked must not keep others from being fetched."""
+    try:
+        return _api(run, batch).status(batch.remote_id)
+    except EndpointError as error:
+        run.notice(f"{batch.remote_id}: {error} If it is gone for good: lema batch drop {batch.remote_id}")
+        return None
 
 
 def import_results(run: Run, purpose: Purpose, lines: Iterable[str], *, discount: float = 1.0) -> Imported:
@@ -174,21 +217,21 @@ def import_results(run: Run, purpose: Purpose, lines: Iterable[str], *, discount
 
 def _add(run: Run, result: Result, call: Call, work: Work, *, discount: float) -> bool:
     """Record a result, as a completion or as a failed attempt; whether it was a completion."""
-    e, error = work.endpoint, result.error
+    e, error, cost = work.endpoint, result.error, None
     if result.body is not None:
+        price = e.price.discounted(discount) if e.price else None
         try:
             body = judge_body(result.body, is_chat=e.api == "chat", requires_usage=e.requires_usage)
         except ValueError as lie:
-            error = str(lie)
+            error, cost = str(lie), cost_of(read_usage(result.body), price)
         else:
-            price = e.price.discounted(discount) if e.price else None
             reply = replies_of(body, price, latency_s=None, prefill=work.render(call).prefill)[0]
             if reply is not None:
                 run.store.add(completion(call, result.custom_id, reply))
                 return True
             error = "no text in the first choice"
     raw = json.dumps(result.body)[:RAW_REPLY_CHARACTERS] if result.body is not None else None
-    run.store.add(attempt(call.id, e, Failure(error or "no response", result.status, raw)))
+    run.store.add(attempt(call.id, e, Failure(error or "no response", result.status, raw, cost)))
     return False
 
 

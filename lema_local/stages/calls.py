@@ -18,6 +18,7 @@ from lema_local.client import CallFailedError, Client, Failure
 from lema_local.endpoint import Endpoint, Prompt, Sampling
 from lema_local.errors import BudgetError, EndpointError, LedgerError
 from lema_local.keys import content_key, key_maker
+from lema_local.pacing import LOOK_AGAIN_S
 from lema_local.progress import Progress
 from lema_local.records import Attempt, Completion, Purpose
 from lema_local.replies import Reply
@@ -106,8 +107,8 @@ def complete(
     raises.
 
     `render` makes a call's prompt just before it is sent (prompts of a large run would not fit in memory). Raises
-    EndpointError when the endpoint is of no use or when not one call came through, BudgetError before the run's budget
-    would be passed: the calls in flight are finished then, so that nothing that is paid for is lost.
+    EndpointError when the endpoint is of no use or when not one call ever came through, BudgetError before the run's
+    budget would be passed: the calls in flight are finished then, so that nothing that is paid for is lost.
     """
     progress = Progress(label, len(calls))
     work = _Work(run, _groups(calls), render, accepts, progress)
@@ -120,14 +121,23 @@ def complete(
         if work.faults:
             kinds = ", ".join(f"{error} {n}" for error, n in work.faults.most_common(6))
             run.notice(f"{work.faults.total()} attempts at {endpoint.name} failed and were logged ({kinds}).")
+    if isinstance(work.stopped, EndpointError):
+        raise work.stopped
     if work.stopped is not None:
         left = progress.total - progress.done
         raise BudgetError(f"{work.stopped} {left} of {progress.total} calls to {endpoint.name} are left.")
-    if progress.failed and progress.failed == progress.done:
+    if progress.failed and progress.failed == progress.done and not _has_answered(run, calls[0]):
         raise EndpointError(f"All {progress.failed} calls to {endpoint.name} failed: see `lema sql failed_calls`.")
     if progress.failed:
         run.notice(f"{progress.failed} of {progress.done} calls failed and stay pending: see `lema sql failed_calls`.")
     return Outcome(progress.done - progress.failed, progress.failed)
+
+
+def _has_answered(run: Run, call: Call) -> bool:
+    """Whether any call like this one ever came through. Where one did, the few that never do must not stop a rerun."""
+    run.store.merge()
+    sql = "select 1 from completion where purpose = $purpose and model = $model limit 1"
+    return bool(run.store.rows(sql, purpose=call.purpose, model=call.endpoint.model))
 
 
 def _groups(calls: Sequence[Call]) -> Iterator[list[Call]]:
@@ -153,7 +163,8 @@ class _Work:
     progress: Progress
     left_over: deque[Call] = field(default_factory=deque)  # samples that did not come with their request
     faults: Counter[str] = field(default_factory=Counter)
-    stopped: BudgetError | None = None
+    stopped: BudgetError | EndpointError | None = None
+    shared: int = 0  # requests under way that may leave samples over
 
     async def go(self, endpoint: Endpoint) -> None:
         """Let the workers work until nothing is left."""
@@ -165,13 +176,21 @@ class _Work:
                 workers.create_task(self._worker(client))
 
     async def _worker(self, client: Client) -> None:
-        while self.stopped is None and (batch := self._next(client)):
+        while self.stopped is None:
+            batch = self._next(client)
+            if not batch:
+                if not self.shared:
+                    return
+                await asyncio.sleep(LOOK_AGAIN_S)
+                continue
             first, ids = batch[0], [call.id for call in batch]
 
             def log(failure: Failure, wanted: str = ids[0]) -> None:
                 self.faults[failure.error.partition(":")[0]] += 1
+                self.progress.cost_usd += failure.cost_usd or 0.0
                 self.run.store.add(attempt(wanted, client.endpoint, failure))
 
+            self.shared += len(batch) > 1
             try:
                 replies = await client.samples(
                     self.render(first), first.sampling, [call.sample_index for call in batch], on_failure=log
@@ -180,9 +199,13 @@ class _Work:
                 for _ in batch:
                     self.progress.step(failed=True)
                 continue
-            except BudgetError as error:
-                self.stopped = error  # the other workers finish what is in flight
+            except (BudgetError, EndpointError) as error:
+                self.stopped = self.stopped or error  # the other workers finish what is in flight
+                if isinstance(error, EndpointError):
+                    client.stop()
                 return
+            finally:
+                self.shared -= len(batch) > 1
             for call, wanted, reply in zip(batch, ids, replies, strict=True):
                 if reply is None:
                     self.left_over.append(call)

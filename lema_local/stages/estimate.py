@@ -53,6 +53,7 @@ def estimate(profile: Profile, problems: Sequence[Problem], store: Store | None)
     seen = wanted_count - samples_to_come
     rate, basis = (len(given) / seen, "mistake rate so far") if seen else (1.0, "at most: every sample a mistake")
     to_come = round(rate * samples_to_come)
+    before = False
     for name in profile.correction.correctors:
         corrector = describe_endpoint(name, profile.endpoint(name))
         calls = correct.wanted(profile, corrector, given)
@@ -60,7 +61,11 @@ def estimate(profile: Profile, problems: Sequence[Problem], store: Store | None)
         mistakes = given or _stand_ins(profile, problems)
         like = left or correct.wanted(profile, corrector, mistakes)
         render = correct.prompts(mistakes, corrector.api)
-        rows.append(_row("correct", corrector, len(left) + to_come, like, render, store, basis if to_come else ""))
+        count, said = len(left) + to_come, basis if to_come else ""
+        if before and count:
+            said = "; ".join(filter(None, (said, "at most: the correctors before correct none")))
+        rows.append(_row("correct", corrector, count, like, render, store, said))
+        before = before or bool(count)
         done = correct.kept(store, calls) if store else {}
         given = [row for row in given if row["id"] not in done]
     return rows
@@ -79,6 +84,7 @@ def _missing(store: Store | None, calls: Sequence[Call]) -> list[Call]:
     if store is None:
         return list(calls)
     missing = store.missing("completion", [call.id for call in calls])
+    missing -= {row["id"] for row in store.rows(stage_sql("in_batches"))} if missing else set()
     return [call for call in calls if call.id in missing]
 
 
