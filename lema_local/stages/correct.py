@@ -32,7 +32,7 @@ def mistakes(run: Run, *, texts: bool = True) -> list[Mistake]:
 
 
 def mistakes_in(store: Store, profile: Profile, problems: Sequence[Problem], *, texts: bool = True) -> list[Mistake]:
-    """The same, of a store that may be open for reading only."""
+    """The same, of a store that may be open for reading only, by id; without `texts` the rationale is ""."""
     ids = (call.id for call in sample.wanted(profile, problems))
     by_id = {problem.id: problem for problem in problems}
     found = []

@@ -7,6 +7,7 @@ import duckdb
 
 from lema_local import bulk
 from lema_local.errors import StoreError
+from lema_local.exports import Form, refuse_own_files
 from lema_local.profile_tables import Arm
 from lema_local.shapes import CARD_MARK, Shape, card, sidecars
 from lema_local.stages.build import Built, build
@@ -19,16 +20,15 @@ create or replace temp table export_row
 """
 
 
-def export_arm(run: Run, arm: Arm, output: Path, *, shape: Shape, form: str) -> int:
-    """Write an arm, built if it is not there, as "jsonl" or "parquet"; returns the rows.
+def export_arm(run: Run, arm: Arm, output: Path, *, shape: Shape, form: Form) -> int:
+    """Write an arm, built if it is not there; returns the rows.
 
-    A path with a suffix (`lema.jsonl`) is the file. One without is a folder: train.jsonl, README.md (the data card) and
-    the trainer's configuration. Raises StoreError where that cannot be written, or would write over another's README.
+    A path with a suffix (`lema.jsonl`) is the file. One without, or the form "datasets" (Parquet), is a folder:
+    train.jsonl, README.md (the data card) and the trainer's configuration. Raises StoreError where that cannot be
+    written, or would write over another's README.
     """
-    own = {run.store.path.with_name(run.store.path.name + end).resolve() for end in ("", ".lock", ".journal")}
-    if output.resolve() in own:
-        raise StoreError(f"{output} is the database itself: export to another file.")
-    if output.suffix and not output.is_dir():
+    refuse_own_files(run.store, output)
+    if form != "datasets" and output.suffix and not output.is_dir():
         if shape == "llama-factory":
             raise StoreError(f"LLaMA-Factory reads a folder: give --output {output.with_suffix('')} for one.")
         return _write(run, build(run, (arm,))[0], output, shape, form)
@@ -36,7 +36,7 @@ def export_arm(run: Run, arm: Arm, output: Path, *, shape: Shape, form: str) -> 
     if readme.exists() and CARD_MARK not in readme.read_text(encoding="utf-8", errors="replace"):
         raise StoreError(f"{readme} is not a data card of lema's: export to another folder.")
     built = build(run, (arm,))[0]
-    data = output / f"train.{form}"
+    data = output / ("train.jsonl" if form == "jsonl" else "train.parquet")
     files = {
         "README.md": card(
             shape, json.loads(built.training_set.manifest), dataset=run.profile.data.dataset, data_file=data.name
@@ -55,10 +55,10 @@ def export_arm(run: Run, arm: Arm, output: Path, *, shape: Shape, form: str) -> 
     return rows
 
 
-def _write(run: Run, built: Built, file: Path, shape: Shape, form: str) -> int:
+def _write(run: Run, built: Built, file: Path, shape: Shape, form: Form) -> int:
     """From memory, not from the tables: an example that trains twice is exported twice."""
     query = stage_sql(f"shape_{shape.replace('-', '_')}")
-    options = "format parquet" if form == "parquet" else "format json"
+    options = "format json" if form == "jsonl" else "format parquet"
     rows = (
         [position, e.kind, e.prompt, e.output, e.source_id, e.problem_id] for position, e in enumerate(built.examples)
     )
