@@ -44,6 +44,7 @@ bench: $(VENV)/.dev
 	$(VENV)/bin/python bench/client.py
 	$(VENV)/bin/python bench/grading.py
 	$(VENV)/bin/python bench/store.py
+	$(VENV)/bin/python bench/building.py
 
 setup: $(VENV)/.data
 setup-train: $(VENV)/.train

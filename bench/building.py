@@ -37,6 +37,7 @@ PROFILE = """
 dataset = "bench"
 train_path = "train.jsonl"
 test_path = "test.jsonl"
+decontaminate = false  # stories of one pattern are alike on purpose
 [endpoints.reasoner]
 base_url = "http://127.0.0.1:9/v1"
 model = "bench-reasoner"

@@ -34,7 +34,7 @@ from .options import notice, open_run, run_options
     "--output",
     required=True,
     type=click.Path(path_type=Path),
-    help="The file to write; for datasets or an arm, a folder.",
+    help="The file to write; for datasets, and for an arm with its data card, a folder.",
 )
 def command(
     profile: str,
@@ -53,9 +53,9 @@ def command(
 
     \b
     lema export --arm lema --output lema.jsonl
-    lema export --arm lema --shape llama-factory --output lema-arm
+    lema export --arm lema --shape llama-factory --output lema-arm     (a folder: with data card and configuration)
     lema export --table correction --format parquet --output corrections.parquet
-    lema export --arm lema --format datasets --output lema-arm   (then: datasets.load_dataset("lema-arm"))
+    lema export --query pass_at_1 --format datasets --output results   (then: datasets.load_dataset("results"))
     """
     from lema_local.exports import export
     from lema_local.queries import query_text
@@ -66,7 +66,7 @@ def command(
         raise click.UsageError("Give one of --arm, --table and --query.")
     if arm is not None:
         with open_run(db, profile, overrides) as run:
-            rows = export_arm(run, arm, output, shape=shape, form="jsonl" if form == "jsonl" else "parquet")
+            rows = export_arm(run, arm, output, shape=shape, form=form)  # type: ignore[arg-type]
     else:
         text, title = query_text(str(query if table is None else table)), str(table or "query")
         rows = export(Store(db), text, output, form=form, title=title, parameters={})  # type: ignore[arg-type]

@@ -50,7 +50,7 @@ them is for the licences of the problems and of the models to say.
 
 def export(store: Store, sql: str, output: Path, *, form: Form, title: str, parameters: dict[str, Any]) -> int:
     """Write a query's rows; returns how many. StoreError for wrong SQL, or for a place that cannot be written."""
-    _refuse_own_files(store, output)
+    refuse_own_files(store, output)
     file = output
     if form == "datasets":
         file = _new_folder(output) / PARQUET
@@ -97,7 +97,8 @@ def _new_folder(output: Path) -> Path:
     return output
 
 
-def _refuse_own_files(store: Store, output: Path) -> None:
+def refuse_own_files(store: Store, output: Path) -> None:
+    """StoreError where `output` is the database or one of the files beside it."""
     own = {store.path.with_name(store.path.name + end).resolve() for end in ("", ".lock", ".journal")}
     if output.resolve() in own:
         raise StoreError(f"{output} is the database itself: export to another file.")

@@ -23,6 +23,7 @@ description = "records in bulk"
 dataset = "bulk"
 train_path = "{folder}/train.jsonl"
 test_path = "{folder}/test.jsonl"
+decontaminate = false
 {endpoints}
 [sampling]
 samples = {samples}
