@@ -24,6 +24,7 @@ from lema_local.stages.build import Built, build
 from lema_local.stages.correct import correct, mistakes
 from lema_local.stages.derive import rederive
 from lema_local.stages.evaluate import targets
+from lema_local.stages.imports import import_file
 from lema_local.stages.run import Run
 from lema_local.stages.sample import sample
 from lema_local.store import Store, Writer
@@ -447,3 +448,34 @@ def test_a_dry_run_prices_what_is_pending_and_calls_nothing(
     with opened(db, profile) as run:
         correct(run)
     assert [row["calls"] for row in dry()] == [0, 0, 0]
+
+
+def test_records_made_elsewhere_are_corrected_and_trained_on_like_the_profiles_own(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = lambda body: chat("Step 1: The answer is 1.", finish_reason="length")  # nothing of its own is kept
+    with opened(db, write_profile()) as run:
+        one, two, three = run.problems.train[:3]
+        wrong = "Step 1: It is 0.\nStep 2: The answer is -1."
+        step = f"Step 1: It is {one.answer}. The answer is {one.answer}."
+        reply = f"Step 1.\nExplanation: Zero it is not.\nCorrect Solution:\n{step}"
+        rows_in = [
+            {"question": one.question, "rationale": wrong, "reasoner": "m", "correction": reply, "model": "gpt"},
+        ]
+        file = db.parent / "corrections.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows_in))
+        import_file(run.store, file, kind="correction")
+        rationales = [
+            {"question": two.question, "rationale": wrong, "model": "m"},
+            {"question": three.question, "rationale": f"Step 1: So. The answer is {three.answer}.", "model": "m"},
+        ]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rationales))
+        import_file(run.store, file, kind="rationale")
+        sample(run)
+        correct(run)
+        found = build(run, ("lema",))[0].training_set
+    assert found.cot_examples == 8 + 1  # the right rationale from elsewhere
+    assert found.correction_examples == 2  # the one from elsewhere, and the oracle's of the mistake from elsewhere
+    by = "select corrector, count(*) as n from correction where rejected_because is null group by all order by all"
+    kept = {row["corrector"]: row["n"] for row in rows(db, by)}
+    assert kept == {"gpt": 1, "oracle": 1}

@@ -126,6 +126,7 @@ def _paths(run: Run) -> Iterator[SampledPath]:
         ids += [call.id for call in paths]
     if "reasoner" in run.profile.build.augment_with:
         ids += [call.id for call in sample.wanted(run.profile, run.problems.train)]
+        ids += sample.imported(run.store, "sample", run.problems.train)
     train = {problem.id for problem in run.problems.train}
     for id_, problem_id, author, purpose, answer, right, cut, derived, text in wanted_rows(
         run.store, "sampled_paths", ids

@@ -27,16 +27,21 @@ Mistake = dict[str, Any]  # id, problem_id, rationale (its text), question, solu
 
 
 def mistakes(run: Run, *, texts: bool = True) -> list[Mistake]:
-    """The graded mistakes among the samples that the profile asks for, by id; without `texts` their text is ""."""
+    """The graded mistakes to correct, by id: among the samples that the profile asks for, and among imported ones.
+    Without `texts` their text is ""."""
     return mistakes_in(run.store, run.profile, run.problems.train, texts=texts)
 
 
 def mistakes_in(store: Store, profile: Profile, problems: Sequence[Problem], *, texts: bool = True) -> list[Mistake]:
-    """The same, of a store that may be open for reading only, by id; without `texts` the rationale is ""."""
-    ids = (call.id for call in sample.wanted(profile, problems))
+    """The same, of a store that may be open for reading only. Those that an imported correction puts right are not among
+    them: nobody is asked again."""
+    done = corrected_elsewhere(store, problems)
+    ids = [*(call.id for call in sample.wanted(profile, problems)), *sample.imported(store, "sample", problems)]
     by_id = {problem.id: problem for problem in problems}
     found = []
     for id_, problem_id, text in wanted_rows(store, "wanted_mistakes", ids, texts=texts):
+        if id_ in done:
+            continue
         problem = by_id[problem_id]
         words = {"question": problem.question, "solution": problem.solution}
         found.append({"id": id_, "problem_id": problem_id, "rationale": text} | words)
@@ -108,7 +113,7 @@ def correct(run: Run) -> Outcome:
 
 def kept_corrections(run: Run) -> list[str]:
     """Ids of the corrections of this profile that training may use, whichever corrector of the cascade wrote them."""
-    found: list[str] = []
+    found = list(corrected_elsewhere(run.store, run.problems.train).values())
     left = mistakes(run, texts=False)
     for name in run.profile.correction.correctors:
         calls = wanted(run.profile, describe_endpoint(name, run.profile.endpoint(name)), left)
@@ -116,6 +121,11 @@ def kept_corrections(run: Run) -> list[str]:
         found += done.values()
         left = [row for row in left if row["id"] not in done]
     return sorted(found)
+
+
+def corrected_elsewhere(store: Store, problems: Sequence[Problem]) -> dict[str, str]:
+    """Rationale id -> id of a kept correction that was made elsewhere and imported."""
+    return dict(wanted_rows(store, "wanted_corrections", sample.imported(store, "correct", problems)))
 
 
 def _complete(run: Run, calls: Sequence[Call], endpoint: Endpoint, given: Sequence[Mistake]) -> Outcome:

@@ -13,6 +13,7 @@ from lema_local.serving import describe_endpoint, open_endpoint
 from lema_local.stages.calls import Call, Outcome, complete, pending
 from lema_local.stages.derive import derive
 from lema_local.stages.run import Run
+from lema_local.store import Store, stage_sql
 
 AUGMENTER = "augmenter"
 
@@ -46,6 +47,14 @@ def wanted(profile: Profile, problems: Sequence[Problem]) -> list[Call]:
     for name in profile.sampling.reasoners:
         found += wanted_of(profile, name, describe_endpoint(name, profile.endpoint(name)), problems)
     return found
+
+
+def imported(store: Store, purpose: Purpose, problems: Sequence[Problem]) -> list[str]:
+    """Ids of the completions of these problems that were made elsewhere (`lema import`): they count like the profile's
+    own."""
+    ids = {problem.id for problem in problems}
+    rows = store.rows(stage_sql("imported"), purpose=purpose)
+    return [row["id"] for row in rows if row["problem_id"] in ids]
 
 
 def prompts(problems: Sequence[Problem], api: Literal["chat", "completions"]) -> Callable[[Call], Prompt]:
