@@ -33,8 +33,8 @@ def mistakes(run: Run, *, texts: bool = True) -> list[Mistake]:
 
 
 def mistakes_in(store: Store, profile: Profile, problems: Sequence[Problem], *, texts: bool = True) -> list[Mistake]:
-    """The same, of a store that may be open for reading only. Those that an imported correction puts right are not among
-    them: nobody is asked again."""
+    """The same, of a store that may be open for reading only. Not those that an imported correction puts right: nobody
+    is asked again."""
     done = corrected_elsewhere(store, problems)
     ids = [*(call.id for call in sample.wanted(profile, problems)), *sample.imported(store, "sample", problems)]
     by_id = {problem.id: problem for problem in problems}
