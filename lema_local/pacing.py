@@ -98,7 +98,7 @@ class Hosts:
         host.room = max(1.0, host.room - 1.0)
         if not retry_after_s:
             host.slow_downs += host.wait_s == 0  # calls that were under way together say the same thing
-            retry_after_s = min(LONGEST_UNASKED_WAIT_S, 0.25 * 2 ** min(host.slow_downs, 10)) * random.uniform(0.5, 1.0)
+            retry_after_s = min(LONGEST_UNASKED_WAIT_S, 0.05 * 2 ** min(host.slow_downs, 10)) * random.uniform(0.5, 1.0)
         host.closed_until = max(host.closed_until, time.monotonic() + retry_after_s)
         return retry_after_s
 
