@@ -121,9 +121,8 @@ def _make_samples(folder: Path, rationales: int, samples: int) -> int:
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     with _open(folder) as store:
         run = _run(store, folder)
-        endpoint = describe_endpoint("reasoner", run.profile.endpoint("reasoner"))
         numbers = {problem.id: k for k, problem in enumerate(run.problems.train)}
-        calls = sample.wanted(run.profile, endpoint, run.problems.train)
+        calls = sample.wanted(run.profile, run.problems.train)
         return _add(store, ((call, _rationale(numbers[call.problem_id], call.sample_index)) for call in calls))
 
 

@@ -105,13 +105,3 @@ def keep_paths(
         else:
             books.duplicates += 1
     return kept, spare, books
-
-
-def path_order(problem_ids: Iterable[str], target: int) -> list[tuple[str, int]]:
-    """Which paths to sample for a target: (problem id, sample index), one for every problem before any gets another.
-
-    >>> path_order(["b", "a"], 3)
-    [('a', 0), ('b', 0), ('a', 1)]
-    """
-    ordered = sorted(set(problem_ids))
-    return [(ordered[k % len(ordered)], k // len(ordered)) for k in range(target)] if ordered else []

@@ -87,7 +87,7 @@ def fill(store: Writer, profile: Path, counts: Counts, *, backwards: bool = Fals
     augmenter = describe_endpoint("augmenter", run.profile.endpoint("augmenter"))
     by_id = {problem.id: problem for problem in train}
     paths = sample.wanted_of(run.profile, "augmenter", augmenter, train)
-    for k, call in enumerate(sorted(paths, key=lambda call: call.sample_index)[: counts.sampled]):
+    for k, call in enumerate(sorted(paths, key=lambda call: (call.sample_index, call.problem_id))[: counts.sampled]):
         problem, is_right = by_id[call.problem_id], k < counts.right
         text = _steps(problem, f"In way {k}, ", wrong=not is_right)
         identity, index = augmenter.identity, call.sample_index

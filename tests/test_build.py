@@ -9,6 +9,8 @@ from bulk_records import Counts, fill, write_files
 
 from lema_local.profile_tables import Arm
 from lema_local.profiles import load_profile
+from lema_local.serving import describe_endpoint
+from lema_local.stages import sample
 from lema_local.stages.build import Built, build
 from lema_local.stages.run import Run
 from lema_local.store import Writer
@@ -103,8 +105,13 @@ def test_paths_beyond_the_target_are_not_taken_up_but_may_match_tokens(tmp_path:
         profile.write_text(profile.read_text().replace("augment_target = 20", "augment_target = 9"))
         run = Run(load_profile(str(profile), environment={}), store)
         cot, matched = build(run, ("cot", "cot-matched-tokens"))
+        augmenter = describe_endpoint("augmenter", run.profile.endpoint("augmenter"))
+        asked_for = {call.id for call in sample.wanted_of(run.profile, "augmenter", augmenter, run.problems.train)}
     assert manifest(cot)["augmentation"]["sampled"] == 9
-    assert cot.training_set.cot_examples == 8 + 9  # paths 0 to 8 are right
+    # those that a run with this target alone would sample, whatever else is in the database
+    taken_up = {example.source_id for example in cot.examples if "In way" in example.output}
+    assert taken_up == asked_for
+    assert cot.training_set.cot_examples == 8 + 9  # paths 0 to 13 are right
     assert manifest(matched)["paths_beyond_target"] == 5  # 14 are right
     # one path of every problem before any problem has two
     assert len({example.problem_id for example in cot.examples if "In way" in example.output}) == 8

@@ -35,8 +35,9 @@ def wanted_of(
     ]
     target = profile.build.augment_target
     if name == AUGMENTER and target is not None and target < len(calls) and not beyond_target:
-        # one path of each problem before any second one; then in the old order, where one request brings several
-        first = sorted(range(len(calls)), key=lambda k: calls[k].sample_index)[:target]
+        # one path of each problem before any second one, as building takes them up (sampled_paths.sql); then in the
+        # old order, where one request brings several
+        first = sorted(range(len(calls)), key=lambda k: (calls[k].sample_index, calls[k].problem_id))[:target]
         calls = [calls[k] for k in sorted(first)]
     return calls
 
