@@ -303,3 +303,9 @@ def test_the_schema_takes_what_the_parser_reads() -> None:
 def test_json_of_the_wrong_shape_is_no_correction(text: str) -> None:
     parsed = parse_correction(text, MISTAKEN)
     assert None in (parsed.incorrect_step, parsed.explanation, parsed.correct_solution)
+
+
+@pytest.mark.parametrize("text", REPLIES.values(), ids=REPLIES.keys())
+def test_what_a_student_learns_to_write_reads_back_as_what_was_graded(text: str) -> None:
+    parsed = parse_correction(text, MISTAKEN)
+    assert parse_correction(correction_output(parsed)) == parsed
