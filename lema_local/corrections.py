@@ -68,6 +68,8 @@ _ELLIPSIS = re.compile(r"[\s\"'*_]{0,4}(?:\.{2,6}|…|\[\.\.\.\]|\(\.\.\.\))[\s\
 _BRACES = re.compile(r"[{}\[\]]$")
 _SPACES = re.compile(r"\s+")
 _FEW_WORDS = 4  # fewer say no more than which step
+_QUOTED = 0.8  # share of a line's words that a step has, for the line to be that step's words
+_MAX_STEPS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,8 @@ def _last_bare(lines: list[str] | None) -> str | None:
 def _complete(parts: _Parts, mistaken: Sequence[str]) -> None:
     """Find the step, and what stands without its heading."""
     parts.step = _named_step(parts.head)
+    if parts.step is None and parts.head:
+        parts.step = _quoted_step(parts.head[0], mistaken)
     if parts.solution is None and parts.explanation:
         start = _solution_start(parts.explanation)
         parts.explanation, parts.solution = parts.explanation[:start], parts.explanation[start:]
@@ -239,6 +243,16 @@ def _named_step(head: Sequence[str]) -> int | None:
     if named := _STEP_NAMED.search(joined):
         return int(named[1])
     return int(bare[1]) if head and (bare := _BARE_NUMBER.match(head[0])) else None
+
+
+def _quoted_step(line: str, mistaken: Sequence[str]) -> int | None:
+    """The one step whose words the line after "Incorrect Step:" repeats instead of its number."""
+    said = set(_words(line.removeprefix("incorrect step ")))
+    if not line.startswith("incorrect step ") or len(said) < _FEW_WORDS:
+        return None
+    shares = [len(said & set(_words(step))) / len(said) for step in mistaken[:_MAX_STEPS]]
+    like = [k for k, share in enumerate(shares, start=1) if share >= _QUOTED]
+    return like[0] if len(like) == 1 else None
 
 
 def _solution_start(lines: Sequence[str]) -> int:

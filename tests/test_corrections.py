@@ -170,6 +170,9 @@ REPLIES = {
     "two steps named": f"Step 2, 3{_HEAD[6:]}Correct Solution:\n...\n{_STEPS}",
     "two steps named in words": f"Steps 2 and 3 are incorrect{_HEAD[6:]}Correct Solution:\n...\n{_STEPS}",
     "a sentence that names it": f"The first mistake is in **Step 2**.{_HEAD[7:]}Correct Solution:\n{_STEPS}",
+    "the step's words for its number": (
+        f"Incorrect Step: She gives away 9 apples and keeps 42 + 9 = 51{_HEAD[6:]}Correct Solution:\n...\n{_STEPS}"
+    ),
     "no heading for the solution": f"{_HEAD}...\n{_STEPS}",
     "no heading for the solution and no dots": f"{_HEAD}\n{_STEPS}",
     "no heading for the explanation": f"Step 2.\nGiven away means taken off.\nCorrect Solution:\n...\n{_STEPS}",
@@ -261,6 +264,20 @@ def test_long_reasoning_before_a_short_answer_is_no_obstacle() -> None:
 def test_the_words_of_the_wrong_step_are_no_explanation() -> None:
     said = f"Step 2: {MISTAKEN[1]}\nCorrect Solution:\n...\n{_STEPS}"
     assert parse_correction(said, MISTAKEN).explanation is None
+
+
+def test_words_of_no_step_or_of_two_name_none() -> None:
+    for words in ("The calculation of the apples is incorrect", "Nadia"):
+        assert (
+            parse_correction(
+                f"Incorrect Step: {words}.\n{_HEAD[8:]}Correct Solution:\n{_STEPS}", MISTAKEN
+            ).incorrect_step
+            is None
+        )
+    same = ["So she has 4 + 4 = 8 of them.", "So she has 4 + 4 = 8 of them."]
+    assert (
+        parse_correction("Incorrect Step: So she has 4 + 4 = 8 of them.\nExplanation: e", same).incorrect_step is None
+    )
 
 
 def test_every_rejection_that_there_is_can_happen() -> None:
