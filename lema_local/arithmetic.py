@@ -30,10 +30,13 @@ _PIECE_END = re.compile(r"[.,;:!?](?=\s)|\n")
 # a piece with one plain sum and words around it, which most steps are: read at once
 _AMOUNT = r"[$€£¥]?(?:(?:\d{1,3}(?:,\d{3}){1,4}|\d{1,15})(?:\.\d{1,20})?|\.\d{1,20})"
 _PLAIN_WORD = r"(?:(?!(?:half|x|times|plus|minus|of|and)\b)[A-Za-z]{2,30}|[AaI])"
+_OPERAND = rf"{_AMOUNT}(?: {_PLAIN_WORD}){{0,3}}(?:/[A-Za-z]{{2,30}})?"  # 4 nuts/minute
 _PLAIN_SUM = re.compile(
     rf"\s?(?:(?:{_AMOUNT} {_PLAIN_WORD}|{_PLAIN_WORD}|of|and)[:,]? ){{0,40}}"
-    rf"({_AMOUNT}(?: [+*/x-] {_AMOUNT}){{1,6}}) ?= ?({_AMOUNT})(?: (?:[A-Za-z]{{2,30}}|[AaI])){{0,40}}[.,;:!?]?$"
+    rf"({_OPERAND}(?: [+*/x-] {_OPERAND}){{1,6}}) ?= ?({_AMOUNT})"
+    r"(?: (?:[A-Za-z]{2,30}|[AaI])(?:/[A-Za-z]{2,30})?){0,40}[.,;:!?]?$"
 )
+_OPERATION = re.compile(rf"(?:^| ([+*/x-]) )({_AMOUNT})")
 _LEAD = re.compile(rf"\s?(?:(?:{_PLAIN_WORD}|of|and) ){{1,40}}(?=[\d$])")  # says nothing: need not be tokenised
 _MODULO = re.compile(r"\bp?mod\b")  # 7 * 3 = 1 (mod 5)
 _OPS = {"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-"}
@@ -275,13 +278,15 @@ def claims(text: str) -> tuple[Claim, ...]:
 
 def _plain_claim(match: re.Match[str], text: str, start: int) -> Claim | None:
     """A sum of plain numbers; what _claims would read, at a fraction of its cost. None: it divides by zero."""
-    expression = match[1].replace("x", "*")
-    first, *rest = expression.split(" ")
+    (_, first), *rest = _OPERATION.findall(match[1])
     operands = [amount(first)]
     terms = [operands[0]]
+    expression = first
     try:
-        for op, written in zip(rest[::2], rest[1::2], strict=True):
+        for sign, written in rest:
+            op = "*" if sign == "x" else sign
             operands.append(amount(written))
+            expression += f" {op} {written}"
             if op == "*":
                 terms[-1] *= operands[-1]
             elif op == "/":
