@@ -65,7 +65,7 @@ class Checks:
     """The findings on one correction."""
 
     step_exists: bool | None  # the step that it names is one of the mistake's
-    continues: bool | None  # kept steps + solution read as one: numbers go on, nothing is said twice, an answer ends it
+    continues: bool | None  # kept steps + solution read as one: see _continues
     arithmetic: bool | None  # every sum in the solution is true
     explains: bool | None  # the explanation does more than announce the reference answer
     fault_step: int | None  # the mistake's first step with a false sum, or off the reference solution's path
@@ -87,7 +87,7 @@ def check(
     fault = fault_step(mistaken, question=question, solution=solution, reference=reference, kind=kind)
     return Checks(
         step_exists=exists,
-        continues=_continues(steps, mistaken, int(k or 0), kind) if exists and steps else None,
+        continues=_continues(steps, mistaken[: (k or 1) - 1], question, kind) if exists and steps else None,
         arithmetic=sums_are_true(steps),
         explains=_explains(parsed, question=question, reference=reference, mistaken=mistaken),
         fault_step=fault,
@@ -111,8 +111,9 @@ def stray(
 ) -> Literal["other problem", "other language"] | None:
     """Whether a reply is about something else than the problem, or in another language than its question.
 
-    Another problem: it restates a question with few of this one's words, or has several amounts and none of the
-    question's. Such a reply can have the right answer by chance, and must not train all the same.
+    Another problem: it restates a question with few of this one's words, or has several amounts, none of them the
+    question's or the mistake's, and few of their words. Such a reply can have the right answer by chance, and must not
+    train all the same.
     """
     if parsed.restated and _overlap(parsed.restated, question) < 0.5:
         return "other problem"
@@ -121,10 +122,11 @@ def stray(
         return "other language"
     asked = numbers(question) - COMMON
     said = set(plain_numbers(parsed.correct_solution or "")) - COMMON
-    if len(asked) < 2 or len(said) < 2 or said & asked:
+    if len(asked) < 2 or len(said) < 2 or said & asked or any(said & numbers(step) for step in mistaken[:MAX_STEPS]):
         return None
-    is_known = any(said & numbers(step) for step in mistaken[:MAX_STEPS])
-    return None if is_known else "other problem"
+    # amounts from nowhere may still be this problem's, worked out in words that were not shown
+    told = " ".join([question, *mistaken[:MAX_STEPS]])
+    return "other problem" if _overlap(text, told, but=_SAYS_NOTHING | _ENGLISH) < 0.25 else None
 
 
 def fault_step(
@@ -171,15 +173,21 @@ def _lines(parsed: ParsedCorrection) -> list[tuple[int | None, str]]:
     return [step_label(line) or (None, line) for line in lines[:MAX_STEPS]]
 
 
-def _continues(steps: Sequence[tuple[int | None, str]], mistaken: Sequence[str], k: int, kind: AnswerKind) -> bool:
-    if [number for number, _ in steps] != list(range(k, k + len(steps))):
-        return False
-    if any(same_step(text, kept) for _, text in steps for kept in mistaken[: k - 1][:MAX_STEPS]):
+def _continues(steps: Sequence[tuple[int | None, str]], kept: Sequence[str], question: str, kind: AnswerKind) -> bool:
+    """Whether the steps follow the kept ones: their numbers go on, nothing is said twice, the last one answers, and
+    the first sum starts from something that the question or a kept step has."""
+    kept = kept[:MAX_STEPS]
+    first = len(kept) + 1
+    if [number for number, _ in steps] != list(range(first, first + len(steps))):
         return False
     texts = [text for _, text in steps]
-    if any(one == other for i, one in enumerate(texts) for other in texts[:i]):
+    if any(same_step(text, step) for text in texts for step in kept):
         return False
-    return extract_answer(texts[-1], kind) is not None
+    if len(set(texts)) < len(texts) or extract_answer(texts[-1], kind) is None:
+        return False
+    sums = next((found for text in texts if (found := claims(plain_sums(text)))), ())
+    known = {n for text in (question, *kept) for n in numbers(text)}
+    return not sums or not known or bool(known & set(sums[0].operands))
 
 
 def _explains(parsed: ParsedCorrection, *, question: str, reference: str, mistaken: Sequence[str]) -> bool | None:
@@ -211,9 +219,9 @@ def _states(text: str, reference: str) -> bool:
     return bool(plain) and plain.lower() in text.lower()
 
 
-def _overlap(text: str, question: str) -> float:
-    """The share of a text's words that the question has too."""
-    words = {word.lower() for word in _WORD.findall(text[:MAX_CHARACTERS])}
+def _overlap(text: str, question: str, *, but: frozenset[str] = frozenset()) -> float:
+    """The share of a text's words, `but` these, that the question has too; 1 where it has none."""
+    words = {word.lower() for word in _WORD.findall(text[: 2 * MAX_CHARACTERS])} - but
     asked = {word.lower() for word in _WORD.findall(question[: 2 * MAX_CHARACTERS])}
     return len(words & asked) / len(words) if words else 1.0
 

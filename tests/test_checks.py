@@ -67,8 +67,19 @@ def test_a_step_that_is_not_named_is_no_step() -> None:
         ("Step 2: She keeps 42 - 9 = 33 apples.", False),
         ("Step 2: She gives 9 away.\nStep 3: Nadia picks 3 * 14 = 42 apples.\nStep 4: The answer is 33.", False),
         ("Step 2: She gives 9 away.\nStep 3: She gives 9 away.\nStep 4: The answer is 33.", False),
+        ("Step 2: So 27 + 6 = 33 are left. The answer is 33.", False),
     ],
-    ids=["one", "two", "a gap", "the wrong step left out", "from the start", "no answer", "a kept step", "twice"],
+    ids=[
+        "one",
+        "two",
+        "a gap",
+        "the wrong step left out",
+        "from the start",
+        "no answer",
+        "a kept step",
+        "twice",
+        "from nowhere",
+    ],
 )
 def test_kept_steps_and_solution_read_as_one_or_not(solution: str, continues: bool) -> None:
     assert examined(reply(solution=solution)).continues is continues
@@ -243,6 +254,18 @@ def test_hostile_sums_are_read_in_no_time(step: str) -> None:
     started = time.process_time()
     examined(reply(solution=number_steps(mistaken, first=2)), mistaken=mistaken)
     assert time.process_time() - started < 1.0
+
+
+@pytest.mark.parametrize(
+    "solution",
+    [
+        "Step 2: So 27 + 6 = 33 apples are left to Nadia. The answer is 33.",
+        "Step 2: She keeps 33 apples. The answer is 33.",
+    ],
+)
+def test_amounts_from_nowhere_are_not_another_problem_where_the_words_are_this_ones(solution: str) -> None:
+    """The paper's rule asks for the right answer only; `continues` tells the rest."""
+    assert rejected(reply(why="The apples that Nadia gives away are added.", solution=solution)) is None
 
 
 def test_characters_that_nobody_sees_are_left_out() -> None:
