@@ -107,7 +107,14 @@ create table correction (
     correct_solution varchar using compression 'zstd',
     answer varchar,
     is_correct boolean not null,
-    rejected_because varchar             -- NULL: kept
+    rejected_because varchar,            -- NULL: kept
+    fault_step integer,                  -- first step of the mistake with a false sum, or off the reference's path; NULL: none found
+    step_exists boolean,                 -- the checks of checks.py; NULL: cannot tell
+    continues boolean,                   -- kept steps + solution read as one
+    arithmetic boolean,                  -- every sum in the solution is true
+    explains boolean,                    -- the explanation does more than announce the answer
+    step_agrees boolean,                 -- incorrect_step = fault_step
+    resolved boolean                     -- the reasoner reaches the answer from the corrected step on; NULL: not asked
 );
 
 create table example (

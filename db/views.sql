@@ -33,24 +33,84 @@ create or replace view graded_correction as
 select
     correction.*, rationale.reasoner, problem.dataset, problem.level, problem.subject,
     corrected.model_identity = mistaken.model_identity as is_self,
-    corrected.template || ' ' || corrected.sampling as settings
+    corrected.template, corrected.sampling as settings, corrected.completion_tokens, corrected.latency_s, corrected.cost_usd
 from correction
 join rationale on rationale.id = correction.rationale_id
 join problem on problem.id = correction.problem_id
 join completion as corrected on corrected.id = correction.id
 join completion as mistaken on mistaken.id = correction.rationale_id;
 
--- self_correction_rate: what share of each reasoner's mistakes does each corrector put right? Self-correction: is_self.
+-- The 95% Wilson interval of k successes in n (scipy's binomtest(k, n).proportion_ci(method='wilson')).
+create or replace macro wilson_low(k, n) as
+    greatest(0, (k / nullif(n, 0) + 1.9207294102924 / n - 1.959963984540054 * sqrt(k / n * (1 - k / n) / n + 0.9603647051462 / (n * n)))
+        / (1 + 3.8414588205848 / n));
+create or replace macro wilson_high(k, n) as
+    least(1, (k / nullif(n, 0) + 1.9207294102924 / n + 1.959963984540054 * sqrt(k / n * (1 - k / n) / n + 0.9603647051462 / (n * n)))
+        / (1 + 3.8414588205848 / n));
+
+-- self_correction_rate: what share of each reasoner's mistakes does each corrector put right? Self-correction: is_self. low, high: 95% Wilson interval.
 create or replace view self_correction_rate as
 select
     reasoner, corrector, is_self, is_reference_derived,
     count(*) as mistakes,
     count(*) filter (is_correct) as right_answer,
     count(*) filter (rejected_because is null) as corrected,
-    corrected / nullif(mistakes, 0) as rate
+    corrected / nullif(mistakes, 0) as rate,
+    wilson_low(corrected, mistakes) as low,
+    wilson_high(corrected, mistakes) as high,
+    template
 from graded_correction
-group by reasoner, corrector, is_self, is_reference_derived, settings
-order by is_reference_derived, reasoner, corrector;
+group by reasoner, corrector, is_self, is_reference_derived, template, settings
+order by is_reference_derived, reasoner, corrector, template;
+
+-- correction_checks: of the corrections that are kept, how many pass each further check? Not passed and cannot tell make up the rest.
+create or replace view correction_checks as
+select
+    reasoner, corrector, is_reference_derived, template,
+    count(*) as kept,
+    count(*) filter (step_exists) as step_exists,
+    count(*) filter (continues) as continues,
+    count(*) filter (not continues) as continues_not,
+    count(*) filter (arithmetic) as arithmetic,
+    count(*) filter (not arithmetic) as arithmetic_not,
+    count(*) filter (explains) as explains,
+    count(*) filter (not explains) as explains_not,
+    count(*) filter (step_agrees) as step_agrees,
+    count(*) filter (not step_agrees) as step_agrees_not,
+    count(*) filter (resolved) as resolved,
+    count(*) filter (not resolved) as resolved_not
+from graded_correction
+where rejected_because is null
+group by reasoner, corrector, is_reference_derived, template, settings
+order by is_reference_derived, reasoner, corrector, template;
+
+-- correction_cost: how many tokens and seconds does an accepted correction cost, the rejected ones paid too?
+create or replace view correction_cost as
+select
+    reasoner, corrector, is_reference_derived, template,
+    count(*) as calls,
+    count(*) filter (rejected_because is null) as kept,
+    sum(completion_tokens) as completion_tokens,
+    sum(completion_tokens) / nullif(kept, 0) as tokens_per_kept,
+    sum(latency_s) / nullif(kept, 0) as seconds_per_kept,
+    sum(cost_usd) / nullif(kept, 0) as usd_per_kept
+from graded_correction
+group by reasoner, corrector, is_reference_derived, template, settings
+order by is_reference_derived, reasoner, corrector, template;
+
+-- correction_agreement: where several corrections of one mistake are kept, do they name the same step?
+create or replace view correction_agreement as
+select
+    rationale_id, any_value(reasoner) as reasoner, any_value(dataset) as dataset,
+    count(*) as kept,
+    count(distinct incorrect_step) as steps_named,
+    mode(incorrect_step) as most_named,
+    count(*) filter (incorrect_step = fault_step) as agree_with_fault_step
+from graded_correction
+where rejected_because is null
+group by rationale_id
+having kept > 1
+order by rationale_id;
 
 -- correction_by_level: how does the success of corrections change with difficulty, or subject where there is no level?
 create or replace view correction_by_level as
@@ -60,20 +120,20 @@ select
     count(*) filter (rejected_because is null) as corrected,
     corrected / nullif(mistakes, 0) as rate
 from graded_correction
-group by dataset, coalesce(level, subject, '-'), corrector, is_reference_derived, settings
+group by dataset, coalesce(level, subject, '-'), corrector, is_reference_derived, template, settings
 order by is_reference_derived, dataset, corrector, 2;
 
--- rejections: why were corrections rejected, by reasoner and corrector?
+-- rejections: why were corrections rejected, by reasoner and corrector? share: of all corrections of the pair.
 create or replace view rejections as
-with counts as (
-    select reasoner, corrector, rejected_because, count(*) as corrections
-    from graded_correction
-    where rejected_because is not null
-    group by all
+select
+    reasoner, corrector, rejected_because, count(*) as corrections,
+    corrections / any_value(asked) as share
+from (
+    select *, count(*) over (partition by reasoner, corrector) as asked from graded_correction
 )
-select *, corrections / sum(corrections) over (partition by reasoner, corrector) as share
-from counts
-order by reasoner, corrector, corrections desc;
+where rejected_because is not null
+group by reasoner, corrector, rejected_because
+order by reasoner, corrector, corrections desc, rejected_because;
 
 -- cost: how many calls, tokens, dollars and seconds did each model cost, by purpose? NULL dollars: no price is known.
 create or replace view cost as

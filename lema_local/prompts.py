@@ -9,13 +9,13 @@ The three inputs below are the paper's, to the letter, so that adapters are inte
 (microsoft/LEMA; see also WizardMath's card for the Alpaca-style input, which such models take instead).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Literal, get_args
 
 from lema_local.endpoint import Prompt
-from lema_local.errors import ProfileError
+from lema_local.rationales import number_steps
 from lema_local.records import AnswerKind, PromptFormat
 
 # Format from microsoft/LEMA, arXiv 2310.20689.
@@ -27,10 +27,19 @@ CORRECTION_INPUT = (
     "Question: {question}\nOriginal Solution:\n{\n{steps}\n}\nIncorrect Step:"
 )
 EVALUATION_TEMPLATE = "cot_input.1"
-CORRECTION_TEMPLATE = "correct.1"
 EVOLUTION_TEMPLATE = "evolve.1"
 ALPACA_TEMPLATE = "sample_alpaca.1"  # format from the model cards of WizardMath and MetaMath
-SAMPLE_TEMPLATES: Mapping[AnswerKind, str] = {"number": "sample_number.1", "latex": "sample_latex.1"}
+# P_r and P_c. correct.1 is what corrections before 2026-11-24 were asked with: it renders their prompts.
+SAMPLE_TEMPLATES: Mapping[AnswerKind, str] = {
+    "number": "sample_number.1",
+    "latex": "sample_latex.1",
+    "choice": "sample_choice.1",
+}
+CORRECTION_TEMPLATES: Mapping[AnswerKind, str] = {
+    "number": "correct_number.1",
+    "latex": "correct_latex.1",
+    "choice": "correct_choice.1",
+}
 
 Role = Literal["system", "user", "assistant", "input"]
 
@@ -48,14 +57,19 @@ def correction_input(question: str, steps: str) -> str:
 
 
 def sample_template(kind: AnswerKind, form: PromptFormat = "few-shot") -> str:
-    """The template P_r: few-shot for a kind of answer, or the Alpaca-style input that WizardMath and MetaMath take.
-    ProfileError where there is none."""
+    """The template P_r: few-shot for a kind of answer, or the Alpaca-style input that WizardMath and MetaMath take."""
     if form == "alpaca":
         return ALPACA_TEMPLATE
-    if kind not in SAMPLE_TEMPLATES:
-        known = ", ".join(SAMPLE_TEMPLATES)
-        raise ProfileError(f"There is no prompt for sampling answers of kind {kind!r} yet; kinds with one: {known}.")
     return SAMPLE_TEMPLATES[kind]
+
+
+def correction_template(kind: AnswerKind) -> str:
+    """The few-shot template P_c for a kind of answer: four annotated corrections, and then the mistake.
+
+    Each reply begins with the corrector's own solution in a line, because a small corrector that must name the wrong
+    step first copies the mistake (docs/LOG.md); parsing leaves that line out.
+    """
+    return CORRECTION_TEMPLATES[kind]
 
 
 @cache
@@ -95,6 +109,24 @@ def render(template: str, inputs: Mapping[str, str], *, api: Literal["chat", "co
         else:
             blocks.append(text)
     return Prompt(text="\n\n".join(blocks) + "\n" + prefill, prefill=prefill)
+
+
+def continued(
+    template: str, inputs: Mapping[str, str], steps: Sequence[str], *, api: Literal["chat", "completions"]
+) -> Prompt:
+    """A prompt P_r whose answer has its first steps already: the model goes on with the next one.
+
+    Raw text begins the reply with them, so the completion holds the whole solution; in chat they stand below the
+    question, and the reply holds the rest of it.
+    """
+    prompt = render(template, inputs, api=api)
+    given, label = number_steps(steps), f"Step {len(steps) + 1}:"
+    if prompt.text is not None:
+        beginning = f"{given}\n{label}"
+        return Prompt(text=prompt.text.removesuffix(prompt.prefill) + beginning, prefill=beginning)
+    *before, last = prompt.messages
+    asked = {**last, "content": f"{last['content']}\n{given}\n\nThese steps are right. Go on from {label}"}
+    return Prompt(messages=(*before, asked))
 
 
 def stop_texts(api: Literal["chat", "completions"]) -> tuple[str, ...]:

@@ -13,8 +13,10 @@ Model text passes through split_steps, so its patterns are linear and its input 
 """
 
 import re
+from collections.abc import Sequence
 
 from lema_local.records import Problem
+from lema_local.reply_text import own_text
 
 # A reply of 2,048 tokens is under 16,000 characters of prose; the rest of a longer one is noise or an attack.
 _MAX_MODEL_CHARACTERS = 40_000
@@ -49,10 +51,14 @@ _MINUS = re.compile(rf"{_LEFT} ?- ?{_RIGHT}")
 _OVER = re.compile(rf"{_LEFT} ?/ ?{_RIGHT}")
 
 _STEP_LINE = re.compile(
-    r"[\s>#*_-]{0,12}step[ \t]{1,3}(\d{1,3})[*_]{0,2}[ \t]{0,3}[:.)-][ \t*_]{0,6}(.*)", re.IGNORECASE
+    r"[\s>#*_•-]{0,12}(?:correct(?:ed)? )?step[ \t]{1,3}[*_#]{0,3}(\d{1,3})[*_]{0,2}(?: ?\([^()\n]{1,40}\))?[*_]{0,2}"
+    r"[ \t]{0,3}[:.)-][ \t*_]{0,6}(.*)",
+    re.IGNORECASE,
 )
 _INLINE_STEP = re.compile(r"(?<=[.!?])[ \t]{1,3}(?=(?:\*\*)?Step \d{1,3}(?:\*\*)?:)")
-_NEW_PROBLEM = re.compile(r"[\s>#*_-]{0,12}(?:question|problem|original solution|\})(?:[*_]{0,2}:|\s*$)", re.IGNORECASE)
+_NEW_PROBLEM = re.compile(
+    r"[\s>#*_-]{0,12}(?:question|problem|original solution|incorrect step|\})(?:[*_]{0,2}:|\s*$)", re.IGNORECASE
+)
 
 
 def solution_steps(solution: str) -> list[str]:
@@ -102,20 +108,18 @@ def split_steps(text: str) -> list[str]:
     number that does not follow, at an empty step, and where the model starts a new question.
     """
     bodies: list[list[str]] = []
-    text = text[:_MAX_MODEL_CHARACTERS]
-    if " Step " in text or "\tStep " in text or "**Step " in text:  # the pattern takes as long as all the rest
-        text = _INLINE_STEP.sub("\n", text)
-    for line in text.splitlines():
-        label = _STEP_LINE.match(line)
+    own = (own_text(text) or "")[:_MAX_MODEL_CHARACTERS]
+    for line in lines_of_steps(own).splitlines():
+        label = step_label(line)
         if label is None:
             if bodies and _NEW_PROBLEM.match(line):
                 break
             if bodies and line.strip():
                 bodies[-1].append(line.strip())
             continue
-        if int(label[1]) != len(bodies) + 1:
+        if label[0] != len(bodies) + 1:
             break
-        bodies.append([label[2].strip()])
+        bodies.append([label[1]])
     steps: list[str] = []
     for body in bodies:
         step = _SPACES.sub(" ", " ".join(body)).replace("**", "").strip()
@@ -125,9 +129,22 @@ def split_steps(text: str) -> list[str]:
     return steps
 
 
-def number_steps(steps: list[str]) -> str:
+def lines_of_steps(text: str) -> str:
+    """A text with each "Step k:" that follows a sentence on a line of its own."""
+    if " Step " in text or "\tStep " in text or "**Step " in text:  # the pattern takes as long as all the rest
+        text = _INLINE_STEP.sub("\n", text)
+    return text
+
+
+def step_label(line: str) -> tuple[int, str] | None:
+    """(2, "9 * 2 = 18") for a line like "**Step 2:** 9 * 2 = 18", None for one without a label."""
+    label = _STEP_LINE.match(line)
+    return (int(label[1]), label[2].strip()) if label else None
+
+
+def number_steps(steps: Sequence[str], *, first: int = 1) -> str:
     """Steps as lines "Step 1: ...", "Step 2: ...", the form that corrections and few-shot rationales use."""
-    return "\n".join(f"Step {k}: {_SPACES.sub(' ', step).strip()}" for k, step in enumerate(steps, start=1))
+    return "\n".join(f"Step {k}: {_SPACES.sub(' ', step).strip()}" for k, step in enumerate(steps, start=first))
 
 
 def join_steps(steps: list[str]) -> str:

@@ -135,6 +135,14 @@ class Correction:
     answer: str | None
     is_correct: bool
     rejected_because: str | None  # None: kept
+    # what is checked beyond the answer (checks.py); None: cannot tell
+    fault_step: int | None = None  # the mistake's first step with a false sum, or off the reference's path
+    step_exists: bool | None = None
+    continues: bool | None = None
+    arithmetic: bool | None = None
+    explains: bool | None = None
+    step_agrees: bool | None = None
+    resolved: bool | None = None  # None: the reasoner was not asked again
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ of correctors, and is (with --latency, --faults, --rate) the yardstick of benchm
 
     {"question": "Ann has 3 bags ...", "answer": "10", "solution": "3*4=12 nuts\\n12-2=10 nuts", "kind": "number"}
 
-A last message that ends "Incorrect Step:" gets a correction, any other with "Question:" the solution, all else (all,
-without --problems) FIXED_REPLY. Usage counts 1.3 tokens a word; max_tokens is not obeyed.
+A last message that ends "Incorrect Step:" or "Correct Solution:" gets a correction, any other with "Question:" the
+solution, all else (all, without --problems) FIXED_REPLY. Usage counts 1.3 tokens a word; max_tokens is not obeyed.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from starlette.types import Receive, Scope, Send
 
 from lema_local.errors import DataError, LemaError, ServerError
 
-from .oracle_corrections import NO_REFERENCE, correct, reference_steps, solve
+from .oracle_corrections import NO_REFERENCE, correct, has_steps, solve
 
 FIXED_REPLY = "Step 1: 6 * 7 = 42. The answer is 42."
 UNKNOWN_QUESTION = "Cannot solve: no reference solution for this question."
@@ -50,8 +50,8 @@ class Oracle:
         """The answer to a last user message or a raw prompt."""
         if not self.problems:
             return FIXED_REPLY
-        if text.rstrip().endswith("Incorrect Step:"):
-            head, marker, steps = text.rstrip().removesuffix("Incorrect Step:").rpartition("\nOriginal Solution:")
+        if text.rstrip().endswith(("Incorrect Step:", "Correct Solution:")):
+            head, marker, steps = text.rstrip().rpartition("\n")[0].rpartition("\nOriginal Solution:")
             question = _normal(head.rpartition("Question:")[2])
             if marker and question in self.problems:
                 return correct(question, *self.problems[question], steps)
@@ -276,7 +276,7 @@ def read_problems(path: Path) -> dict[str, tuple[str, str]]:
                     raise DataError(
                         f"{path}:{number} is no JSON object with question and answer. Mend the row."
                     ) from None
-                if solution and reference_steps(str(solution), answer):
+                if solution and has_steps(str(solution), answer):
                     problems[_normal(question)] = (str(solution), answer)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"Cannot read {path}: {error}. Give a JSONL file of problems.") from None

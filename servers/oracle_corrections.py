@@ -15,13 +15,12 @@ nothing about any model. Pure: texts in, texts out.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from fractions import Fraction
 
-from lema_local.numerals import same_number, value_of
-from lema_local.rationales import join_steps, solution_steps, split_steps
-
-from .oracle_arithmetic import COMMON, Claim, claims, numbers, plain_numbers, show
+from lema_local.amounts import COMMON, numbers, show
+from lema_local.arithmetic import Claim, claims
+from lema_local.faults import Fault, derived_before, first_fault, leaves, reference_steps
+from lema_local.numerals import value_of
+from lema_local.rationales import join_steps, split_steps
 
 NO_STEPS = "Cannot correct: the original solution has no steps that can be read."
 NO_REFERENCE = "Cannot correct: no reference solution for this question."
@@ -29,35 +28,12 @@ NO_MISTAKE = "Cannot correct: no wrong step was found in the original solution."
 _ALL_DONE = "The steps above have already worked out what the question asks for"
 _MAX_STEPS = 64
 
-_ANSWER = re.compile(r"(?:the |final )*answer is\b:?([^\n]{0,200})", re.IGNORECASE)
-_LONG_DECIMAL = re.compile(r"(?<![\d.])\d{1,12}\.\d{7,20}(?!\d)")
-_FRACTION_DIVISOR = re.compile(r"÷\s{0,3}(\d{1,9})\s?/\s?(\d{1,9})")
-_SHARE = re.compile(r"\d{1,9}/\d{1,9}|\b1st\b")
-_CONVERSIONS = frozenset(map(Fraction, (7, 12, 24, 52, 60, 365, 1000)))
 _POINT_ZERO = re.compile(r"(?<=\d)\.0(?!\d)")
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What is wrong in which step (counted from 1)."""
-
-    step: int
-    claim: Claim | None  # the sum at fault; None: the step states a number from nowhere, or concludes wrongly
-    stated: Fraction | None = None
-    is_conclusion: bool = False
-
-
-def reference_steps(solution: str, answer: str) -> list[str]:
-    """A reference solution as clean sentences, one step each; [] where there is none.
-
-    On top of solution_steps: float noise goes (19.749999999999996 -> 19.75, 0.3333333333333333 -> 1/3), a sum that its
-    author rounded to a whole number says so, and a closing sentence that only repeats the answer is left out.
-    """
-    steps = [_LONG_DECIMAL.sub(_short, step) for step in solution_steps(solution)]
-    steps = [_with_rounding(_FRACTION_DIVISOR.sub(r"÷ (\1/\2)", _POINT_ZERO.sub("", step))) for step in steps]
-    while len(steps) > 1 and (found := _ANSWER.match(steps[-1])) and same_number(found[1], answer):
-        steps.pop()
-    return steps
+def has_steps(solution: str, answer: str) -> bool:
+    """Whether a reference solution has anything to write corrections from."""
+    return bool(reference_steps(solution, answer))
 
 
 def solve(solution: str, answer: str) -> str:
@@ -87,81 +63,6 @@ def correct(question: str, solution: str, answer: str, mistake: str) -> str:
     kept = "...\n" if fault.step > 1 else ""
     lines = "\n".join(_numbered(missing, answer, first=fault.step))
     return f" Step {fault.step}.\nExplanation: {why}\nCorrect Solution:\n{kept}{lines}"
-
-
-def first_fault(question: str, reference: Sequence[str], answer: str, steps: Sequence[str]) -> Fault | None:
-    """The first step whose arithmetic is false, or that leaves the reference's path, or that concludes wrongly.
-
-    A sum is on the path when its result is a number of the reference or of the question, or when a later true sum on
-    the path uses it: another way to the same value is no mistake. None where nothing is wrong.
-    """
-    sums = [claims(step) for step in steps]
-    reference_sums = [claim for step in reference for claim in claims(step)]
-    known = {claim.key for claim in reference_sums}
-    results = {claim.result for claim in reference_sums}
-    path = numbers(question) | results | {n for step in reference for n in numbers(step)}
-    combined: dict[tuple[Fraction, ...], set[Fraction]] = {}
-    for claim in reference_sums:
-        combined.setdefault(claim.key[0], set()).add(claim.result)
-    flat = [(k, claim) for k, found in enumerate(sums, 1) for claim in found]
-    wrong = next((i for i, (_, c) in enumerate(flat) if not c.is_true and c.key not in known), len(flat))
-    leaves = _leaves(question, reference)
-    underived = results - leaves
-    on_path = [False] * wrong
-    for i in reversed(range(wrong)):
-        k, claim = flat[i]
-        is_used = any(on_path[j] and claim.result in flat[j][1].operands for j in range(i + 1, wrong))
-        # the same amounts combined into something else than the reference makes of them: 14 + 9 for 14 - 9
-        is_twin = claim.result not in combined.get(claim.key[0], {claim.result})
-        unknown = set(claim.operands) - leaves - _derived(steps[: k - 1], sums[k - 1], claim)
-        is_strange = bool(unknown & results) or (bool(unknown) and claim.result not in results)
-        is_same = claim.key in known and not unknown & underived
-        on_path[i] = is_same or ((claim.result in path or is_used) and not is_twin and not is_strange)
-    bad = next((i for i in range(wrong) if not on_path[i]), wrong)
-    fault = Fault(step=flat[bad][0], claim=flat[bad][1]) if bad < len(flat) else None
-    derived = path | (COMMON - {Fraction(1)})
-    for k, step in enumerate(steps, 1):
-        if fault is not None and k >= fault.step:
-            return fault
-        derived |= {n for claim in sums[k - 1] for n in (claim.result, *claim.operands)}
-        conclusion = _ANSWER.search(step)
-        if conclusion is None and not sums[k - 1]:
-            strange = [n for n in _stated(step) if n not in derived]
-            if strange:
-                return Fault(step=k, claim=None, stated=strange[0])
-        if conclusion is not None and not _is_answer(conclusion[1], answer):
-            value = value_of(conclusion[1])
-            return Fault(step=k, claim=None, stated=Fraction(value[0]) if value else None, is_conclusion=True)
-    if not any(_ANSWER.search(step) for step in steps):
-        return Fault(step=len(steps), claim=None, is_conclusion=True)
-    return None
-
-
-def _stated(step: str) -> list[Fraction]:
-    """The numbers that a step without a sum states; shares (1/2) and conversions ("1 week has 7 days") state no 1."""
-    found = plain_numbers(_SHARE.sub(" ", step))
-    return [n for n in found if n != 1] if _CONVERSIONS & set(found) else found
-
-
-def _leaves(question: str, reference: Sequence[str]) -> set[Fraction]:
-    """Numbers that need no derivation: the question's, common ones, and those that the reference takes from nowhere."""
-    leaves = numbers(question) | COMMON
-    results: set[Fraction] = set()
-    for claim in (claim for step in reference for claim in claims(step)):
-        leaves |= {n for n in claim.operands if n not in results}
-        results |= {claim.result, claim.value}
-    return leaves
-
-
-def _derived(before: Sequence[str], step: Sequence[Claim], claim: Claim) -> set[Fraction]:
-    """The numbers that stand in the steps before, or that a sum before this one in its own step has given."""
-    sums = [c for text in before for c in claims(text)] + [c for c in step if c.end < claim.end]
-    return {n for text in before for n in numbers(text)} | {n for c in sums for n in (c.result, c.value)}
-
-
-def _is_answer(text: str, answer: str) -> bool:
-    same = same_number(text, answer)
-    return text.strip(" .*$") == answer.strip(" $") if same is None else same
 
 
 def _missing(question: str, reference: Sequence[str], kept: Sequence[str]) -> list[str]:
@@ -230,7 +131,9 @@ def _explain(
         said = f"{name} computes {claim.expression} = {show(claim.result)}"
         if not claim.is_true:
             return f"{said}, but {claim.expression} is {show(claim.value)}."
-        known = _leaves(question, reference) | _derived(steps[: fault.step - 1], claims(steps[fault.step - 1]), claim)
+        known = leaves(question, reference) | derived_before(
+            steps[: fault.step - 1], claims(steps[fault.step - 1]), claim
+        )
         strange = next((n for n in claim.operands if n not in known), None)
         twin = next((c for c in todo if sorted(c.operands) == sorted(claim.operands)), None)
         if strange is not None:
@@ -267,23 +170,3 @@ def _numbered(steps: Sequence[str], answer: str, *, first: int) -> list[str]:
     lines = [f"Step {k}: {join_steps([step])}" for k, step in enumerate(steps, first)]
     lines[-1] += f" The answer is {final}."
     return lines
-
-
-def _short(match: re.Match[str]) -> str:
-    number = Fraction(match[0])
-    decimal = round(number, 4)
-    if abs(number - decimal) < Fraction(1, 10**9):
-        return f"{float(decimal):.4f}".rstrip("0").rstrip(".")
-    simple = number.limit_denominator(12)
-    if abs(number - simple) < Fraction(1, 10**9):
-        return f"{simple.numerator}/{simple.denominator}"
-    return f"{float(decimal):.4f}"
-
-
-def _with_rounding(step: str) -> str:
-    """`0.46 * 40 = 18 students` -> `0.46 * 40 = 18 (rounded down) students`, where the author left it unsaid."""
-    for claim in reversed(claims(step)):
-        if not claim.is_true and claim.result.denominator == 1 and abs(claim.value - claim.result) < 1:
-            way = "down" if claim.value > claim.result else "up"
-            step = f"{step[: claim.end]} (rounded {way}){step[claim.end :]}"
-    return step

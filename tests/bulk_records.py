@@ -101,7 +101,7 @@ def fill(store: Writer, profile: Path, counts: Counts, *, backwards: bool = Fals
         text = _steps(problem, f"Try {call.sample_index}: ", wrong=True)
         completions.append(_completion(problem, call.id, text, "sample", call.endpoint.identity))
         rationales.append(_rationale(problem, call.id, "bulk-reasoner", False))
-        mistakes.append({"id": call.id, "problem_id": problem.id, "solution": problem.solution})
+        mistakes.append({"id": call.id, "problem_id": problem.id, "solution": problem.solution, "kind": "number"})
     corrector = describe_endpoint("corrector", run.profile.endpoint("corrector"))
     for call in correct.wanted(run.profile, corrector, mistakes):
         problem = by_id[call.problem_id]

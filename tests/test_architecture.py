@@ -34,7 +34,8 @@ LAYERS = (
 )
 PURE = {
     "answers", "authors_answers", "latex_notation", "latex_values", "numerals",
-    "rationales", "corrections", "prompts", "examples", "augmentation", "arms", "tokens", "shapes", "statistics",
+    "rationales", "reply_text", "corrections", "splicing", "structured", "checks", "arithmetic", "amounts", "faults",
+    "resolving", "prompts", "examples", "augmentation", "arms", "tokens", "shapes", "statistics",
     "endpoint", "endpoint_profile", "replies", "prices", "batches",
     "profiles", "profile_tables", "evolution", "reasoners", "typed_toml", "models", "recipes", "hardware",
     "gsm_symbolic",

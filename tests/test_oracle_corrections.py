@@ -16,7 +16,7 @@ from lema_local.numerals import same_number
 from lema_local.rationales import number_steps
 
 corrections: Any = importlib.import_module("lema_local.servers.oracle_corrections")
-arithmetic: Any = importlib.import_module("lema_local.servers.oracle_arithmetic")
+arithmetic: Any = importlib.import_module("lema_local.arithmetic")
 
 QUESTION = (
     "Lena writes to 14 friends but drops 9 of them. Each of the others gets 3 letters a week of 10 pages, and a page "

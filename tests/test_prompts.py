@@ -2,26 +2,36 @@
 
 import hashlib
 from importlib.resources import files
+from typing import get_args
 
 import pytest
 
-from lema_local.errors import ProfileError
+from lema_local.answers import compare, extract_answer
+from lema_local.checks import check, sums_are_true
+from lema_local.corrections import parse_correction
 from lema_local.prompts import (
-    CORRECTION_TEMPLATE,
     correction_input,
+    correction_template,
     cot_input,
     render,
     sample_template,
     stop_texts,
     turns,
 )
+from lema_local.rationales import split_steps
+from lema_local.records import AnswerKind
 
 # A completion's key has its template's name and version, not its text: a text that changes needs a new version, that
 # is a new file and a new line here. Never edit a line.
+PARTS = "Own Solution, Incorrect Step, Explanation, Correct Solution:"
 LOCKED = {
     "correct.1.txt": "4d0b3db0fc982093aa2cc145283332c4e85b19ed08d15f22fb46aaeb6105af94",
+    "correct_choice.1.txt": "68aec28e4b7a06235ac563436b38ec94838f14413b4672253b805a9fb463bd93",
+    "correct_latex.1.txt": "8791e18432358f30b16c2c68c5aa88968b97dbeb49ea3bd686e79fa92e7c80c6",
+    "correct_number.1.txt": "752ea124ed296a2625d297c42d3565a1c37fad5b5601f08aa89abb3811f09e5c",
     "evolve.1.txt": "af1ccfc8accd3d8df76e5a4a26da9d52602544ebbe155d57c480f1b968010fb2",
     "sample_alpaca.1.txt": "b151324cbf617a363c155f2c09eafcc0e0df712371d742376ce365d8dc80509d",
+    "sample_choice.1.txt": "3a16aebcb84e3c9bd3d7791480e3d6c7f1e66569b213ec619d3bc191a8937031",
     "sample_latex.1.txt": "82242f2f1de09fbc62238364512d7ed12824e15b90390952c1527119783369d6",
     "sample_number.1.txt": "1dc493979a5824c53a2cb63602accd0fd4b84d0b66e6b7404e941ade968abb63",
 }
@@ -46,8 +56,8 @@ def test_the_correction_input_is_the_papers_to_the_letter() -> None:
 def test_inputs_may_hold_what_looks_like_a_placeholder(text: str) -> None:
     assert f"Question: {text}\n" in cot_input(text)
     assert f"Question: {text}\nOriginal Solution:\n{{\n{text}\n}}\n" in correction_input(text, text)
-    sent = render(CORRECTION_TEMPLATE, {"question": text, "steps": text}, api="chat").messages[-1]["content"]
-    assert sent == f"Question: {text}\nOriginal Solution:\n{text}\nIncorrect Step:"
+    sent = render("correct_number.1", {"question": text, "steps": text}, api="chat").messages[-1]["content"]
+    assert sent == f"Question: {text}\nOriginal Solution:\n{text}\n{PARTS}"
 
 
 def test_a_template_that_changes_takes_a_new_version() -> None:
@@ -75,8 +85,43 @@ def test_a_template_has_worked_examples_in_turns(name: str) -> None:
     assert sum("{question}" in text for _, text in turns(name)) == 1
 
 
-def test_the_corrector_sees_four_worked_examples() -> None:
-    assert [role for role, _ in turns(CORRECTION_TEMPLATE)].count("assistant") == 4
+KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_corrector_sees_four_worked_examples_that_are_true(kind: AnswerKind) -> None:
+    """Each example is itself a correction that would be kept: read, spliced, with no false sum and another answer."""
+    shown = turns(correction_template(kind))[1:-1]
+    assert [role for role, _ in shown] == ["user", "assistant"] * 4
+    for (_, asked), (_, reply) in zip(shown[::2], shown[1::2], strict=True):
+        mistaken = split_steps(asked.partition("Original Solution:\n")[2].partition("\nOwn Solution, ")[0])
+        parsed = parse_correction(reply, mistaken)
+        answer = extract_answer(parsed.correct_solution or "", kind)
+        assert answer is not None
+        assert compare(extract_answer(mistaken[-1], kind), answer, kind)[0] is False
+        found = check(parsed, question=asked, solution=None, reference=answer, kind=kind, mistaken=mistaken)
+        assert (found.step_exists, found.continues, found.explains) == (True, True, True)
+        assert found.arithmetic is not False
+        assert found.arithmetic or kind != "number"
+        assert not parsed.explanation or "own solution" not in parsed.explanation.lower()
+
+
+def test_the_corrector_has_wrong_steps_first_last_and_between() -> None:
+    for kind in KINDS:
+        replies = [parse_correction(text) for role, text in turns(correction_template(kind)) if role == "assistant"]
+        assert len({reply.incorrect_step for reply in replies}) > 1
+        assert 1 in {reply.incorrect_step for reply in replies}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_reasoner_sees_worked_examples_that_are_true(kind: AnswerKind) -> None:
+    replies = [text for role, text in turns(sample_template(kind))[:-1] if role == "assistant"]
+    assert len(replies) >= 3
+    for reply in replies:
+        steps = split_steps(reply)
+        assert len(steps) >= 2
+        assert extract_answer(reply, kind) is not None
+        assert sums_are_true([(k, step) for k, step in enumerate(steps, 1)]) is not False
 
 
 def test_chat_ends_with_the_question_and_has_no_prefill() -> None:
@@ -93,10 +138,10 @@ def test_raw_text_ends_with_the_beginning_of_the_reply() -> None:
     assert prompt.messages == ()
 
 
-def test_raw_correction_ends_at_incorrect_step() -> None:
-    prompt = render(CORRECTION_TEMPLATE, {"question": "Why?", "steps": "Step 1: x"}, api="completions")
+def test_raw_correction_ends_with_the_parts_that_are_wanted() -> None:
+    prompt = render(correction_template("number"), {"question": "Why?", "steps": "Step 1: x"}, api="completions")
     assert prompt.text is not None
-    assert prompt.text.endswith("\n\nQuestion: Why?\nOriginal Solution:\nStep 1: x\nIncorrect Step:\n")
+    assert prompt.text.endswith("\n\nQuestion: Why?\nOriginal Solution:\nStep 1: x\n" + PARTS + "\n")
     assert prompt.prefill == ""
 
 
@@ -105,12 +150,6 @@ def test_raw_completions_stop_at_a_question_of_their_own() -> None:
     assert stop_texts("chat") == ()
 
 
-def test_a_kind_of_answer_without_a_prompt_is_named() -> None:
-    assert sample_template("latex") == "sample_latex.1"
-    with pytest.raises(ProfileError, match="'choice' yet; kinds with one: number, latex"):
-        sample_template("choice")
-
-
 def test_a_template_filled_with_the_wrong_inputs_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no \{stepps\}"):
-        render(CORRECTION_TEMPLATE, {"stepps": "x"}, api="chat")
+        render("correct_number.1", {"stepps": "x"}, api="chat")

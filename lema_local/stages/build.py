@@ -23,6 +23,7 @@ from lema_local.rationales import gold_output, split_steps
 from lema_local.records import Example, Problem, TrainingSet
 from lema_local.serving import describe_endpoint
 from lema_local.stages import correct, sample
+from lema_local.stages.derive import derive
 from lema_local.stages.run import Run
 from lema_local.stages.select import wanted_rows
 from lema_local.tokens import TokenCounter, token_counter
@@ -84,7 +85,7 @@ def _no_corrections(run: Run) -> str:
 def gather(run: Run, arms: Sequence[Arm]) -> Ingredients:
     """CoT examples (gold; sampled ones where the profile says so) and correction examples of the profile's train
     problems."""
-    run.store.merge()
+    derive(run.store, "correct")  # an upgrade may have emptied the table
     problems = {problem.id: problem for problem in run.problems.train}
     left_out: Counter[str] = Counter(run.problems.left_out)
     gold = _gold(run, left_out)

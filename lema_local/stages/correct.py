@@ -10,7 +10,7 @@ from lema_local.corrections import parse_correction
 from lema_local.endpoint import Endpoint, Prompt, Sampling
 from lema_local.keys import content_key
 from lema_local.profiles import Profile
-from lema_local.prompts import CORRECTION_TEMPLATE, render, stop_texts
+from lema_local.prompts import correction_template, render, stop_texts
 from lema_local.rationales import number_steps, split_steps
 from lema_local.recipes import load_recipe
 from lema_local.records import Problem
@@ -23,7 +23,7 @@ from lema_local.stages.run import Run
 from lema_local.stages.select import wanted_rows
 from lema_local.store import Store
 
-Mistake = dict[str, Any]  # id, problem_id, rationale (its text), question, solution
+Mistake = dict[str, Any]  # id, problem_id, rationale (its text), question, solution, kind
 
 
 def mistakes(run: Run, *, texts: bool = True) -> list[Mistake]:
@@ -43,7 +43,7 @@ def mistakes_in(store: Store, profile: Profile, problems: Sequence[Problem], *, 
         if id_ in done:
             continue
         problem = by_id[problem_id]
-        words = {"question": problem.question, "solution": problem.solution}
+        words = {"question": problem.question, "solution": problem.solution, "kind": problem.kind}
         found.append({"id": id_, "problem_id": problem_id, "rationale": text} | words)
     return found
 
@@ -65,7 +65,8 @@ def wanted(profile: Profile, endpoint: Endpoint, given: Sequence[Mistake]) -> li
             if row["solution"] is None:
                 continue
             asked = replace(endpoint, identity=f"{endpoint.identity}:{content_key('solution', row['solution'])}")
-        calls.append(Call(asked, "correct", CORRECTION_TEMPLATE, sampling, row["problem_id"], rationale_id=row["id"]))
+        template = correction_template(row["kind"])
+        calls.append(Call(asked, "correct", template, sampling, row["problem_id"], rationale_id=row["id"]))
     return calls
 
 

@@ -6,11 +6,12 @@ and tells what flipped.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from lema_local.answers import extract_answer
 from lema_local.authors_answers import is_correct_authors
+from lema_local.checks import check, stray
 from lema_local.corrections import parse_correction, rejection_of
 from lema_local.grading import Grader
 from lema_local.rationales import number_steps, split_steps
@@ -124,10 +125,18 @@ def _evaluation(row: Row, grader: Grader) -> Evaluation:
 
 
 def _correction(row: Row, grader: Grader) -> Correction:
-    parsed = parse_correction(row["text"])
+    mistaken = split_steps(row["mistaken_text"] or "")
+    parsed = parse_correction(row["text"], mistaken)
     answer = extract_answer(parsed.correct_solution, row["kind"]) if parsed.correct_solution else None
     is_correct = grader.grade(answer, row["reference"], row["kind"]).is_correct
-    steps = len(split_steps(row["mistaken_text"] or ""))
+    found = check(
+        parsed,
+        question=row["question"],
+        solution=row["solution"],
+        reference=row["reference"],
+        kind=row["kind"],
+        mistaken=mistaken,
+    )
     return Correction(
         id=row["id"],
         problem_id=row["problem_id"],
@@ -140,6 +149,12 @@ def _correction(row: Row, grader: Grader) -> Correction:
         answer=answer,
         is_correct=is_correct,
         rejected_because=rejection_of(
-            parsed, original_steps=steps, finish_reason=row["finish_reason"], answer=answer, is_correct=is_correct
+            parsed,
+            original_steps=len(mistaken),
+            finish_reason=row["finish_reason"],
+            answer=answer,
+            is_correct=is_correct,
+            stray=stray(parsed, question=row["question"], mistaken=mistaken),
         ),
+        **asdict(found),
     )

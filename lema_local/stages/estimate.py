@@ -76,6 +76,7 @@ def _stand_ins(profile: Profile, problems: Sequence[Problem]) -> list[correct.Mi
     rationale = "x" * (CHARACTERS_A_TOKEN * profile.sampling.max_tokens)
     return [
         {"id": p.id, "problem_id": p.id, "question": p.question, "rationale": rationale, "solution": p.solution}
+        | {"kind": p.kind}
         for p in problems[:PROMPTS_LOOKED_AT]
     ]
 

@@ -1,11 +1,11 @@
-"""The sums that a line of prose does, with exact values: what the oracle checks steps by.
+"""The sums that a line of prose does, with exact values: what steps are checked by.
 
 `Then 240 nuts / 4 nuts/minute = 60 minutes` does 240 / 4 = 60. Units, currency, commas, percent, "half of", 2/3 and
 2(11) are read; a line with variables, dangling operators or mixed numbers is left alone, because a sum read wrongly
 would call a right step wrong. Pure, no eval; one pass over at most 2,000 characters.
 
-    >>> [(c.expression, show(c.value), show(c.result), c.is_true) for c in claims("So 3 * $4 = $15, and 15 - 2 = 13.")]
-    [('3 * $4', '12', '15', False), ('15 - 2', '13', '13', True)]
+    >>> [(c.expression, c.value, c.result, c.is_true) for c in claims("So 3 * $4 = $15, and 15 - 2 = 13.")]
+    [('3 * $4', 12, 15, False), ('15 - 2', 13, 13, True)]
 """
 
 import re
@@ -15,7 +15,9 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
 
-MAX_CHARACTERS, _MAX_ATOMS = 2000, 60
+from lema_local.amounts import MAX_CHARACTERS, Number, amount, distance, over
+
+_MAX_ATOMS = 60
 
 _TOKEN = re.compile(
     r"(?P<num>[$€£¥]?(?:\d{1,3}(?:,\d{3}){1,4}(?!\d)|\d{1,15})(?:\.\d{1,20})?%?|[$€£¥]?\.\d{1,20}%?)"
@@ -23,19 +25,23 @@ _TOKEN = re.compile(
     r"|(?P<time>(?<=\d):\d\d\b)"
     r"|(?P<word>[^\W\d_]+(?:['’-][^\W\d_]+)*)|(?P<op>[+*/×÷−–·-])|(?P<eq>=)|(?P<paren>[()])|(?P<stop>[.,;:!?\n])|(?P<odd>\S)"
 )
+_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_PIECE_END = re.compile(r"[.,;:!?](?=\s)|\n")
+# a piece with one plain sum and words around it, which most steps are: read at once
+_AMOUNT = r"[$€£¥]?(?:(?:\d{1,3}(?:,\d{3}){1,4}|\d{1,15})(?:\.\d{1,20})?|\.\d{1,20})"
+_PLAIN_WORD = r"(?:(?!(?:half|x|times|plus|minus|of|and)\b)[A-Za-z]{2,30}|[AaI])"
+_OPERAND = rf"{_AMOUNT}(?: {_PLAIN_WORD}){{0,3}}(?:/[A-Za-z]{{2,30}})?"  # 4 nuts/minute
+_PLAIN_SUM = re.compile(
+    rf"\s?(?:(?:{_AMOUNT} {_PLAIN_WORD}|{_PLAIN_WORD}|of|and)[:,]? ){{0,40}}"
+    rf"({_OPERAND}(?: [+*/x-] {_OPERAND}){{1,6}}) ?= ?({_AMOUNT})"
+    r"(?: (?:[A-Za-z]{2,30}|[AaI])(?:/[A-Za-z]{2,30})?){0,40}[.,;:!?]?$"
+)
+_OPERATION = re.compile(rf"(?:^| ([+*/x-]) )({_AMOUNT})")
+_LEAD = re.compile(rf"\s?(?:(?:{_PLAIN_WORD}|of|and) ){{1,40}}(?=[\d$])")  # says nothing: need not be tokenised
+_MODULO = re.compile(r"\bp?mod\b")  # 7 * 3 = 1 (mod 5)
 _OPS = {"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-"}
 _OP_WORDS = {"x": "*", "X": "*", "times": "*", "plus": "+", "minus": "-"}
 _FILLERS = {"about", "approximately", "only", "a", "total", "of", "the", "just"}
-_COUNTS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-_NUMBER_WORDS = {word: Fraction(i) for i, word in enumerate(_COUNTS, 1)} | {
-    word: Fraction(value)
-    for word, value in (
-        ("half", "1/2"), ("halves", "1/2"), ("third", "1/3"), ("quarter", "1/4"), ("twice", "2"), ("double", "2"),
-        ("thrice", "3"), ("triple", "3"), ("dozen", "12"),
-    )
-}  # fmt: skip
-# numbers that everyone may use without being told: 1 and 2, percent, the clock and the calendar
-COMMON = frozenset(map(Fraction, (0, 1, 2, 7, 12, 24, 52, 60, 100, 365, 1000)))
 _UNITS = frozenset(
     (
         "cent",
@@ -56,7 +62,7 @@ _UNITS = frozenset(
 _ROUNDING = frozenset(
     ("remainder", "rounded", "rounds", "round", "rounding", "approximately", "about", "full", "whole")
 )
-_RATIOS = frozenset(Fraction(n) for n in (7, 12, 24, 60, 100, 1000, 3600))  # weeks, dozens, days, hours, cents, kilos
+_RATIOS: frozenset[Number] = frozenset((7, 12, 24, 60, 100, 1000, 3600))  # weeks, dozens, days, hours, cents, kilos
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +70,19 @@ class Claim:
     """A sum that a step does: `24 / 2 = 12` (units and currency left out), with what its left side really is."""
 
     expression: str
-    operands: tuple[Fraction, ...]
-    value: Fraction
-    result: Fraction
+    operands: tuple[Number, ...]
+    value: Number
+    result: Number
     is_true: bool
     end: int  # offset in the text just after the result
+    key: tuple[tuple[Number, ...], Number] = (
+        (),
+        0,
+    )  # what makes two sums the same, whatever the order they are said in
 
-    @property
-    def key(self) -> tuple[tuple[Fraction, ...], Fraction]:
-        return tuple(sorted(self.operands)), self.result
+    def __post_init__(self) -> None:
+        # once for all: claims are cached, and compared with each other many times
+        object.__setattr__(self, "key", (tuple(sorted(self.operands)), self.result))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,62 +91,32 @@ class _Atom:
     text: str
     start: int
     end: int
-    value: Fraction = Fraction(0)
+    value: Number = 0
     is_tight: bool = False  # the slash of 2/3, written without spaces
 
 
-def show(number: Fraction) -> str:
-    """12, 0.25, or "about 3.33" where no short decimal is exact."""
-    if number.denominator == 1:
-        return str(number.numerator)
-    text = f"{float(number):.4f}".rstrip("0")
-    return text if Fraction(text) == number else f"about {float(number):.2f}"
-
-
-def _number(text: str) -> Fraction:
-    return Fraction(text.lstrip("$€£¥").rstrip("%").replace(",", ""))
-
-
-def numbers(text: str) -> set[Fraction]:
-    """Every number in a text: digits, a/b, and words such as half or twice; a percentage also as its share."""
-    found: set[Fraction] = set()
-    for match in _TOKEN.finditer(text):
-        if match["num"]:
-            value = _number(match["num"])
-            found |= (
-                {value, value / 100, 1 - value / 100, 100 - value, 1 + value / 100}
-                if match["num"][-1] == "%"
-                else {value}
-            )
-        elif match["word"] and match["word"].lower() in _NUMBER_WORDS:
-            found.add(_NUMBER_WORDS[match["word"].lower()])
-    for top, bottom in re.findall(r"(\d{1,9})/(\d{1,9})", text):
-        if int(bottom):
-            found |= {Fraction(int(top), int(bottom)), 1 - Fraction(int(top), int(bottom))}
-    return found
-
-
-def plain_numbers(text: str) -> list[Fraction]:
-    """The numbers written in digits, in reading order."""
-    return [_number(match["num"]) for match in _TOKEN.finditer(text[:MAX_CHARACTERS]) if match["num"]]
-
-
-def _evaluate(atoms: Sequence[_Atom], *, percent: bool, tight: bool) -> Fraction | None:
+def _evaluate(atoms: Sequence[_Atom], *, percent: bool, tight: bool) -> Number | None:
     """The value of a whole expression; percent: 5% is 0.05; tight: 12 / 2/3 is 12 / (2/3)."""
-    values: list[Fraction] = []
+    values: list[Number] = []
     pending: list[str] = []
     rank = {"(": 0, "+": 1, "-": 1, "*": 2, "/": 2, "tight": 3}
 
     def reduce() -> None:
         op, right, left = pending.pop(), values.pop(), values.pop()
         values.append(
-            left + right if op == "+" else left - right if op == "-" else left * right if op == "*" else left / right
+            left + right
+            if op == "+"
+            else left - right
+            if op == "-"
+            else left * right
+            if op == "*"
+            else over(left, right)
         )
 
     try:
         for atom in atoms:
             if atom.kind == "num":
-                values.append(atom.value / 100 if percent and atom.text.endswith("%") else atom.value)
+                values.append(over(atom.value, 100) if percent and atom.text.endswith("%") else atom.value)
             elif atom.kind == "(":
                 pending.append("(")
             elif atom.kind == ")":
@@ -153,6 +133,14 @@ def _evaluate(atoms: Sequence[_Atom], *, percent: bool, tight: bool) -> Fraction
     except (IndexError, ZeroDivisionError, KeyError):
         return None
     return values[0] if len(values) == 1 else None
+
+
+def _values(atoms: Sequence[_Atom], tight: tuple[bool, ...] = (True,)) -> list[Number]:
+    """The values that an expression may be read to have: 5% as 0.05 and as 5, and 12 / 2/3 in both ways."""
+    percents = (True, False) if any(atom.text.endswith("%") for atom in atoms) else (True,)
+    ways = tight if any(atom.is_tight for atom in atoms) else tight[:1]
+    readings = [_evaluate(atoms, percent=percent, tight=way) for percent in percents for way in ways]
+    return [value for value in readings if value is not None]
 
 
 def _is_share(atoms: Sequence[_Atom]) -> bool:
@@ -172,8 +160,9 @@ def _whole(atoms: list[_Atom]) -> list[_Atom]:
     return atoms if depth == 0 and len(atoms) <= _MAX_ATOMS else []
 
 
-def _sides(tokens: Sequence[re.Match[str]]) -> tuple[list[_Atom], list[_Atom]]:
-    """(first, last) expression between two equal signs: what follows the left one, what precedes the right one."""
+def _sides(tokens: Sequence[re.Match[str]], *, is_end: bool) -> tuple[list[_Atom], list[_Atom]]:
+    """(first, last) expression between two equal signs: what follows the left one, what precedes the right one
+    (nothing, `is_end`, where there is no right one)."""
     first: list[_Atom] | None = None
     atoms: list[_Atom] = []
     is_ambiguous = False
@@ -185,6 +174,8 @@ def _sides(tokens: Sequence[re.Match[str]]) -> tuple[list[_Atom], list[_Atom]]:
         atoms = []
 
     for i, token in enumerate(tokens):
+        if is_end and first is not None:
+            return first, []
         kind, text = token.lastgroup or "odd", token[0]
         after = tokens[i + 1] if i + 1 < len(tokens) else None
         has_operand = bool(atoms) and atoms[-1].kind in ("num", ")")
@@ -219,7 +210,7 @@ def _sides(tokens: Sequence[re.Match[str]]) -> tuple[list[_Atom], list[_Atom]]:
                 )
                 is_ambiguous = is_ambiguous or is_mixed
                 cut(keep=not is_mixed)
-            atoms.append(_Atom("num", text, token.start(), token.end(), _number(text)))
+            atoms.append(_Atom("num", text, token.start(), token.end(), amount(text)))
         elif kind == "op":
             if has_operand:
                 near = after is not None and tokens[i - 1].end() == token.start() and after.start() == token.end()
@@ -240,58 +231,103 @@ def _sides(tokens: Sequence[re.Match[str]]) -> tuple[list[_Atom], list[_Atom]]:
         elif text == ")" and has_operand and sum((a.kind == "(") - (a.kind == ")") for a in atoms) > 0:
             atoms.append(_Atom(")", text, token.start(), token.end()))
         elif kind in ("stop", "paren", "odd", "time"):
-            cut(keep=kind != "time")
+            cut(keep=kind != "time" and text not in "^_\\{}√")  # 2^3 is no 2
             is_ambiguous = kind in ("odd", "time")
     last = [] if is_ambiguous or (atoms and atoms[-1].kind in ("op", "(")) else _whole(atoms[:])
     return (_whole(atoms[:]) if first is None else first), last
 
 
-def _agrees(left: Fraction, right: Fraction, written: str) -> bool:
+def _agrees(left: Number, right: Number, written: str) -> bool:
     """Equal, or the left side rounded (or cut) to the two or more decimals that are written, or to one when rounded."""
     decimals = len(written.rstrip("%").partition(".")[2])
-    slack = Fraction(0) if not decimals else Fraction(1, 2 * 10) if decimals == 1 else Fraction(1, 10**decimals)
-    return abs(left - right) <= slack
+    if not decimals:
+        return left == right
+    slack = Fraction(1, 2 * 10) if decimals == 1 else Fraction(1, 10**decimals)
+    return distance(left, right) <= slack
 
 
-def _is_other_unit(left: Fraction, right: Fraction, words: set[str]) -> bool:
+def _is_other_unit(left: Number, right: Number, text: str) -> bool:
     """Whether the sides differ only by a unit ("50 cents * 4 = 2 dollars") or by a rounding that the text announces."""
     if not left or not right:
         return False
-    if words & _ROUNDING and abs(left - right) < 1:
+    words = {word.lower() for word in _WORD.findall(text)}
+    if words & _ROUNDING and distance(left, right) < 1:
         return True
-    ratio = max(abs(left / right), abs(right / left))
+    left, right = distance(left, 0), distance(right, 0)
+    ratio = over(left, right) if left >= right else over(right, left)
     units = {word.rstrip("s") for word in words} & _UNITS
     return (len(units) > 1 and ratio in _RATIOS) or ("cent" in units and ratio == 100)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1 << 14)
 def claims(text: str) -> tuple[Claim, ...]:
     """The sums that a text does, in order; a sum that cannot be read for certain is left out, never guessed."""
-    tokens = list(_TOKEN.finditer(text[:MAX_CHARACTERS]))
+    if "=" not in text or _MODULO.search(text):
+        return ()
+    text = text[:MAX_CHARACTERS]
+    found: list[Claim] = []
+    start = 0
+    for stop in (*(match.end() for match in _PIECE_END.finditer(text)), len(text)):
+        if "=" in text[start:stop]:  # no sum goes over a stop: most of a text need not be looked at
+            plain = _PLAIN_SUM.match(text[start:stop])
+            claim = _plain_claim(plain, text, start) if plain else None
+            found += [claim] if claim else _claims(text, start, stop)
+        start = stop
+    return tuple(found)
+
+
+def _plain_claim(match: re.Match[str], text: str, start: int) -> Claim | None:
+    """A sum of plain numbers; what _claims would read, at a fraction of its cost. None: it divides by zero."""
+    (_, first), *rest = _OPERATION.findall(match[1])
+    operands = [amount(first)]
+    terms = [operands[0]]
+    expression = first
+    try:
+        for sign, written in rest:
+            op = "*" if sign == "x" else sign
+            operands.append(amount(written))
+            expression += f" {op} {written}"
+            if op == "*":
+                terms[-1] *= operands[-1]
+            elif op == "/":
+                terms[-1] = over(terms[-1], operands[-1])
+            else:
+                terms.append(operands[-1] if op == "+" else -operands[-1])
+    except ZeroDivisionError:
+        return None
+    value, result = sum(terms), amount(match[2])
+    is_true = _agrees(value, result, match[2]) or _is_other_unit(value, result, text)
+    return Claim(expression, tuple(operands), value, result, is_true, start + match.end(2))
+
+
+def _claims(text: str, start: int, stop: int) -> list[Claim]:
+    """The sums of text[start:stop], a piece between stops."""
     segments: list[list[re.Match[str]]] = [[]]
-    for token in tokens:
+    lead = _LEAD.match(text, start, stop)
+    for token in _TOKEN.finditer(text, lead.end() if lead else start, stop):
         if token.lastgroup == "eq":
             segments.append([])
         else:
             segments[-1].append(token)
-    sides = [_sides(segment) for segment in segments]
-    words = {token[0].lower() for token in tokens if token.lastgroup == "word"}
+    sides = [_sides(segment, is_end=segment is segments[-1]) for segment in segments]
     found: list[Claim] = []
     for (_, left), (right, _) in pairwise(sides):
         if not right or not any(a.kind == "op" for a in left):
             continue
-        readings = [(_evaluate(left, percent=p, tight=t)) for p in (True, False) for t in (True, False)]
-        values = [v for v in readings if v is not None]
+        values = _values(left, tight=(True, False))
         # what is asserted is the first number, or the fraction, after the sign: "= 2/3 miles", "= 12 + 5 = 17"
         stated = right[
             : 3 if len(right) > 2 and right[1].is_tight else 1 if right[0].text != "0" or len(right) < 3 else 3
         ]
-        results = [_evaluate(side, percent=p, tight=True) for side in (stated, right) for p in (True, False)]
-        asserted = [v for v in results if v is not None]
-        if not values or not asserted or (len(left) == 3 and left[1].is_tight and 0 < values[0] < 1 and words):
+        asserted = _values(stated) + (_values(right) if len(right) != len(stated) else [])
+        if (
+            not values
+            or not asserted
+            or (len(left) == 3 and left[1].is_tight and 0 < values[0] < 1 and _WORD.search(text))
+        ):
             continue  # "1/2 a cup = 4 ounces" is no sum
         is_true = any(_agrees(v, r, stated[-1].text) for v in values for r in asserted)
-        is_true = is_true or _is_other_unit(values[0], asserted[0], words)
+        is_true = is_true or _is_other_unit(values[0], asserted[0], text)
         expression = "".join(
             a.text if a.kind != "op" or a.is_tight else f" {a.text} "
             for a in left
@@ -300,4 +336,4 @@ def claims(text: str) -> tuple[Claim, ...]:
         result = asserted[1] if stated[-1].text.endswith("%") and len(asserted) > 1 else asserted[0]
         operands = tuple(a.value for a in left if a.kind == "num")
         found.append(Claim(" ".join(expression.split()), operands, values[0], result, is_true, stated[-1].end))
-    return tuple(found)
+    return found

@@ -1,0 +1,83 @@
+r"""The part of a model's reply that answers, in plain lines: before anything else is read in it.
+
+Models reason before they answer, wrap the answer in code fences and tables, and print their own control tokens. Pure;
+one linear pass, whatever comes.
+
+    >>> own_text("<think>42 + 9? No.</think>Step 2.<|im_end|>")
+    'Step 2.'
+    >>> own_text("<think>42 + 9? Let me see") is None
+    True
+    >>> plain_lines("```text\n| Step | Sum |\n|---|---|\n| Step 2 | 42 - 9 = 33 |\n```")
+    ['Step 2: 42 - 9 = 33']
+"""
+
+import re
+
+_THINKS = r"(?:think|thinking|thought|reasoning|reflection|scratchpad)"
+_OPENED = re.compile(rf"<{_THINKS}>", re.IGNORECASE)
+_CLOSED = re.compile(rf"</{_THINKS}>", re.IGNORECASE)
+# a chat template's own tokens: text after one is not the model's turn, and in training data one would end a turn
+_CONTROL = re.compile(r"<\|[A-Za-z_]{2,24}\|>|</?s>|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>")
+# control characters, zero-width and direction marks: nothing that a reader sees, and they would train
+_NOISE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+_FENCE = re.compile(r"(?:`{3,8}|~{3,8})[\w-]{0,16}$")
+_RULE = re.compile(r"[-:=_*| ]{3,400}$")
+_HEADER = re.compile(r"(?:step|no\.?|#|number|description|calculation|sum|work|part|section|field|content|details?)s?")
+_BREAK = re.compile(r"<br ?/?>", re.IGNORECASE)
+_MARKS = " *_`"
+_MAX_CELLS = 12
+
+
+def own_text(text: str) -> str | None:
+    """The reply without its reasoning block, from its first to its next control token, without characters that nobody
+    sees; None where the reasoning was never closed: the answer was cut off."""
+    *_, text = _CLOSED.split(_NOISE.sub("", text))
+    if _OPENED.search(text):
+        return None
+    start = 0
+    for token in _CONTROL.finditer(text):
+        if text[start : token.start()].strip():
+            return text[start : token.start()].strip()
+        start = token.end()
+    return text[start:].strip()
+
+
+def plain_lines(text: str) -> list[str]:
+    """The lines of a text, without blank ones and code fences; a table's rows become lines "first cell: the rest"."""
+    lines: list[str] = []
+    header: list[str] | None = None
+    for raw in text.splitlines():
+        line = raw.strip()
+        if not line or _FENCE.match(line):
+            continue
+        if not (line.startswith("|") and line.endswith("|") and len(line) > 2):
+            header = None
+            lines.append(line)
+            continue
+        cells = [cell.strip(_MARKS) for cell in line[1:-1].split("|", _MAX_CELLS)]
+        if _RULE.match(line):
+            continue
+        if header is None:
+            header = cells
+            if len(cells) > 2 or _is_header(cells):
+                continue
+        lines += _row(cells, header)
+    return lines
+
+
+def _is_header(cells: list[str]) -> bool:
+    return all(_HEADER.fullmatch(cell.lower()) or not cell for cell in cells)
+
+
+def _row(cells: list[str], header: list[str]) -> list[str]:
+    """A row under named columns is read by its columns, another one by its first cell."""
+    if len(cells) > 2 and len(cells) == len(header) and any("xplanation" in cell for cell in header):
+        pairs = list(zip(header, cells, strict=True))
+    else:
+        first = f"Step {cells[0]}" if cells[0].isdecimal() else cells[0]
+        pairs = [(first, " ".join(cell for cell in cells[1:] if cell))]
+    lines: list[str] = []
+    for name, cell in pairs:
+        text, *more = _BREAK.split(cell)
+        lines += [f"{name}: {text}", *more]
+    return lines
