@@ -36,6 +36,7 @@ def command(
     from lema_local.stages.build import build
     from lema_local.stages.correct import correct
     from lema_local.stages.evolve import evolve
+    from lema_local.stages.resolve import resolve
     from lema_local.stages.sample import augment, sample
 
     with open_run(db, profile, overrides, budget=budget, offline=offline) as run:
@@ -51,6 +52,7 @@ def command(
             evolve(run)
             sampled, corrected = sampled + sample(run), corrected + correct(run)
         sampled += augment(run)
+        resolve(run)
         notice(f"{sampled.done} rationales and {corrected.done} corrections are new.")
         for built in build(run):
             s = built.training_set

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from lema_local.prices import Price
+from lema_local.structured import llama_cpp_format, openai_format
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Sampling:
     top_p: float = 1.0
     seed: int | None = None  # of the first sample; sample k is asked with seed + k. None: greedy, needs none
     stop: tuple[str, ...] = ()
+    structured: bool = False  # a correction as JSON by schema (structured.py)
 
     def as_json(self) -> str:
         """The form in which the key and the record keep them."""
@@ -49,7 +51,10 @@ class Sampling:
 
 @lru_cache(maxsize=64)  # a million calls share a few of them
 def _sampling_json(sampling: Sampling) -> str:
-    return json.dumps(dataclasses.asdict(sampling), sort_keys=True)
+    fields = dataclasses.asdict(sampling)
+    if not sampling.structured:
+        del fields["structured"]  # keys of before there was such a mode still hold
+    return json.dumps(fields, sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,7 @@ class Endpoint:
     max_tokens_field: str = "max_tokens"
     # fields this server needs to do just what `Sampling` says
     request: Mapping[str, float] = field(default_factory=dict)
+    structured_form: Literal["openai", "llama_cpp"] = "openai"  # how it takes a JSON schema
     hint: str = ""  # what to do when nothing answers there
 
     @property
@@ -104,5 +110,7 @@ def request_body(endpoint: Endpoint, prompt: Prompt, sampling: Sampling, index: 
         body["seed"] = sampling.seed + index
     if sampling.stop:
         body["stop"] = list(sampling.stop)
+    if sampling.structured:
+        body["response_format"] = llama_cpp_format() if endpoint.structured_form == "llama_cpp" else openai_format()
     body |= {"messages": list(prompt.messages)} if endpoint.api == "chat" else {"prompt": prompt.text}
     return {name: value for name, value in body.items() if name not in endpoint.omit} if endpoint.omit else body

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
+from lema_local.checks import Check
 from lema_local.datasets import Fields
 from lema_local.records import AnswerKind, PromptFormat
 
@@ -91,13 +92,23 @@ class EvolutionProfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorrectionProfile:
-    """Who corrects (M_c): a cascade of endpoints, each gets only what the ones before it failed to correct."""
+    """Who corrects (M_c): a cascade of endpoints, each gets only what the ones before it failed to correct; with
+    `everyone` each gets every mistake.
+
+    What trains, beyond the paper's rule (the right answer, in the form): corrections that pass the checks that
+    `require` names, and of which at least `agree` correctors name the same wrong step. `resolve`: the reasoner goes on
+    from the corrected step (the check "resolved"). `structured`: JSON by schema, from servers that can."""
 
     correctors: tuple[str, ...] = ("corrector",)
+    everyone: bool = False
     temperature: float = 0.0
     top_p: float = 1.0
     max_tokens: int = 768
     seed: int = 1
+    structured: bool = False
+    resolve: bool = False
+    require: tuple[Check, ...] = ()
+    agree: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -231,6 +231,7 @@ def _check(profile: Profile) -> None:
         profile.endpoint(name)
     if profile.evolution.questions:
         profile.endpoint("evolver")
+    _check_correction(profile)
     if len(set(profile.sampling.reasoners)) != len(profile.sampling.reasoners) or not profile.sampling.reasoners:
         raise ProfileError(f"Profile {profile.name}: name each reasoner once.")
     if not profile.correction.correctors:
@@ -252,6 +253,18 @@ def _check(profile: Profile) -> None:
         raise ProfileError(f"Profile {profile.name}: name each arm once.")
     if profile.build.augment_target is not None and profile.build.augment_target < 1:
         raise ProfileError(f"Profile {profile.name}: augment_target must be 1 or more; leave it out for all there are.")
+
+
+def _check_correction(profile: Profile) -> None:
+    """Refuse what no correction could ever pass."""
+    c, where = profile.correction, f"Profile {profile.name}, correction"
+    if "resolved" in c.require and not c.resolve:
+        raise ProfileError(f'{where}: require "resolved" needs resolve = true.')
+    if not 1 <= c.agree <= len(c.correctors) or (c.agree > 1 and not c.everyone):
+        raise ProfileError(f"{where}: agree = {c.agree} needs as many correctors, and everyone = true.")
+    raw = [name for name in c.correctors if profile.endpoint(name).api == "completions"]
+    if c.structured and raw:
+        raise ProfileError(f'{where}: structured needs api = "chat", but {", ".join(raw)} takes raw completions.')
 
 
 def _least(count: int | None, limit: int) -> int:

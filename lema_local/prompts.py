@@ -129,6 +129,16 @@ def continued(
     return Prompt(messages=(*before, asked))
 
 
+def as_json(prompt: Prompt) -> Prompt:
+    """A chat prompt P_c that says which JSON the server's schema will hold the reply to."""
+    *before, last = prompt.messages
+    wish = (
+        'Reply as one JSON object: {"incorrect_step": number, "explanation": text, "correct_solution": [steps from the '
+        'incorrect one on, each "Step k: ...", the last one ending "The answer is X."]}'
+    )
+    return Prompt(messages=(*before, {**last, "content": f"{last['content']}\n\n{wish}"}))
+
+
 def stop_texts(api: Literal["chat", "completions"]) -> tuple[str, ...]:
     """Where a raw completion of a worked-example prompt must end: at a question of the model's own. Chat turns end by
     themselves."""

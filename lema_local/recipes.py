@@ -32,6 +32,7 @@ class Recipe:
     interpreter: str | None = None
     extra: str | None = None
     reference_derived: bool = False
+    structured: Literal["openai", "llama_cpp"] = "openai"
     request: Mapping[str, float] = field(
         default_factory=dict
     )  # sent with each call, to undo sampling defaults of the server

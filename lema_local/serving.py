@@ -168,7 +168,13 @@ def open_endpoint(
     options = replace(options, context_length=profile.context_length)
     with serve(profile.recipe, model=model, options=options, on_notice=on_notice) as server:
         hint = f"The {recipe.name} server stopped: see {server.log}. Run the same command again to go on."
-        yield replace(endpoint, base_url=server.base_url, request=recipe.request, hint=hint)
+        yield replace(
+            endpoint,
+            base_url=server.base_url,
+            request=recipe.request,
+            structured_form=recipe.structured,
+            hint=hint,
+        )
 
 
 def describe_endpoint(name: str, profile: EndpointProfile, *, checkpoint_id: str | None = None) -> Endpoint:

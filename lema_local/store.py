@@ -230,6 +230,13 @@ class Writer(Store):
                     return
                 bulk.export(staging, table, rows, folder / f"{table}-{number:06}.parquet")
 
+    def set_resolved(self, rows: Iterable[list[Any]]) -> None:
+        """Pairs of a correction's id and whether its reasoner reached the answer from its corrected step."""
+        with self.connect(write=True) as connection, bulk.transaction(connection):
+            connection.execute("create or replace temp table resolved_now (id uuid, resolved boolean)")
+            bulk.append(connection, "resolved_now", rows)
+            connection.execute(stage_sql("set_resolved"))
+
     def add_training_set(self, training_set: Any, examples: Iterable[Any]) -> None:
         """Add a training set, its examples and the links between them, in one transaction."""
         links = [[training_set.id, example_id] for example_id in training_set.example_ids]

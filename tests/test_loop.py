@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 from conftest import Body, Say, ScriptedServer, chat, lema, lema_command, several
 
-from lema_local.errors import EndpointError
+from lema_local.errors import DataError, EndpointError, ProfileError
 from lema_local.profiles import load_profile
 from lema_local.stages.build import Built, build
-from lema_local.stages.correct import correct, mistakes
+from lema_local.stages.correct import correct, kept_corrections, mistakes
 from lema_local.stages.derive import rederive
 from lema_local.stages.evaluate import targets
 from lema_local.stages.imports import import_file
@@ -479,3 +479,136 @@ def test_records_made_elsewhere_are_corrected_and_trained_on_like_the_profiles_o
     by = "select corrector, count(*) as n from correction where rejected_because is null group by all order by all"
     kept = {row["corrector"]: row["n"] for row in rows(db, by)}
     assert kept == {"gpt": 1, "oracle": 1}
+
+
+# corrections checked beyond their answer
+
+
+def settings(profile: Path, **correction: str) -> Path:
+    """The profile with these keys in [correction]."""
+    lines = "".join(f"{key} = {value}\n" for key, value in correction.items())
+    profile.write_text(profile.read_text().replace("[correction]\n", f"[correction]\n{lines}"))
+    return profile
+
+
+def careless(body: Body) -> Say:
+    """A corrector whose answer is right and whose sum is false."""
+    if body["model"] == "scripted":
+        return reason(body)
+    a, b, c = amounts(body)
+    fix = f"Step 2: So {a * b} - {c} = {a * b - c + 1} are left. The answer is {a * b - c}."
+    return chat(f"Step 2.\nExplanation: Pens given away are taken off.\nCorrect Solution:\n...\n{fix}")
+
+
+def test_a_required_check_leaves_corrections_out_of_training_with_a_count(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = careless
+    profile = write_profile(correctors=("corrector",))
+    _, without = data(db, profile)
+    kept = without.training_set.correction_examples
+    assert kept > 0
+    calls = server.calls
+    with opened(db, settings(profile, require='["step_exists"]')) as run:
+        (same,) = build(run, ("lema",))
+    assert same.training_set.id == without.training_set.id
+    profile.write_text(profile.read_text().replace('"step_exists"', '"arithmetic"'))
+    with (
+        opened(db, profile) as run,
+        pytest.raises(DataError, match=r"fails a check that the profile requires \(arithmetic 2\)"),
+    ):
+        build(run, ("lema",))
+    assert server.calls == calls
+
+
+def test_with_everyone_each_corrector_gets_each_mistake_and_agreement_is_a_filter(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    def other_step(body: Body) -> Say:
+        """The scripted corrector names the first step, wrongly, for an odd number of pens."""
+        said = reason_and_correct(body)
+        if body["model"] == "scripted-corrector" and amounts(body)[1] % 2:
+            return Say(body=said.body.replace(b"Step 2.\\nExpl", b"Step 1.\\nExpl").replace(b"...\\n", b""))
+        return said
+
+    server.then = other_step
+    profile = settings(write_profile(correctors=("corrector", "oracle")), everyone="true")
+    data(db, profile)
+    wrong = len(rows(db, "from mistake"))
+    by = {
+        row["corrector"]: row["n"] for row in rows(db, "select corrector, count(*) as n from correction group by all")
+    }
+    assert by == {"scripted-corrector": wrong, "oracle": wrong}
+    with opened(db, settings(profile, agree="2")) as run:
+        found = kept_corrections(run)
+    agreed = "select c.rationale_id from correction as c where rejected_because is null"
+    both = rows(db, f"{agreed} group by all having count(*) = 2 and count(distinct incorrect_step) = 1")
+    assert len(found) == len(both) < wrong
+
+
+def test_the_reasoner_goes_on_from_the_corrected_step_once(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    resumed: list[str] = []
+
+    def resume(body: Body) -> Say:
+        text = body["messages"][-1]["content"]
+        if "These steps are right. Go on from" not in text:
+            return reason(body)
+        resumed.append(text)
+        a, b, c = amounts(body)
+        return chat(f"Step 3: The answer is {a * b - c if a != 3 else 0}.")
+
+    server.then = resume
+    profile = settings(write_profile(), resolve="true", require='["resolved"]')
+    done = lema("data", "--profile", profile, "--db", db, cwd=db.parent)
+    assert done.returncode == 0, done.stderr
+    marks = rows(db, "select resolved, count(*) as n from correction group by all order by all")
+    assert sum(row["n"] for row in marks) == len(resumed) == len(rows(db, "from mistake"))
+    assert {row["resolved"] for row in marks} == {True, False}
+    assert all("\nStep 2: " in text and "Go on from Step 3:" in text for text in resumed)
+    (arm,) = rows(db, "select correction_examples, manifest from training_set where arm = 'lema'")
+    assert arm["correction_examples"] == next(row["n"] for row in marks if row["resolved"])
+    assert json.loads(arm["manifest"])["left_out"]["correction fails resolved"] == marks[0]["n"]
+    calls = server.calls
+    again = lema("data", "--profile", profile, "--db", db, cwd=db.parent)
+    assert (again.stdout, server.calls) == (done.stdout, calls)
+    with Writer(db) as store:
+        rederive(store)
+    assert rows(db, "select resolved, count(*) as n from correction group by all order by all") == marks
+
+
+def test_a_structured_corrector_is_held_to_a_schema_and_read_as_json(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    def as_json(body: Body) -> Say:
+        if body["model"] == "scripted":
+            return reason(body)
+        a, b, c = amounts(body)
+        fix = f"Step 2: So {a * b} - {c} = {a * b - c} are left. The answer is {a * b - c}."
+        parts = {"incorrect_step": 2, "explanation": "Pens given away are taken off.", "correct_solution": [fix]}
+        return chat(json.dumps(parts))
+
+    server.then = as_json
+    _, lema_ = data(db, settings(write_profile(correctors=("corrector",)), structured="true"))
+    asked = [body for body in server.requests if body["model"] == "scripted-corrector"]
+    assert {body["response_format"]["type"] for body in asked} == {"json_schema"}
+    assert all("Reply as one JSON object" in body["messages"][-1]["content"] for body in asked)
+    assert lema_.training_set.correction_examples == len(asked)
+    assert not any("response_format" in body for body in server.requests if body["model"] == "scripted")
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"require": '["resolved"]'}, "needs resolve = true"),
+        ({"agree": "2"}, "needs as many correctors"),
+        ({"require": '["arithmetics"]'}, "did you mean 'arithmetic'"),
+    ],
+    ids=["resolved", "agree", "a typo"],
+)
+def test_settings_that_no_correction_could_pass_are_refused(
+    write_profile: Profile, keys: dict[str, str], words: str
+) -> None:
+    with pytest.raises(ProfileError, match=re.escape(words)):
+        load_profile(str(settings(write_profile(), **keys)), environment={})

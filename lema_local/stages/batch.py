@@ -240,7 +240,8 @@ def _described(run: Run, name: str) -> Endpoint:
     profile = run.profile.endpoint(name)
     endpoint = describe_endpoint(name, profile)
     if profile.recipe is not None:
-        return replace(endpoint, request=load_recipe(profile.recipe).request)
+        recipe = load_recipe(profile.recipe)
+        return replace(endpoint, request=recipe.request, structured_form=recipe.structured)
     return endpoint
 
 

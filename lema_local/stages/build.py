@@ -3,12 +3,13 @@ call."""
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lema_local.answers import extract_answer, is_correct
 from lema_local.arms import Assembled, Candidate, Ingredients, assemble, manifest
 from lema_local.augmentation import SampledPath, keep_paths
+from lema_local.checks import CHECKS, failed_requirement
 from lema_local.corrections import ParsedCorrection, parse_correction
 from lema_local.errors import DataError
 from lema_local.examples import (
@@ -28,6 +29,8 @@ from lema_local.stages.run import Run
 from lema_local.stages.select import wanted_rows
 from lema_local.tokens import TokenCounter, token_counter
 
+_FAILS = "correction fails "
+
 
 @dataclass(frozen=True, slots=True)
 class Built:
@@ -42,7 +45,7 @@ def build(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Built]:
     arms = arms or run.profile.build.arms
     ingredients = gather(run, arms)
     if not ingredients.corrections and any(arm != "cot" for arm in arms):
-        raise DataError(_no_corrections(run))
+        raise DataError(_no_corrections(run, ingredients.left_out))
     counter = token_counter(run.profile.endpoint("student").model)
     return [_record(run, assemble(arm, ingredients, seed=run.profile.build.seed), ingredients, counter) for arm in arms]
 
@@ -69,7 +72,13 @@ def _record(run: Run, assembled: Assembled, ingredients: Ingredients, counter: T
     return Built(training_set, examples)
 
 
-def _no_corrections(run: Run) -> str:
+def _no_corrections(run: Run, left_out: Mapping[str, int]) -> str:
+    failed = [f"{reason.removeprefix(_FAILS)} {n}" for reason, n in left_out.items() if reason.startswith(_FAILS)]
+    if failed:
+        return (
+            f"Every kept correction fails a check that the profile requires ({', '.join(failed)}): see "
+            "`lema sql correction_checks`."
+        )
     others = run.store.rows("select count(*) as n from correction where rejected_because is null")[0]["n"]
     if others:
         return (
@@ -152,9 +161,12 @@ def _corrections(
     """Kept corrections as examples, and (`expand`) their corrected solutions as CoT examples."""
     found: dict[str, Candidate] = {}
     corrected: list[Candidate] = []
-    for id_, problem_id, author, derived, step, explanation, solution, answer, mistaken in wanted_rows(
-        run.store, "correction_parts", correct.kept_corrections(run)
-    ):
+    for row in wanted_rows(run.store, "correction_parts", correct.kept_corrections(run)):
+        id_, problem_id, author, derived, step, explanation, solution, answer, mistaken, _, *checked = row
+        failed = failed_requirement(dict(zip(CHECKS, checked, strict=True)), run.profile.correction.require)
+        if failed is not None:
+            left_out[_FAILS + failed] += 1
+            continue
         problem, steps = problems[problem_id], split_steps(mistaken)
         parsed = ParsedCorrection(step, explanation, solution)
         example = correction_example(problem.question, steps, parsed, source_id=id_, problem_id=problem_id)

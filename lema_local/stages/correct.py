@@ -10,7 +10,7 @@ from lema_local.corrections import parse_correction
 from lema_local.endpoint import Endpoint, Prompt, Sampling
 from lema_local.keys import content_key
 from lema_local.profiles import Profile
-from lema_local.prompts import correction_template, render, stop_texts
+from lema_local.prompts import as_json, correction_template, render, stop_texts
 from lema_local.rationales import number_steps, split_steps
 from lema_local.recipes import load_recipe
 from lema_local.records import Problem
@@ -56,7 +56,12 @@ def wanted(profile: Profile, endpoint: Endpoint, given: Sequence[Mistake]) -> li
     c = profile.correction
     seed = c.seed if c.temperature > 0 else None
     sampling = Sampling(
-        temperature=c.temperature, max_tokens=c.max_tokens, top_p=c.top_p, seed=seed, stop=stop_texts(endpoint.api)
+        temperature=c.temperature,
+        max_tokens=c.max_tokens,
+        top_p=c.top_p,
+        seed=seed,
+        stop=stop_texts(endpoint.api),
+        structured=c.structured,
     )
     calls = []
     for row in given:
@@ -77,7 +82,8 @@ def prompts(given: Sequence[Mistake], api: Literal["chat", "completions"]) -> Ca
     def prompt(call: Call) -> Prompt:
         row = by_id[str(call.rationale_id)]
         steps = number_steps(split_steps(row["rationale"])) or row["rationale"].strip()
-        return render(call.template, {"question": row["question"], "steps": steps}, api=api)
+        prompt = render(call.template, {"question": row["question"], "steps": steps}, api=api)
+        return as_json(prompt) if call.sampling.structured else prompt
 
     return prompt
 
@@ -107,21 +113,37 @@ def correct(run: Run) -> Outcome:
             with open_endpoint(name, profile, options=options, on_notice=run.notice) as endpoint:
                 total += _complete(run, open_calls, endpoint, left)
         derive(run.store, "correct")
-        done = kept(run.store, calls)
+        done = {} if run.profile.correction.everyone else kept(run.store, calls)
         left = [row for row in left if row["id"] not in done]
     return total
 
 
 def kept_corrections(run: Run) -> list[str]:
     """Ids of the corrections of this profile that training may use, whichever corrector of the cascade wrote them."""
-    found = list(corrected_elsewhere(run.store, run.problems.train).values())
+    c, found = run.profile.correction, list(corrected_elsewhere(run.store, run.problems.train).values())
     left = mistakes(run, texts=False)
-    for name in run.profile.correction.correctors:
+    by_mistake: dict[str, list[str]] = {}
+    for name in c.correctors:
         calls = wanted(run.profile, describe_endpoint(name, run.profile.endpoint(name)), left)
         done = kept(run.store, calls)
-        found += done.values()
-        left = [row for row in left if row["id"] not in done]
-    return sorted(found)
+        for rationale_id, id_ in done.items():
+            by_mistake.setdefault(rationale_id, []).append(id_)
+        left = left if c.everyone else [row for row in left if row["id"] not in done]
+    if c.agree > 1:
+        by_mistake = _agreed(run.store, by_mistake, c.agree)
+    return sorted([*found, *(ids[0] for ids in by_mistake.values())])
+
+
+def _agreed(store: Store, by_mistake: dict[str, list[str]], least: int) -> dict[str, list[str]]:
+    """The corrections of which at least so many correctors name the same wrong step, by mistake."""
+    ids = [id_ for each in by_mistake.values() for id_ in each]
+    step_of = {row[0]: row[4] for row in wanted_rows(store, "correction_parts", ids)}
+    agreed = {}
+    for rationale_id, each in by_mistake.items():
+        same = [id_ for id_ in each if sum(step_of[other] == step_of[id_] for other in each) >= least]
+        if same:
+            agreed[rationale_id] = same
+    return agreed
 
 
 def corrected_elsewhere(store: Store, problems: Sequence[Problem]) -> dict[str, str]:

@@ -12,10 +12,11 @@ from typing import Any
 from lema_local.answers import extract_answer
 from lema_local.authors_answers import is_correct_authors
 from lema_local.checks import check, stray
-from lema_local.corrections import parse_correction, rejection_of
+from lema_local.corrections import ParsedCorrection, parse_correction, rejection_of
 from lema_local.grading import Grader
 from lema_local.rationales import number_steps, split_steps
 from lema_local.records import Correction, Evaluation, Purpose, Rationale
+from lema_local.resolving import steps_to_resume, whole_solution
 from lema_local.store import Store, Writer, stage_sql
 
 Row = dict[str, Any]
@@ -46,6 +47,8 @@ def derive(store: Writer, purpose: Purpose) -> int:
         for rows in _completions(store, purpose, everything=False):
             store.derive(table, list(_derived(rows, purpose, grader)))
             derived += len(rows)
+        if purpose == "correct" and derived:
+            mark_resolved(store, grader)
     return derived
 
 
@@ -57,7 +60,22 @@ def rederive(store: Writer) -> list[Flip]:
     store.merge()
     with Grader() as grader:
         tables = {table: _all_derived(store, purposes, grader) for table, purposes in TABLES.items()}
-        return [Flip(table, *counts) for table, counts in store.rederive(tables).items()]
+        flips = [Flip(table, *counts) for table, counts in store.rederive(tables).items()]
+        mark_resolved(store, grader)
+        return flips
+
+
+def mark_resolved(store: Writer, grader: Grader) -> None:
+    """Say of each correction that was re-solved whether its reasoner reached the answer."""
+    found = []
+    for id_, text, finish_reason, step, solution, mistaken, reference, kind in store.table(
+        stage_sql("resolve_replies")
+    )[1]:
+        steps = steps_to_resume(ParsedCorrection(step, None, solution), split_steps(mistaken))
+        answer = extract_answer(whole_solution(steps, text), kind) if steps and finish_reason != "length" else None
+        found.append([id_, grader.grade(answer, reference, kind).is_correct])
+    if found:
+        store.set_resolved(found)
 
 
 def _all_derived(store: Writer, purposes: Iterable[Purpose], grader: Grader) -> Iterable[Any]:

@@ -1,0 +1,90 @@
+"""Re-solve: each reasoner goes on from the corrected step of its own mistakes. Does it reach the answer now?
+
+It is asked greedily, once a correction, with the prompt that it was sampled with and the kept and corrected steps as
+the beginning of its reply (resolving.py).
+"""
+
+from dataclasses import dataclass
+
+from lema_local.corrections import ParsedCorrection
+from lema_local.endpoint import Endpoint, Prompt, Sampling
+from lema_local.grading import Grader
+from lema_local.prompts import continued, sample_template, stop_texts
+from lema_local.rationales import split_steps
+from lema_local.resolving import steps_to_resume
+from lema_local.serving import describe_endpoint, open_endpoint
+from lema_local.stages import correct, sample
+from lema_local.stages.calls import Call, Outcome, complete, pending
+from lema_local.stages.derive import mark_resolved
+from lema_local.stages.run import Run
+from lema_local.stages.select import wanted_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A kept correction, and the steps from which its reasoner goes on."""
+
+    correction_id: str
+    problem_id: str
+    rationale_id: str
+    steps: list[str]
+
+
+def resolve(run: Run) -> Outcome:
+    """Ask what is pending of every reasoner and record what came of it; nothing where the profile does not wish it."""
+    outcome = Outcome()
+    if not run.profile.correction.resolve:
+        return outcome
+    resumed = _resumed(run)
+    for name in run.profile.sampling.reasoners:
+        described = describe_endpoint(name, run.profile.endpoint(name))
+        own = {call.id for call in sample.wanted_of(run.profile, name, described, run.problems.train)}
+        calls = _wanted(run, name, described, [each for each in resumed if each.rationale_id in own])
+        outcome += _complete(run, name, pending(run, calls), resumed)
+    run.store.merge()
+    with Grader() as grader:
+        mark_resolved(run.store, grader)
+    return outcome
+
+
+def _resumed(run: Run) -> list[Resumed]:
+    """The kept corrections that leave something to go on with."""
+    found = []
+    for row in wanted_rows(run.store, "correction_parts", correct.kept_corrections(run)):
+        id_, problem_id, _, _, step, _, solution, _, mistaken, rationale_id, *_ = row
+        steps = steps_to_resume(ParsedCorrection(step, None, solution), split_steps(mistaken))
+        if steps:
+            found.append(Resumed(id_, problem_id, rationale_id, steps))
+    return found
+
+
+def _wanted(run: Run, name: str, endpoint: Endpoint, resumed: list[Resumed]) -> list[Call]:
+    s = run.profile.sampling.by(name)
+    kinds = {problem.id: problem.kind for problem in run.problems.train}
+    sampling = Sampling(temperature=0.0, max_tokens=s.max_tokens, stop=stop_texts(endpoint.api))
+    return [
+        Call(
+            endpoint,
+            "resolve",
+            sample_template(kinds[each.problem_id], s.prompt),
+            sampling,
+            each.problem_id,
+            rationale_id=each.correction_id,
+        )
+        for each in resumed
+    ]
+
+
+def _complete(run: Run, name: str, calls: list[Call], resumed: list[Resumed]) -> Outcome:
+    if not calls:
+        return Outcome()
+    steps = {each.correction_id: each.steps for each in resumed}
+    questions = {problem.id: problem.question for problem in run.problems.train}
+    profile = run.profile.endpoint(name)
+    with open_endpoint(name, profile, options=run.serve_options, on_notice=run.notice) as endpoint:
+
+        def prompt(call: Call) -> Prompt:
+            inputs = {"question": questions[call.problem_id]}
+            return continued(call.template, inputs, steps[str(call.rationale_id)], api=endpoint.api)
+
+        return complete(run, calls, endpoint=endpoint, render=prompt, accepts=None, label=f"resolve by {name}")
