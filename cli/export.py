@@ -69,5 +69,5 @@ def command(
             rows = export_arm(run, arm, output, shape=shape, form=form)  # type: ignore[arg-type]
     else:
         text, title = query_text(str(query if table is None else table)), str(table or "query")
-        rows = export(Store(db), text, output, form=form, title=title, parameters={})  # type: ignore[arg-type]
+        rows = export(Store(db, own_views=True), text, output, form=form, title=title, parameters={})  # type: ignore[arg-type]
     notice(f"{rows} rows written to {output}")

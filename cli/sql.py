@@ -33,7 +33,7 @@ def command(query: str | None, list_: bool, form: str, as_json: bool, params: tu
         for name, question in named_queries().items():
             click.echo(f"{name:24} {question}")
         return
-    columns, rows = run_query(Store(db), query, dict(_pair(param) for param in params))
+    columns, rows = run_query(Store(db, own_views=True), query, dict(_pair(param) for param in params))
     click.echo(format_rows(columns, rows, form="json" if as_json else form))  # type: ignore[arg-type]
 
 

@@ -60,6 +60,12 @@ def check(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
         )
 
 
+def shadow_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let a reading connection see this lema's views: those in the file may be of the lema that wrote it last."""
+    text = files("lema_local.db").joinpath("views.sql").read_text(encoding="utf-8")
+    connection.execute(text.replace("create or replace ", "create or replace temp "))
+
+
 def _refuse_newer(path: Path, found: int) -> None:
     if found > newest():
         raise StoreError(

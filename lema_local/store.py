@@ -45,10 +45,11 @@ def stage_sql(name: str) -> str:
 
 
 class Store:
-    """Read access to a database file."""
+    """Read access to a database file. With `own_views` queries see this lema's views, whoever wrote those in the file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, own_views: bool = False) -> None:
         self.path = path
+        self._own_views = own_views
 
     @contextmanager
     def connect(
@@ -60,6 +61,8 @@ class Store:
             with opened(self.path, patience_s=patience_s, on_held=self._held) as connection:
                 if not write:
                     schema.check(self.path, connection)
+                    if self._own_views:
+                        schema.shadow_views(connection)
                 yield connection
         except (duckdb.IOException, duckdb.FatalException, duckdb.TransactionException) as error:
             advice = " Make room, then run the same command again." if "No space left" in str(error) else ""

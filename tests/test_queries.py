@@ -11,7 +11,7 @@ from lema_local.errors import StoreError
 from lema_local.exports import PARQUET, Form, export
 from lema_local.queries import named_queries, run_query
 from lema_local.statistics import wilson_interval
-from lema_local.store import Writer, stage_sql
+from lema_local.store import Store, Writer, stage_sql
 
 
 @pytest.mark.parametrize("name", named_queries())
@@ -87,3 +87,15 @@ def test_a_datasets_folder_has_a_card_that_names_its_files_and_columns(store: Wr
     assert duckdb.from_parquet(str(folder / PARQUET)).select("id").fetchall() == [(problem().id,)]
     with pytest.raises(StoreError, match="no empty folder"):
         export(store, "from problem", folder, form="datasets", title="problem", parameters={})
+
+
+def test_a_reader_sees_the_views_of_today_in_a_file_of_an_older_lema(db: Path) -> None:
+    with Writer(db) as store:
+        store.add(problem(1))
+    with duckdb.connect(str(db)) as connection:
+        connection.execute("create or replace view cost as select 'old' as old")
+        connection.execute("drop view rejections")
+    assert run_query(Store(db), "cost", {})[0] == ["old"]
+    reader = Store(db, own_views=True)
+    assert run_query(reader, "cost", {})[0][0] == "purpose"
+    assert run_query(reader, "rejections", {})[1] == []
