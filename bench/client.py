@@ -133,7 +133,6 @@ def our_stage(
 ) -> Callable[[int], None]:
     """What a run does: keys, client, grading, journal, and the merge into the database."""
     profile = load_profile("smoke", environment={})
-    runs = iter(range(1000))
 
     def work(calls: int) -> None:
         problem, where = Problem("bench", "train", "What is 6 * 7?", "42"), endpoint(url, concurrency)
@@ -144,7 +143,7 @@ def our_stage(
             on_reply()
             return is_correct(extract_answer(text, "number"), problem.answer, "number")
 
-        path = folder / f"{next(runs)}.duckdb"
+        path = Path(tempfile.mkdtemp(dir=folder)) / "bench.duckdb"  # a new one: nothing in it to compare with
         with Writer(path) as store:
             store.add(problem)
             run, prompt = Run(profile, store), Prompt(messages=MESSAGES)

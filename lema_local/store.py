@@ -186,9 +186,14 @@ class Writer(Store):
         self._journal.append(fact)
 
     def merge(self, *, patience_s: float = math.inf) -> None:
-        """Bring the journal into the database. StoreError where that fails; the journal keeps its lines then."""
+        """Bring what the journal holds now into the database. StoreError where that fails; the journal keeps its lines
+        then."""
         with self._merging:
-            while (sealed := self._journal.seal()) is not None:
+            # what an interrupted merge left, then the rest: what is added meanwhile could be merged without end
+            for _ in range(1 + self._journal.sealed.exists()):
+                sealed = self._journal.seal()
+                if sealed is None:
+                    return
                 try:
                     with self.connect(write=True, patience_s=patience_s) as connection, bulk.transaction(connection):
                         unread = bulk.merge(connection, sealed)

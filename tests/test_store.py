@@ -100,6 +100,28 @@ def test_queries_and_merges_of_one_process_do_not_meet(store: Writer) -> None:
     assert errors == []
 
 
+def test_a_merge_does_not_run_after_what_is_added_meanwhile(store: Writer) -> None:
+    over = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not over.wait(0.001):
+            store.add(problem(number := number + 1))
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    merging = threading.Thread(target=store.merge)
+    try:
+        time.sleep(0.1)
+        merging.start()
+        merging.join(5)
+        assert not merging.is_alive()
+    finally:
+        over.set()
+        writing.join()
+        merging.join()
+
+
 def test_a_second_writer_says_who_holds_the_file(db: Path) -> None:
     script = f"from pathlib import Path; from lema_local.store import Writer\nwith Writer(Path({str(db)!r})): pass"
     with Writer(db) as store:
