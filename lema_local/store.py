@@ -45,7 +45,7 @@ def stage_sql(name: str) -> str:
 
 
 class Store:
-    """Read access to a database file. With `own_views` queries see this lema's views, whoever wrote those in the file."""
+    """Read access to a database file. With `own_views` queries see this lema's views, whichever wrote the file's own."""
 
     def __init__(self, path: Path, *, own_views: bool = False) -> None:
         self.path = path
