@@ -45,7 +45,7 @@ def stage_sql(name: str) -> str:
 
 
 class Store:
-    """Read access to a database file. With `own_views` queries see this lema's views, whichever wrote the file's own."""
+    """Read access to a database file. With `own_views` queries see the views of today, not those in the file."""
 
     def __init__(self, path: Path, *, own_views: bool = False) -> None:
         self.path = path
