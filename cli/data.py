@@ -66,11 +66,16 @@ def _print_estimate(profile: str, db: Path, overrides: dict[str, Any], *, as_jso
     from lema_local.store import Store
 
     loaded = load_profile(profile, Overrides(**overrides))
-    problems = load_problems(loaded.data, notice).train
+    problems = load_problems(loaded.data, notice)
     rows = [dataclasses.asdict(row) for row in estimate(loaded, problems, Store(db) if db.exists() else None)]
     click.echo(
         json.dumps(rows, indent=1) if as_json else format_rows(list(rows[0]), [list(row.values()) for row in rows])
     )
+    new = sum(row["calls"] for row in rows if row["stage"] == "evolve")
+    if new:
+        notice(
+            f"The samples, corrections and paths of the (at most) {new} problems that evolution is to make come on top."
+        )
     known = [row["usd"] for row in rows if row["usd"] is not None]
     if known and not as_json:
         click.echo(

@@ -62,6 +62,7 @@ class Ingredients:
     spare: Sequence[Candidate] = ()  # right paths beyond the augmentation target: only for cot-matched-tokens
     left_out: Mapping[str, int] = field(default_factory=dict)  # reason -> count
     augmentation: Mapping[str, Any] | None = None  # augmentation.Books
+    augmentation_evolved: Mapping[str, Any] | None = None  # of the paths of evolved problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,7 @@ def manifest(assembled: Assembled, ingredients: Ingredients, counter: TokenCount
         "tokens": _tokens(candidates, counter),
         "characters": sum(len(c.example.prompt) + len(c.example.output) for c in candidates),
         "augmentation": ingredients.augmentation,
+        **({"augmentation_evolved": ingredients.augmentation_evolved} if assembled.arm == "evolved" else {}),
         "left_out": dict(sorted(ingredients.left_out.items())),
         **assembled.notes,
     }

@@ -15,7 +15,8 @@ from typing import Any
 
 from lema_local.answers import extract_answer, is_correct
 from lema_local.examples import MAX_CHARACTERS, cot_example, sampled_output
-from lema_local.rationales import split_steps
+from lema_local.prompts import sampled_steps
+from lema_local.rationales import answer_text
 from lema_local.records import Example, Problem
 
 
@@ -32,6 +33,7 @@ class SampledPath:
     is_cut: bool
     is_reference_derived: bool
     text: str
+    template: str  # that it was asked by
 
 
 @dataclass(slots=True)
@@ -63,10 +65,10 @@ def path_example(path: SampledPath, problem: Problem) -> tuple[Example | None, s
         return None, "no answer"
     if not path.is_correct:
         return None, "wrong answer"
-    steps = split_steps(path.text)
+    steps = sampled_steps(path.text, path.template)
     if not steps:
         return None, "no steps"
-    output = sampled_output(steps, problem.answer.replace(",", "") if problem.kind == "number" else problem.answer)
+    output = sampled_output(steps, answer_text(problem))
     if len(output) > MAX_CHARACTERS:
         return None, "too long"
     # what trains must say what was graded: later text may have carried the answer

@@ -20,6 +20,7 @@ Part = Literal["step", "explanation", "solution"]
 MAX_CHARACTERS = 16_000
 
 _LAST_SENTENCE = re.compile(r"The answer is [^.!?]{1,60}(?:\.\d{1,20})?\.?$")
+_LAST_COLON = re.compile(r"The answer is:\s{0,3}(?=[^.!?]{1,60}(?:\.\d{1,20})?\.?$)")  # WizardMath, MetaMath
 _FIRST_LABEL = re.compile(r"[\s>#*_-]{0,12}step[ \t]{1,3}(\d{1,3})\b", re.IGNORECASE)
 _EXPLANATION, _SOLUTION = "\nExplanation: ", "\nCorrect Solution:\n"
 
@@ -32,7 +33,7 @@ def cot_example(question: str, output: str, *, source_id: str, problem_id: str) 
 def sampled_output(steps: list[str], answer: str) -> str:
     """A sampled rationale as CoT output text; its last sentence is made "The answer is X." where it says it
     otherwise."""
-    text = join_steps(steps)
+    text = _LAST_COLON.sub("The answer is ", join_steps(steps))
     return text if _LAST_SENTENCE.search(text) else f"{text} The answer is {answer}."
 
 

@@ -9,14 +9,16 @@ The three inputs below are the paper's, to the letter, so that adapters are inte
 (microsoft/LEMA; see also WizardMath's card for the Alpaca-style input, which such models take instead).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Literal, get_args
 
 from lema_local.endpoint import Prompt
-from lema_local.rationales import number_steps
+from lema_local.rationales import number_steps, solution_steps, split_steps
 from lema_local.records import AnswerKind, PromptFormat
+from lema_local.reply_text import own_text
 
 # Format from microsoft/LEMA, arXiv 2310.20689.
 COT_INPUT = "Please solve the following math problem.\nQuestion: {question}\nAnswer: Let's think step by step.\n"
@@ -40,6 +42,9 @@ CORRECTION_TEMPLATES: Mapping[AnswerKind, str] = {
     "latex": "correct_latex.1",
     "choice": "correct_choice.1",
 }
+
+_MAX_UNLABELLED = 16_000  # characters; a longer rationale is noise
+_LIST_MARK = re.compile(r"^[ \t]{0,8}(?:[-*•]|\d{1,2}[.)])[ \t]+(?=\S)", re.MULTILINE)
 
 Role = Literal["system", "user", "assistant", "input"]
 
@@ -70,6 +75,19 @@ def correction_template(kind: AnswerKind) -> str:
     step first copies the mistake (docs/LOG.md); parsing leaves that line out.
     """
     return CORRECTION_TEMPLATES[kind]
+
+
+def sampled_steps(text: str, template: str) -> list[str]:
+    """The steps of a rationale that was sampled by this template; [] where none can be read.
+
+    They are labelled, or the format is wrong; but models that take the Alpaca-style input label none: theirs are the
+    lines, and the sentences of a line.
+    """
+    steps = split_steps(text)
+    if steps or template != ALPACA_TEMPLATE:
+        return steps
+    own = (own_text(text) or "")[:_MAX_UNLABELLED].split("\n### Instruction", 1)[0]
+    return solution_steps(_LIST_MARK.sub("", own.replace("**", "")))
 
 
 @cache
@@ -123,7 +141,8 @@ def continued(
     given, label = number_steps(steps), f"Step {len(steps) + 1}:"
     if prompt.text is not None:
         beginning = f"{given}\n{label}"
-        return Prompt(text=prompt.text.removesuffix(prompt.prefill) + beginning, prefill=beginning)
+        asks = prompt.text.removesuffix(prompt.prefill)
+        return Prompt(text=asks + ("" if asks.endswith("\n") else "\n") + beginning, prefill=beginning)
     *before, last = prompt.messages
     asked = {**last, "content": f"{last['content']}\n{given}\n\nThese steps are right. Go on from {label}"}
     return Prompt(messages=(*before, asked))

@@ -94,11 +94,15 @@ def gold_output(problem: Problem) -> str | None:
     steps = solution_steps(problem.solution or "")
     if not steps:
         return None
-    answer = problem.answer.replace(",", "") if problem.kind == "number" else problem.answer
-    final = f"The answer is {answer}."
+    final = f"The answer is {answer_text(problem)}."
     # The solution may say it already, in its own spelling; and nothing may run on into the final sentence.
     paragraph = _ANSWER_SENTENCE.sub("", join_steps(steps)).rstrip(" ,;:")
     return join_steps([paragraph, final])
+
+
+def answer_text(problem: Problem) -> str:
+    """The reference answer as training text says it: commas leave a number."""
+    return problem.answer.replace(",", "") if problem.kind == "number" else problem.answer
 
 
 def split_steps(text: str) -> list[str]:

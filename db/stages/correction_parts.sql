@@ -2,7 +2,7 @@
 select
     correction.id::varchar, correction.problem_id::varchar, correction.corrector, correction.is_reference_derived,
     correction.incorrect_step, correction.explanation, correction.correct_solution, correction.answer,
-    mistaken.text as mistaken_text,
+    mistaken.text as mistaken_text, mistaken.template,
     correction.rationale_id::varchar, correction.step_exists, correction.continues, correction.arithmetic,
     correction.explains, correction.step_agrees, correction.resolved
 from wanted

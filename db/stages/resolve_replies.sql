@@ -1,7 +1,7 @@
 -- The reasoners' replies that go on from a corrected step, with what grading them needs; of several the first.
 select
     correction.id::varchar, completion.text, completion.finish_reason, correction.incorrect_step,
-    correction.correct_solution, mistaken.text, problem.answer, problem.kind
+    correction.correct_solution, mistaken.text, mistaken.template, problem.answer, problem.kind
 from completion
 join correction on correction.id = completion.rationale_id
 join completion as mistaken on mistaken.id = correction.rationale_id

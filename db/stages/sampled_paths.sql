@@ -3,7 +3,8 @@
 select
     rationale.id::varchar, rationale.problem_id::varchar, rationale.reasoner, completion.purpose, rationale.answer,
     rationale.is_correct, rationale.is_cut, completion.is_reference_derived,
-    case when rationale.is_correct and not rationale.is_cut then completion.text else '' end
+    case when rationale.is_correct and not rationale.is_cut then completion.text else '' end,
+    completion.template
 from wanted
 join rationale on rationale.id = wanted.id
 join completion on completion.id = wanted.id

@@ -5,7 +5,8 @@ select
     completion.rationale_id::varchar as rationale_id, completion.checkpoint_id::varchar as checkpoint_id,
     completion.model, completion.model_identity, completion.sample_index, completion.text, completion.finish_reason,
     completion.is_reference_derived, problem.answer as reference, problem.kind,
-    problem.question, problem.solution, mistaken.text as mistaken_text
+    problem.question, problem.solution, mistaken.text as mistaken_text,
+    mistaken.template as mistaken_template
 from completion
 join problem on problem.id = completion.problem_id
 left join completion as mistaken on mistaken.id = completion.rationale_id

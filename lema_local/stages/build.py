@@ -5,11 +5,12 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lema_local.answers import extract_answer, is_correct
 from lema_local.arms import Assembled, Candidate, Ingredients, assemble, manifest
 from lema_local.augmentation import SampledPath, keep_paths
-from lema_local.checks import CHECKS, failed_requirement
+from lema_local.checks import failed_requirement
 from lema_local.corrections import ParsedCorrection, parse_correction
 from lema_local.errors import DataError
 from lema_local.examples import (
@@ -20,7 +21,8 @@ from lema_local.examples import (
     sampled_output,
 )
 from lema_local.profile_tables import Arm
-from lema_local.rationales import gold_output, split_steps
+from lema_local.prompts import sampled_steps
+from lema_local.rationales import answer_text, gold_output
 from lema_local.records import Example, Problem, TrainingSet
 from lema_local.serving import describe_endpoint
 from lema_local.stages import correct, sample
@@ -100,14 +102,19 @@ def gather(run: Run, arms: Sequence[Arm]) -> Ingredients:
     gold = _gold(run, left_out)
     kept: list[Candidate] = []
     spare: list[Candidate] = []
-    books = None
+    books: list[dict[str, Any]] = []
     if run.profile.build.augment:
         target = run.profile.build.augment_target
-        found, beyond, counted = keep_paths(_paths(run), problems, taken={c.example.id for c in gold}, target=target)
-        kept, spare = ([_path_candidate(p, e, problems) for p, e in some] for some in (found, beyond))
-        books = counted.as_dict()
+        taken = {c.example.id for c in gold}
+        # the target holds for the data set's own problems, and again for evolved ones: these change no other arm
+        for is_evolved in (False, True):
+            paths = (p for p in _paths(run) if (problems[p.problem_id].source is not None) == is_evolved)
+            found, beyond, counted = keep_paths(paths, problems, taken=taken, target=target)
+            kept += [_path_candidate(p, e, problems) for p, e in found]
+            spare += [_path_candidate(p, e, problems) for p, e in beyond]
+            books.append(counted.as_dict())
     corrections, corrected = _corrections(run, problems, left_out, expand="cot-expanded" in arms)
-    return Ingredients([*gold, *kept], corrections, corrected, spare, left_out, books)
+    return Ingredients([*gold, *kept], corrections, corrected, spare, left_out, *books)
 
 
 def _gold(run: Run, left_out: Counter[str]) -> list[Candidate]:
@@ -138,11 +145,11 @@ def _paths(run: Run) -> Iterator[SampledPath]:
         ids += [call.id for call in sample.wanted(run.profile, run.problems.train)]
         ids += sample.imported(run.store, "sample", run.problems.train)
     train = {problem.id for problem in run.problems.train}
-    for id_, problem_id, author, purpose, answer, right, cut, derived, text in wanted_rows(
+    for id_, problem_id, author, purpose, answer, right, cut, derived, text, template in wanted_rows(
         run.store, "sampled_paths", ids
     ):
         if problem_id in train:
-            yield SampledPath(id_, problem_id, author, purpose, answer, right, cut, derived, text)
+            yield SampledPath(id_, problem_id, author, purpose, answer, right, cut, derived, text, template)
 
 
 def _path_candidate(path: SampledPath, example: Example, problems: dict[str, Problem]) -> Candidate:
@@ -161,13 +168,13 @@ def _corrections(
     """Kept corrections as examples, and (`expand`) their corrected solutions as CoT examples."""
     found: dict[str, Candidate] = {}
     corrected: list[Candidate] = []
-    for row in wanted_rows(run.store, "correction_parts", correct.kept_corrections(run)):
-        id_, problem_id, author, derived, step, explanation, solution, answer, mistaken, _, *checked = row
-        failed = failed_requirement(dict(zip(CHECKS, checked, strict=True)), run.profile.correction.require)
+    for row in correct.wanted_checks(run.store, correct.kept_corrections(run)):
+        id_, problem_id, author, derived, step, explanation, solution, answer, mistaken, template, _, checks = row
+        failed = failed_requirement(checks, run.profile.correction.require)
         if failed is not None:
             left_out[_FAILS + failed] += 1
             continue
-        problem, steps = problems[problem_id], split_steps(mistaken)
+        problem, steps = problems[problem_id], sampled_steps(mistaken, template)
         parsed = ParsedCorrection(step, explanation, solution)
         example = correction_example(problem.question, steps, parsed, source_id=id_, problem_id=problem_id)
         reason = _unfit(example, parsed)
@@ -204,7 +211,7 @@ def _corrected_example(
     whole = corrected_steps(steps, parsed)
     if not whole:
         return None
-    output = sampled_output(whole, problem.answer)
+    output = sampled_output(whole, answer_text(problem))
     said = extract_answer(output, problem.kind)
     if said is None or not (said == answer or is_correct(said, problem.answer, problem.kind)):
         return None

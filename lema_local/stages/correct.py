@@ -1,17 +1,19 @@
 """Correction: the corrector M_c gets every mistake. Correctors form a cascade: each next one gets only what the ones
 before failed to correct."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 from lema_local.answers import extract_answer, is_correct
+from lema_local.checks import CHECKS, failed_requirement
 from lema_local.corrections import parse_correction
 from lema_local.endpoint import Endpoint, Prompt, Sampling
 from lema_local.keys import content_key
+from lema_local.profile_tables import CorrectionProfile
 from lema_local.profiles import Profile
-from lema_local.prompts import as_json, correction_template, render, stop_texts
-from lema_local.rationales import number_steps, split_steps
+from lema_local.prompts import as_json, correction_template, render, sampled_steps, stop_texts
+from lema_local.rationales import number_steps
 from lema_local.recipes import load_recipe
 from lema_local.records import Problem
 from lema_local.serving import ServeOptions, describe_endpoint, open_endpoint
@@ -23,7 +25,7 @@ from lema_local.stages.run import Run
 from lema_local.stages.select import wanted_rows
 from lema_local.store import Store
 
-Mistake = dict[str, Any]  # id, problem_id, rationale (its text), question, solution, kind
+Mistake = dict[str, Any]  # id, problem_id, rationale (its text), template (it was asked by), question, solution, kind
 
 
 def mistakes(run: Run, *, texts: bool = True) -> list[Mistake]:
@@ -39,12 +41,12 @@ def mistakes_in(store: Store, profile: Profile, problems: Sequence[Problem], *, 
     ids = [*(call.id for call in sample.wanted(profile, problems)), *sample.imported(store, "sample", problems)]
     by_id = {problem.id: problem for problem in problems}
     found = []
-    for id_, problem_id, text in wanted_rows(store, "wanted_mistakes", ids, texts=texts):
+    for id_, problem_id, text, template in wanted_rows(store, "wanted_mistakes", ids, texts=texts):
         if id_ in done:
             continue
         problem = by_id[problem_id]
         words = {"question": problem.question, "solution": problem.solution, "kind": problem.kind}
-        found.append({"id": id_, "problem_id": problem_id, "rationale": text} | words)
+        found.append({"id": id_, "problem_id": problem_id, "rationale": text, "template": template} | words)
     return found
 
 
@@ -81,7 +83,7 @@ def prompts(given: Sequence[Mistake], api: Literal["chat", "completions"]) -> Ca
 
     def prompt(call: Call) -> Prompt:
         row = by_id[str(call.rationale_id)]
-        steps = number_steps(split_steps(row["rationale"])) or row["rationale"].strip()
+        steps = number_steps(sampled_steps(row["rationale"], row["template"])) or row["rationale"].strip()
         prompt = render(call.template, {"question": row["question"], "steps": steps}, api=api)
         return as_json(prompt) if call.sampling.structured else prompt
 
@@ -91,6 +93,12 @@ def prompts(given: Sequence[Mistake], api: Literal["chat", "completions"]) -> Ca
 def kept(store: Store, calls: Sequence[Call]) -> dict[str, str]:
     """Rationale id -> correction id of those calls whose correction was kept."""
     return dict(wanted_rows(store, "wanted_corrections", (call.id for call in calls)))
+
+
+def left_for_the_next(store: Store, profile: Profile, given: Sequence[Mistake], calls: Sequence[Call]) -> list[Mistake]:
+    """Of the mistakes that a corrector was given by these calls, those that the next one gets too."""
+    done = {} if profile.correction.everyone else kept(store, calls)
+    return [row for row in given if row["id"] not in done]
 
 
 def corrected_problems(run: Run) -> list[str]:
@@ -113,8 +121,7 @@ def correct(run: Run) -> Outcome:
             with open_endpoint(name, profile, options=options, on_notice=run.notice) as endpoint:
                 total += _complete(run, open_calls, endpoint, left)
         derive(run.store, "correct")
-        done = {} if run.profile.correction.everyone else kept(run.store, calls)
-        left = [row for row in left if row["id"] not in done]
+        left = left_for_the_next(run.store, run.profile, left, calls)
     return total
 
 
@@ -129,21 +136,34 @@ def kept_corrections(run: Run) -> list[str]:
         for rationale_id, id_ in done.items():
             by_mistake.setdefault(rationale_id, []).append(id_)
         left = left if c.everyone else [row for row in left if row["id"] not in done]
-    if c.agree > 1:
-        by_mistake = _agreed(run.store, by_mistake, c.agree)
+    if c.everyone:
+        return sorted([*found, *_chosen(run.store, c, by_mistake)])
     return sorted([*found, *(ids[0] for ids in by_mistake.values())])
 
 
-def _agreed(store: Store, by_mistake: dict[str, list[str]], least: int) -> dict[str, list[str]]:
-    """The corrections of which at least so many correctors name the same wrong step, by mistake."""
+def _chosen(store: Store, c: CorrectionProfile, by_mistake: dict[str, list[str]]) -> Iterator[str]:
+    """One correction of each mistake, of those that enough correctors agree with on the step: the first that passes
+    the required checks, else the first, which building then leaves out with its reason.
+
+    Not by "resolved": only what is chosen here is re-solved.
+    """
+    require = [name for name in c.require if name != "resolved"]
     ids = [id_ for each in by_mistake.values() for id_ in each]
-    step_of = {row[0]: row[4] for row in wanted_rows(store, "correction_parts", ids)}
-    agreed = {}
-    for rationale_id, each in by_mistake.items():
-        same = [id_ for id_ in each if sum(step_of[other] == step_of[id_] for other in each) >= least]
+    step_of, passes = {}, set()
+    for id_, _, _, _, step, *_, checked in wanted_checks(store, ids):
+        step_of[id_] = step
+        if failed_requirement(checked, require) is None:
+            passes.add(id_)
+    for each in by_mistake.values():
+        same = [id_ for id_ in each if sum(step_of[other] == step_of[id_] for other in each) >= c.agree]
         if same:
-            agreed[rationale_id] = same
-    return agreed
+            yield next((id_ for id_ in same if id_ in passes), same[0])
+
+
+def wanted_checks(store: Store, ids: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+    """The corrections of these ids in their parts (correction_parts.sql), the checks as one mapping at the end."""
+    for row in wanted_rows(store, "correction_parts", ids):
+        yield *row[: -len(CHECKS)], dict(zip(CHECKS, row[-len(CHECKS) :], strict=True))
 
 
 def corrected_elsewhere(store: Store, problems: Sequence[Problem]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from lema_local.authors_answers import is_correct_authors
 from lema_local.checks import check, stray
 from lema_local.corrections import ParsedCorrection, parse_correction, rejection_of
 from lema_local.grading import Grader
+from lema_local.prompts import sampled_steps
 from lema_local.rationales import number_steps, split_steps
 from lema_local.records import Correction, Evaluation, Purpose, Rationale
 from lema_local.resolving import steps_to_resume, whole_solution
@@ -68,10 +69,10 @@ def rederive(store: Writer) -> list[Flip]:
 def mark_resolved(store: Writer, grader: Grader) -> None:
     """Say of each correction that was re-solved whether its reasoner reached the answer."""
     found = []
-    for id_, text, finish_reason, step, solution, mistaken, reference, kind in store.table(
+    for id_, text, finish_reason, step, solution, mistaken, template, reference, kind in store.table(
         stage_sql("resolve_replies")
     )[1]:
-        steps = steps_to_resume(ParsedCorrection(step, None, solution), split_steps(mistaken))
+        steps = steps_to_resume(ParsedCorrection(step, None, solution), sampled_steps(mistaken, template))
         answer = extract_answer(whole_solution(steps, text), kind) if steps and finish_reason != "length" else None
         found.append([id_, grader.grade(answer, reference, kind).is_correct])
     if found:
@@ -143,7 +144,7 @@ def _evaluation(row: Row, grader: Grader) -> Evaluation:
 
 
 def _correction(row: Row, grader: Grader) -> Correction:
-    mistaken = split_steps(row["mistaken_text"] or "")
+    mistaken = sampled_steps(row["mistaken_text"] or "", row["mistaken_template"] or "")
     parsed = parse_correction(row["text"], mistaken)
     answer = extract_answer(parsed.correct_solution, row["kind"]) if parsed.correct_solution else None
     is_correct = grader.grade(answer, row["reference"], row["kind"]).is_correct

@@ -6,15 +6,21 @@ or as if each sample were a mistake; `basis` says which.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
-from lema_local.endpoint import Endpoint, Prompt
+from lema_local.endpoint import Endpoint, Prompt, Sampling
 from lema_local.profiles import Profile
+from lema_local.prompts import EVOLUTION_TEMPLATE, sample_template
 from lema_local.records import Problem
 from lema_local.serving import describe_endpoint
 from lema_local.stages import correct, sample
 from lema_local.stages.calls import Call
-from lema_local.store import Store, stage_sql
+from lema_local.stages.evolve import made
+from lema_local.stages.problems import ProblemSet
+from lema_local.stages.resolve import wanted
+from lema_local.stages.run import Run
+from lema_local.store import Store, Writer, stage_sql
 
 CHARACTERS_A_TOKEN = 4
 PROMPTS_LOOKED_AT = 200
@@ -34,10 +40,35 @@ class Estimate:
     basis: str
 
 
-def estimate(profile: Profile, problems: Sequence[Problem], store: Store | None) -> list[Estimate]:
-    """One row for each endpoint that samples, and for each corrector of the cascade; what evolution would add is not
-    known before. `store` is None where there is no database."""
-    rows, wanted_count, samples_to_come = [], 0, 0
+def estimate(profile: Profile, problems: ProblemSet, store: Store | None) -> list[Estimate]:
+    """One row for each endpoint that samples, for each corrector, for the evolver's questions and answers, and for each
+    reasoner that re-solves. `store` is None where there is no database.
+
+    Problems that were evolved before count like the others; what those to come will ask for is not known.
+    """
+    seen = _reading(profile, problems, store)
+    asked, answered, evolved = made(seen) if seen else ([], [], [])
+    if seen and evolved:
+        seen.problems = replace(problems, train=(*problems.train, *evolved))
+    rows = _data(profile, (*problems.train, *evolved), store)
+    if profile.evolution.questions:
+        rows += _evolution(profile, problems.train, store, asked, answered)
+    if profile.correction.resolve:
+        rows += _resolving(profile, problems.train, store, wanted(seen) if seen else [], rows)
+    return rows
+
+
+def _reading(profile: Profile, problems: ProblemSet, store: Store | None) -> Run | None:
+    """A run that only looks: its problems are given, so that it records none."""
+    if store is None:
+        return None
+    run = Run(profile, cast(Writer, store))
+    run.problems = problems
+    return run
+
+
+def _data(profile: Profile, problems: Sequence[Problem], store: Store | None) -> list[Estimate]:
+    rows, wanted_count, ungraded = [], 0, 0
     augmenter = [sample.AUGMENTER] if sample.AUGMENTER in profile.endpoints else []
     for name in (*profile.sampling.reasoners, *augmenter):
         endpoint = describe_endpoint(name, profile.endpoint(name))
@@ -48,11 +79,12 @@ def estimate(profile: Profile, problems: Sequence[Problem], store: Store | None)
             _row("augment" if name in augmenter else "sample", endpoint, len(samples), samples, render, store, "")
         )
         if name not in augmenter:
-            wanted_count, samples_to_come = wanted_count + len(wanted), samples_to_come + len(samples)
+            wanted_count += len(wanted)
+            ungraded += len(store.missing("rationale", [call.id for call in wanted])) if store else len(wanted)
     given = correct.mistakes_in(store, profile, problems) if store else []
-    seen = wanted_count - samples_to_come
+    seen = wanted_count - ungraded  # a run that was interrupted has samples that no stage has graded yet
     rate, basis = (len(given) / seen, "mistake rate so far") if seen else (1.0, "at most: every sample a mistake")
-    to_come = round(rate * samples_to_come)
+    to_come = round(rate * ungraded)
     before = False
     for name in profile.correction.correctors:
         corrector = describe_endpoint(name, profile.endpoint(name))
@@ -62,13 +94,60 @@ def estimate(profile: Profile, problems: Sequence[Problem], store: Store | None)
         like = left or correct.wanted(profile, corrector, mistakes)
         render = correct.prompts(mistakes, corrector.api)
         count, said = len(left) + to_come, basis if to_come else ""
-        if before and count:
+        if before and count and not profile.correction.everyone:
             said = "; ".join(filter(None, (said, "at most: the correctors before correct none")))
         rows.append(_row("correct", corrector, count, like, render, store, said))
         before = before or bool(count)
-        done = correct.kept(store, calls) if store else {}
-        given = [row for row in given if row["id"] not in done]
+        given = correct.left_for_the_next(store, profile, given, calls) if store else given
     return rows
+
+
+def _evolution(
+    profile: Profile,
+    problems: Sequence[Problem],
+    store: Store | None,
+    asked: Sequence[Call],
+    answered: Sequence[Call],
+) -> list[Estimate]:
+    """The questions to come, and the answers to them: as if each were a new one. Seeds are drawn from the corrections,
+    so that more of them draw others."""
+    e, endpoint = profile.evolution, describe_endpoint("evolver", profile.endpoint("evolver"))
+    sampling = Sampling(temperature=e.temperature, max_tokens=e.max_tokens, top_p=e.top_p)
+    few = problems[:PROMPTS_LOOKED_AT]
+    render = sample.prompts(problems, endpoint.api)
+    to_come = len(_missing(store, asked)) + e.questions - len(asked)
+    answers = len(_missing(store, answered)) + e.answers * to_come
+    questions_like = [Call(endpoint, "evolve", EVOLUTION_TEMPLATE, sampling, problem.id) for problem in few]
+    answers_like = [Call(endpoint, "answer", sample_template(p.kind), sampling, p.id) for p in few]
+    said = "at most: each question is new" if to_come else ""
+    return [
+        _row("evolve", endpoint, to_come, questions_like, render, store, ""),
+        _row("answer", endpoint, answers, answers_like, render, store, said),
+    ]
+
+
+def _resolving(
+    profile: Profile,
+    problems: Sequence[Problem],
+    store: Store | None,
+    kept: Sequence[tuple[str, Endpoint, list[Call]]],
+    rows: Sequence[Estimate],
+) -> list[Estimate]:
+    """What each reasoner is asked to go on from: the corrections that are kept, and at most one for each of its
+    mistakes to come."""
+    correcting = [row.calls for row in rows if row.stage == "correct"]
+    to_come = max(correcting, default=0)
+    found = []
+    calls_of = {name: calls for name, _, calls in kept}
+    for name in profile.sampling.reasoners:
+        endpoint = describe_endpoint(name, profile.endpoint(name))
+        s = profile.sampling.by(name)
+        sampling = Sampling(temperature=0.0, max_tokens=s.max_tokens)
+        like = [Call(endpoint, "resolve", sample_template(p.kind, s.prompt), sampling, p.id) for p in problems]
+        count = len(_missing(store, calls_of.get(name, []))) + to_come
+        said = "at most: each correction to come is kept, and of its mistake" if to_come else ""
+        found.append(_row("resolve", endpoint, count, like, sample.prompts(problems, endpoint.api), store, said))
+    return found
 
 
 def _stand_ins(profile: Profile, problems: Sequence[Problem]) -> list[correct.Mistake]:
@@ -76,7 +155,7 @@ def _stand_ins(profile: Profile, problems: Sequence[Problem]) -> list[correct.Mi
     rationale = "x" * (CHARACTERS_A_TOKEN * profile.sampling.max_tokens)
     return [
         {"id": p.id, "problem_id": p.id, "question": p.question, "rationale": rationale, "solution": p.solution}
-        | {"kind": p.kind}
+        | {"kind": p.kind, "template": ""}
         for p in problems[:PROMPTS_LOOKED_AT]
     ]
 

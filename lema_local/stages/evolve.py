@@ -56,10 +56,20 @@ def evolve(run: Run) -> Outcome:
 
 def restore(run: Run) -> None:
     """Give a run the problems that were evolved for its profile before. Calls nothing."""
-    if run.profile.evolution.questions:
-        endpoint = describe_endpoint("evolver", run.profile.endpoint("evolver"))
-        questions = _questions(run, endpoint, Counter())
-        run.add_train_problems(_problems(run, endpoint, questions, Counter()))
+    run.add_train_problems(made(run)[2])
+
+
+def made(run: Run) -> tuple[list[Call], list[Call], list[Problem]]:
+    """The questions and the answers that the profile wants so far, and the problems that came of those that are there.
+
+    Calls nothing and writes nothing.
+    """
+    if not run.profile.evolution.questions:
+        return [], [], []
+    endpoint = describe_endpoint("evolver", run.profile.endpoint("evolver"))
+    questions = _questions(run, endpoint, Counter())
+    problems = _problems(run, endpoint, questions, Counter())
+    return _questions_wanted(run, endpoint), _answers_wanted(run, endpoint, questions), problems
 
 
 def _make(run: Run, wanted: Sequence[Call], question_of: Callable[[Call], str]) -> Outcome:

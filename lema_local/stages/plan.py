@@ -1,6 +1,7 @@
 """The plan of a training run, before any weights or GPU are at hand: `lema train --dry-run`."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,8 @@ def arm_sizes(profile: Profile, db: Path) -> tuple[dict[str, int], str]:
         built = {row["arm"]: row["size"] for row in rows}
     if all(arm in built for arm in profile.build.arms):
         return {arm: built[arm] for arm in profile.build.arms}, str(db)
-    if profile.data.dataset in PAPER_SIZES:
-        paper = PAPER_SIZES[profile.data.dataset]
-        return {
-            arm: paper[arm] for arm in profile.build.arms
-        }, "the paper: the database has no training sets of this dataset yet"
+    paper: Mapping[Arm, int] = PAPER_SIZES.get(profile.data.dataset, {})
+    if all(arm in paper for arm in profile.build.arms):
+        from_paper: dict[str, int] = {arm: paper[arm] for arm in profile.build.arms}
+        return from_paper, "the paper: the database has no training sets of this dataset yet"
     return dict.fromkeys(profile.build.arms, 0), "nowhere: run `make data` first, so epochs are not known"

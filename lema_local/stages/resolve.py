@@ -4,13 +4,13 @@ It is asked greedily, once a correction, with the prompt that it was sampled wit
 the beginning of its reply (resolving.py).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lema_local.corrections import ParsedCorrection
 from lema_local.endpoint import Endpoint, Prompt, Sampling
 from lema_local.grading import Grader
-from lema_local.prompts import continued, sample_template, stop_texts
-from lema_local.rationales import split_steps
+from lema_local.prompts import continued, sample_template, sampled_steps, stop_texts
 from lema_local.resolving import steps_to_resume
 from lema_local.serving import describe_endpoint, open_endpoint
 from lema_local.stages import correct, sample
@@ -36,10 +36,7 @@ def resolve(run: Run) -> Outcome:
     if not run.profile.correction.resolve:
         return outcome
     resumed = _resumed(run)
-    for name in run.profile.sampling.reasoners:
-        described = describe_endpoint(name, run.profile.endpoint(name))
-        own = {call.id for call in sample.wanted_of(run.profile, name, described, run.problems.train)}
-        calls = _wanted(run, name, described, [each for each in resumed if each.rationale_id in own])
+    for name, _, calls in _by_reasoner(run, resumed):
         outcome += _complete(run, name, pending(run, calls), resumed)
     run.store.merge()
     with Grader() as grader:
@@ -47,12 +44,24 @@ def resolve(run: Run) -> Outcome:
     return outcome
 
 
+def wanted(run: Run) -> list[tuple[str, Endpoint, list[Call]]]:
+    """What is asked of each reasoner, for the corrections that are kept so far. Calls nothing."""
+    return list(_by_reasoner(run, _resumed(run))) if run.profile.correction.resolve else []
+
+
+def _by_reasoner(run: Run, resumed: list[Resumed]) -> Iterator[tuple[str, Endpoint, list[Call]]]:
+    for name in run.profile.sampling.reasoners:
+        described = describe_endpoint(name, run.profile.endpoint(name))
+        own = {call.id for call in sample.wanted_of(run.profile, name, described, run.problems.train)}
+        yield name, described, _wanted(run, name, described, [each for each in resumed if each.rationale_id in own])
+
+
 def _resumed(run: Run) -> list[Resumed]:
     """The kept corrections that leave something to go on with."""
     found = []
     for row in wanted_rows(run.store, "correction_parts", correct.kept_corrections(run)):
-        id_, problem_id, _, _, step, _, solution, _, mistaken, rationale_id, *_ = row
-        steps = steps_to_resume(ParsedCorrection(step, None, solution), split_steps(mistaken))
+        id_, problem_id, _, _, step, _, solution, _, mistaken, template, rationale_id, *_ = row
+        steps = steps_to_resume(ParsedCorrection(step, None, solution), sampled_steps(mistaken, template))
         if steps:
             found.append(Resumed(id_, problem_id, rationale_id, steps))
     return found

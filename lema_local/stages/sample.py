@@ -28,18 +28,22 @@ def wanted_of(
     sampling = Sampling(
         temperature=s.temperature, max_tokens=s.max_tokens, top_p=s.top_p, seed=s.seed, stop=stop_texts(endpoint.api)
     )
-    calls = [
-        Call(endpoint, purpose, sample_template(problem.kind, s.prompt), sampling, problem.id, sample_index=index)
-        for problem in problems
-        for index in range(s.samples)
-    ]
-    target = profile.build.augment_target
-    if name == AUGMENTER and target is not None and target < len(calls) and not beyond_target:
-        # one path of each problem before any second one, as building takes them up (sampled_paths.sql); then in the
-        # old order, where one request brings several
-        first = sorted(range(len(calls)), key=lambda k: (calls[k].sample_index, calls[k].problem_id))[:target]
-        calls = [calls[k] for k in sorted(first)]
-    return calls
+    target = profile.build.augment_target if name == AUGMENTER and not beyond_target else None
+    found: list[Call] = []
+    for is_evolved in (False, True):  # each up to the target: evolution takes nothing from the data set's own problems
+        calls = [
+            Call(endpoint, purpose, sample_template(problem.kind, s.prompt), sampling, problem.id, sample_index=index)
+            for problem in problems
+            if (problem.source is not None) == is_evolved
+            for index in range(s.samples)
+        ]
+        if target is not None and target < len(calls):
+            # one path of each problem before any second one, as building takes them up (sampled_paths.sql); then in
+            # the old order, where one request brings several
+            first = sorted(range(len(calls)), key=lambda k: (calls[k].sample_index, calls[k].problem_id))[:target]
+            calls = [calls[k] for k in sorted(first)]
+        found += calls
+    return found
 
 
 def wanted(profile: Profile, problems: Sequence[Problem]) -> list[Call]:
