@@ -1,5 +1,6 @@
 """Evolution: how seeds are drawn, what is read of a reply, which answer is believed; and the stage against a server."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -14,9 +15,10 @@ from lema_local.evolution import MOST_CHARACTERS, draw_seeds, majority, parse_qu
 from lema_local.profiles import EvolutionProfile, load_profile
 from lema_local.stages.build import build
 from lema_local.stages.correct import correct
+from lema_local.stages.estimate import estimate
 from lema_local.stages.evolve import evolve, restore
 from lema_local.stages.run import Run
-from lema_local.stages.sample import sample
+from lema_local.stages.sample import augment, sample
 from lema_local.store import Writer
 
 Profile = Callable[..., Path]
@@ -138,6 +140,39 @@ def test_new_problems_come_from_corrected_ones_with_the_answer_of_the_majority(
     built = build(run, ("lema", "evolved"))
     assert built[1].training_set.correction_examples > 0
     assert {example.problem_id for example in built[1].examples} >= {problem.id for problem in new}
+
+
+def test_a_dry_run_counts_questions_and_answers_that_are_to_come(store: Writer, profile: Path) -> None:
+    run = run_of(store, profile)
+
+    def left() -> dict[str, int]:
+        return {row.stage: row.calls for row in estimate(run.profile, run.problems, store)}
+
+    assert (left()["evolve"], left()["answer"]) == (6, 18)
+    sample(run)
+    correct(run)
+    evolve(run)
+    after = left()
+    assert (after["evolve"], after["answer"]) == (0, 0)
+    assert after["sample"] == sum(problem.source is not None for problem in run.problems.train)
+
+
+def test_evolution_changes_no_other_arm(store: Writer, profile: Path, server: ScriptedServer) -> None:
+    augmenter = f'[endpoints.augmenter]\nbase_url = "{server.base_url}"\nmodel = "scripted-augmenter"\n'
+    target = "[build]\naugment_target = 5\n"
+    profile.write_text(profile.read_text().replace("[sampling]", f"{augmenter}{target}[sampling]"))
+    plain = run_of(store, profile, questions=0)
+    for stage in (sample, correct, augment):
+        stage(plain)
+    before = build(plain, ("cot", "lema"))
+    run = run_of(store, profile)
+    for stage in (evolve, sample, correct, augment):
+        stage(run)
+    *after, evolved = build(run, ("cot", "lema", "evolved"))
+    assert [built.training_set.id for built in after] == [built.training_set.id for built in before]
+    books = json.loads(evolved.training_set.manifest)
+    assert books["augmentation"] == json.loads(before[0].training_set.manifest)["augmentation"]
+    assert 0 < books["augmentation_evolved"]["sampled"] <= 5
 
 
 def test_general_evolution_draws_from_all_questions(store: Writer, profile: Path) -> None:

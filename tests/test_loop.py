@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from conftest import Body, Say, ScriptedServer, chat, lema, lema_command, severa
 
 from lema_local.errors import DataError, EndpointError, ProfileError
 from lema_local.profiles import load_profile
+from lema_local.stages.batch import works
 from lema_local.stages.build import Built, build
 from lema_local.stages.correct import correct, kept_corrections, mistakes
 from lema_local.stages.derive import rederive
+from lema_local.stages.estimate import estimate
 from lema_local.stages.evaluate import targets
 from lema_local.stages.imports import import_file
 from lema_local.stages.run import Run
@@ -596,6 +599,68 @@ def test_a_structured_corrector_is_held_to_a_schema_and_read_as_json(
     assert all("Reply as one JSON object" in body["messages"][-1]["content"] for body in asked)
     assert lema_.training_set.correction_examples == len(asked)
     assert not any("response_format" in body for body in server.requests if body["model"] == "scripted")
+
+
+def test_of_several_corrections_of_a_mistake_the_one_that_passes_the_required_checks_trains(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = careless  # the first corrector's sums are false, the oracle's are true
+    profile = settings(write_profile(correctors=("corrector", "oracle")), everyone="true", require='["arithmetic"]')
+    _, found = data(db, profile)
+    wrong = rows(db, "from mistake")
+    assert found.training_set.correction_examples == len(wrong)
+    assert json.loads(found.training_set.manifest)["corrections_reference_derived"] == len(wrong)
+
+
+def test_the_mistakes_of_an_alpaca_style_reasoner_have_steps_that_are_corrected(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    def unlabelled(body: Body) -> Say:
+        said = reason(body)
+        return Say(body=re.sub(rb"Step \d: ", b"", said.body))
+
+    server.then = unlabelled
+    profile = write_profile(samples=2)
+    profile.write_text(profile.read_text().replace("[sampling]", '[sampling]\nprompt = "alpaca"'))
+    cot, found = data(db, profile)
+    wrong = rows(db, "from mistake")
+    assert wrong
+    assert not any("Step 1" in row["rationale"] for row in wrong)
+    assert found.training_set.correction_examples == len({row["rationale"] for row in wrong})
+    assert all("Original Solution:\n{\nStep 1: " in e.prompt for e in found.examples if e.kind == "correction")
+    assert "no steps" not in json.loads(cot.training_set.manifest)["augmentation"]["rejected"]
+
+
+@pytest.mark.parametrize("everyone", ["false", "true"])
+def test_a_dry_run_counts_what_each_corrector_still_has_to_do(
+    db: Path, server: ScriptedServer, write_profile: Profile, everyone: str
+) -> None:
+    server.then = reason_and_correct
+    profile = settings(write_profile(correctors=("corrector", "oracle")), everyone=everyone, resolve="true")
+    with opened(db, profile) as run:
+        sample(run)
+        wrong = len(rows(db, "from mistake"))
+        one = load_profile(str(profile), environment={})
+        one = replace(one, correction=replace(one.correction, correctors=("corrector",)))
+        correct(Run(one, run.store))
+        left = {(row.stage, row.endpoint): row.calls for row in estimate(run.profile, run.problems, run.store)}
+        kept = len(rows(db, "from correction where rejected_because is null"))
+        (work, *_) = [work for work in works(run, "correct") if work.endpoint.name == "oracle"]
+    assert left["correct", "corrector"] == 0
+    assert left["correct", "oracle"] == len(work.pending) == (wrong if everyone == "true" else wrong - kept)
+    assert left["resolve", "reasoner"] == kept + left["correct", "oracle"]
+
+
+def test_a_dry_run_after_an_interruption_counts_samples_that_are_not_graded_yet(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = reason
+    with opened(db, write_profile()) as run:
+        sample(run)
+        with run.store.connect(write=True) as connection:
+            connection.execute("delete from rationale")
+        (sampled, corrected) = estimate(run.profile, run.problems, run.store)
+    assert (sampled.calls, corrected.calls) == (0, 8)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,16 @@ import pytest
 from lema_local.answers import compare, extract_answer
 from lema_local.checks import check, sums_are_true
 from lema_local.corrections import parse_correction
+from lema_local.examples import sampled_output
 from lema_local.prompts import (
+    ALPACA_TEMPLATE,
+    continued,
     correction_input,
     correction_template,
     cot_input,
     render,
     sample_template,
+    sampled_steps,
     stop_texts,
     turns,
 )
@@ -153,3 +157,28 @@ def test_raw_completions_stop_at_a_question_of_their_own() -> None:
 def test_a_template_filled_with_the_wrong_inputs_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no \{stepps\}"):
         render("correct_number.1", {"stepps": "x"}, api="chat")
+
+
+META = (
+    "James buys 5 packs of 4 pounds each, so he buys 5 * 4 = 20 pounds.\nThe price is $5.50 per pound, so he pays "
+    "20 * $5.50 = $110.\n#### 110\nThe answer is: 110"
+)
+
+
+def test_an_alpaca_style_rationale_has_steps_though_it_labels_none() -> None:
+    steps = sampled_steps(META, ALPACA_TEMPLATE)
+    assert steps[:2] == [
+        "James buys 5 packs of 4 pounds each, so he buys 5 * 4 = 20 pounds.",
+        "The price is $5.50 per pound, so he pays 20 * $5.50 = $110.",
+    ]
+    assert sampled_output(steps, "110").endswith("= $110. The answer is 110.")
+    listed = "Let us count:\n1. **May**: she sold \\( 48 / 2 = 24 \\) clips.\n\n### Instruction:\nAnother one?"
+    assert sampled_steps(listed, ALPACA_TEMPLATE) == ["Let us count: May: she sold \\( 48 / 2 = 24 \\) clips."]
+    assert sampled_steps("Step 1: One.\nStep 2: Two.", ALPACA_TEMPLATE) == ["One.", "Two."]
+    assert sampled_steps(META, "sample_number.1") == []  # few-shot: the wrong format
+
+
+def test_an_alpaca_style_reply_is_continued_on_a_line_of_its_own() -> None:
+    prompt = continued(ALPACA_TEMPLATE, {"question": "Why?"}, ["One."], api="completions")
+    assert prompt.text is not None
+    assert prompt.text.endswith("Let's think step by step.\nStep 1: One.\nStep 2:")

@@ -4,11 +4,14 @@ import shlex
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lema_local.errors import TrainingError
+from lema_local.profiles import load_profile
+from lema_local.stages.plan import arm_sizes
 from lema_local.training.plan import GIB, Architecture, launch_arguments, memory_parts, plan
 from lema_local.training.settings import TrainingSettings
 
@@ -175,3 +178,13 @@ def test_planning_imports_no_torch() -> None:
     code = "import sys, lema_local.training.plan, lema_local.training.job; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_plan_of_arms_whose_sizes_the_paper_does_not_give_says_so(tmp_path: Path) -> None:
+    profile = load_profile("a100", environment={})
+    paper, _ = arm_sizes(profile, tmp_path / "none.duckdb")
+    assert paper["cot"] == 32_421
+    more = replace(profile, build=replace(profile.build, arms=("cot", "cot-expanded")))
+    sizes, origin = arm_sizes(more, tmp_path / "none.duckdb")
+    assert sizes == {"cot": 0, "cot-expanded": 0}
+    assert "not known" in origin

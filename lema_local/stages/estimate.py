@@ -48,13 +48,14 @@ def estimate(profile: Profile, problems: ProblemSet, store: Store | None) -> lis
     """
     seen = _reading(profile, problems, store)
     asked, answered, evolved = made(seen) if seen else ([], [], [])
-    if seen and evolved:
-        seen.problems = replace(problems, train=(*problems.train, *evolved))
-    rows = _data(profile, (*problems.train, *evolved), store)
+    train = tuple({problem.id: problem for problem in (*problems.train, *evolved)}.values())
+    if seen:
+        seen.problems = replace(problems, train=train)
+    rows = _data(profile, train, store)
     if profile.evolution.questions:
-        rows += _evolution(profile, problems.train, store, asked, answered)
+        rows += _evolution(profile, train, store, asked, answered)
     if profile.correction.resolve:
-        rows += _resolving(profile, problems.train, store, wanted(seen) if seen else [], rows)
+        rows += _resolving(profile, train, store, wanted(seen) if seen else [], rows)
     return rows
 
 
