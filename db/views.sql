@@ -63,26 +63,26 @@ from graded_correction
 group by reasoner, corrector, is_self, is_reference_derived, template, settings
 order by is_reference_derived, reasoner, corrector, template;
 
--- correction_checks: of the corrections that are kept, how many pass each further check? Not passed and cannot tell make up the rest.
+-- correction_checks: of the corrections that are kept, how many pass each further check, fail it, or cannot be told by it?
 create or replace view correction_checks as
+with checked as (
+    select *
+    from (select * from graded_correction where rejected_because is null)
+    unpivot include nulls (
+        is_passed for check_name in (step_exists, continues, arithmetic, explains, step_agrees, resolved)
+    )
+)
 select
-    reasoner, corrector, is_reference_derived, template,
+    reasoner, corrector, is_reference_derived, template, check_name,
     count(*) as kept,
-    count(*) filter (step_exists) as step_exists,
-    count(*) filter (continues) as continues,
-    count(*) filter (not continues) as continues_not,
-    count(*) filter (arithmetic) as arithmetic,
-    count(*) filter (not arithmetic) as arithmetic_not,
-    count(*) filter (explains) as explains,
-    count(*) filter (not explains) as explains_not,
-    count(*) filter (step_agrees) as step_agrees,
-    count(*) filter (not step_agrees) as step_agrees_not,
-    count(*) filter (resolved) as resolved,
-    count(*) filter (not resolved) as resolved_not
-from graded_correction
-where rejected_because is null
-group by reasoner, corrector, is_reference_derived, template, settings
-order by is_reference_derived, reasoner, corrector, template;
+    count(*) filter (is_passed) as passed,
+    count(*) filter (not is_passed) as failed,
+    count(*) filter (is_passed is null) as cannot_tell
+from checked
+group by reasoner, corrector, is_reference_derived, template, settings, check_name
+order by
+    is_reference_derived, reasoner, corrector, template, settings,
+    list_position(['step_exists', 'continues', 'arithmetic', 'explains', 'step_agrees', 'resolved'], check_name);
 
 -- correction_cost: how many tokens and seconds does an accepted correction cost, the rejected ones paid too?
 create or replace view correction_cost as

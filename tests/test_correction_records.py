@@ -6,6 +6,7 @@ import pytest
 from facts import HOSTILE, completion
 from test_checks import MISTAKEN, NASTY, QUESTION, SOLUTION, STEP_2, reply
 
+from lema_local.checks import CHECKS
 from lema_local.rationales import number_steps
 from lema_local.records import Problem
 from lema_local.stages.derive import derive, rederive
@@ -80,9 +81,13 @@ def test_what_an_accepted_correction_costs_includes_the_rejected_ones(store: Wri
 
 def test_checks_are_counted_over_what_is_kept(store: Writer) -> None:
     corrected(store, [reply(), reply(1, solution=STEP_2), reply(7)])
-    (row,) = store.rows("from correction_checks")
-    assert (row["kept"], row["continues"], row["continues_not"]) == (2, 1, 1)
-    assert (row["step_agrees"], row["step_agrees_not"], row["resolved"]) == (1, 1, 0)
+    found = {
+        r["check_name"]: (r["kept"], r["passed"], r["failed"], r["cannot_tell"])
+        for r in store.rows("from correction_checks")
+    }
+    assert list(found) == list(CHECKS)
+    assert found["continues"] == found["step_agrees"] == (2, 1, 1, 0)
+    assert found["resolved"] == (2, 0, 0, 2)
 
 
 def test_correctors_that_agree_on_the_step_are_counted(store: Writer) -> None:
