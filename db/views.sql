@@ -123,17 +123,18 @@ from graded_correction
 group by dataset, coalesce(level, subject, '-'), corrector, is_reference_derived, template, settings
 order by is_reference_derived, dataset, corrector, 2;
 
--- rejections: why were corrections rejected, by reasoner and corrector? share: of all corrections of the pair.
+-- rejections: why were corrections rejected, by reasoner and corrector? share: of all corrections of the pair by this template.
 create or replace view rejections as
 select
     reasoner, corrector, rejected_because, count(*) as corrections,
-    corrections / any_value(asked) as share
+    corrections / any_value(asked) as share,
+    template
 from (
-    select *, count(*) over (partition by reasoner, corrector) as asked from graded_correction
+    select *, count(*) over (partition by reasoner, corrector, template, settings) as asked from graded_correction
 )
 where rejected_because is not null
-group by reasoner, corrector, rejected_because
-order by reasoner, corrector, corrections desc, rejected_because;
+group by reasoner, corrector, rejected_because, template, settings
+order by reasoner, corrector, template, settings, corrections desc, rejected_because;
 
 -- cost: how many calls, tokens, dollars and seconds did each model cost, by purpose? NULL dollars: no price is known.
 create or replace view cost as

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Body, Say, ScriptedServer, chat
+from conftest import PROBLEMS, Body, Say, ScriptedServer, chat
 
 from lema_local.evolution import MOST_CHARACTERS, draw_seeds, majority, parse_question
 from lema_local.profiles import EvolutionProfile, load_profile
@@ -173,6 +173,29 @@ def test_evolution_changes_no_other_arm(store: Writer, profile: Path, server: Sc
     books = json.loads(evolved.training_set.manifest)
     assert books["augmentation"] == json.loads(before[0].training_set.manifest)["augmentation"]
     assert 0 < books["augmentation_evolved"]["sampled"] <= 5
+
+
+def test_a_seed_with_other_numbers_is_no_new_question_even_where_many_problems_share_its_words(
+    store: Writer, profile: Path, server: ScriptedServer
+) -> None:
+    problems = profile.parent / "same_words.jsonl"
+    problems.write_text(re.sub(r'"question": "\w+ has', '"question": "Ana has', PROBLEMS.read_text()))
+    profile.write_text(profile.read_text().replace(str(PROBLEMS), str(problems)))
+
+    def other_numbers(body: Body) -> Say:
+        a, b, c = map(int, _BOXES.findall(body["messages"][-1]["content"])[-1])
+        return chat(
+            f"New Question: Ana has {a + 50} boxes of {b} pens and gives {c} pens away. How many pens are left?"
+        )
+
+    server.then = other_numbers
+    run = run_of(store, profile, seeds="all", questions=8)
+    said: list[str] = []
+    run.notice = said.append
+    evolve(run)
+    drawn = len({body["messages"][-1]["content"] for body in server.requests})
+    assert drawn > 2
+    assert said == [f"0 problems evolved; left out: asked twice {8 - drawn}, copy of its seed {drawn}"]
 
 
 def test_general_evolution_draws_from_all_questions(store: Writer, profile: Path) -> None:

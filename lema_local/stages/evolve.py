@@ -142,13 +142,16 @@ def _questions(run: Run, endpoint: Endpoint, left_out: Counter[str]) -> list[Que
         else:
             found[text] = Question(id_, seeds[seed_id], text)
     made = [_problem(question, NO_ANSWER) for question in found.values()]
-    own_seed = {(_problem(question, NO_ANSWER).id, question.seed.id) for question in found.values()}
-    copies = {o.train.id for o in overlaps(made, list(seeds.values())) if (o.train.id, o.test.id) in own_seed}
+    # pair by pair: of a template that many train problems share, a search over all of them names only one
+    copies = {new.id for question, new in zip(found.values(), made, strict=True) if overlaps([new], [question.seed])}
+    known = {problem.question for problem in seeds.values() if problem.source is None}
     tested = {o.train.id for o in overlaps(made, run.problems.test) if o.kind != "template"}
     good = []
     for question, problem in zip(found.values(), made, strict=True):
         if problem.id in copies:
             left_out["copy of its seed"] += 1
+        elif problem.question in known:
+            left_out["copy of a train problem"] += 1
         elif problem.id in tested:
             left_out["copy of a test problem"] += 1
         else:
