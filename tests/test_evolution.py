@@ -198,6 +198,25 @@ def test_a_seed_with_other_numbers_is_no_new_question_even_where_many_problems_s
     assert said == [f"0 problems evolved; left out: asked twice {8 - drawn}, copy of its seed {drawn}"]
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "New Question: Let $h(x) = 3x - 5$. For which value of $x$ is $h(x) = 16$?",
+        "New Question: A museum asks $30 of a visitor and a third of that of a student. A group of 5 visitors and 8 "
+        "students also rents one audio guide for $9. How much does the group pay in all?",
+    ],
+)
+def test_a_worked_example_of_the_prompt_is_no_new_question(
+    store: Writer, profile: Path, server: ScriptedServer, reply: str
+) -> None:
+    server.then = lambda body: chat(reply)
+    run = run_of(store, profile, seeds="all", questions=1)
+    said: list[str] = []
+    run.notice = said.append
+    evolve(run)
+    assert said == ["0 problems evolved; left out: copy of a worked example 1"]
+
+
 def test_general_evolution_draws_from_all_questions(store: Writer, profile: Path) -> None:
     run = run_of(store, profile, seeds="all", questions=40)
     evolve(run)

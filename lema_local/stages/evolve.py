@@ -14,7 +14,7 @@ from lema_local.answers import extract_answer
 from lema_local.decontamination import overlaps
 from lema_local.endpoint import Endpoint, Prompt, Sampling
 from lema_local.evolution import draw_seeds, majority, parse_question
-from lema_local.prompts import EVOLUTION_TEMPLATE, render, sample_template, stop_texts
+from lema_local.prompts import EVOLUTION_TEMPLATE, render, sample_template, stop_texts, turns
 from lema_local.rationales import join_steps, split_steps
 from lema_local.records import Problem
 from lema_local.serving import describe_endpoint, open_endpoint
@@ -144,12 +144,16 @@ def _questions(run: Run, endpoint: Endpoint, left_out: Counter[str]) -> list[Que
     made = [_problem(question, NO_ANSWER) for question in found.values()]
     # pair by pair: of a template that many train problems share, a search over all of them names only one
     copies = {new.id for question, new in zip(found.values(), made, strict=True) if overlaps([new], [question.seed])}
+    examples = [replace(problem, question=text) for problem in made[:1] for text in _shown_questions()]
+    shown = {overlap.train.id for overlap in overlaps(made, examples)}
     known = {problem.question for problem in seeds.values() if problem.source is None}
     tested = {o.train.id for o in overlaps(made, run.problems.test) if o.kind != "template"}
     good = []
     for question, problem in zip(found.values(), made, strict=True):
         if problem.id in copies:
             left_out["copy of its seed"] += 1
+        elif problem.id in shown:
+            left_out["copy of a worked example"] += 1
         elif problem.question in known:
             left_out["copy of a train problem"] += 1
         elif problem.id in tested:
@@ -157,6 +161,11 @@ def _questions(run: Run, endpoint: Endpoint, left_out: Counter[str]) -> list[Que
         else:
             good.append(question)
     return good
+
+
+def _shown_questions() -> list[str]:
+    """The questions of the template's worked examples, old and new: small models copy them."""
+    return [text.partition("Question: ")[2] for role, text in turns(EVOLUTION_TEMPLATE)[:-2] if role != "system"]
 
 
 def _problems(run: Run, endpoint: Endpoint, questions: Sequence[Question], left_out: Counter[str]) -> list[Problem]:
