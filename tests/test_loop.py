@@ -524,6 +524,20 @@ def test_a_required_check_leaves_corrections_out_of_training_with_a_count(
     assert server.calls == calls
 
 
+def test_where_every_correction_was_rejected_others_in_the_database_do_not_change_the_reason(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = reason_and_correct
+    profile = write_profile(correctors=("oracle",))
+    data(db, profile)
+    server.then = lambda body: chat("I cannot say.")
+    profile.write_text(profile.read_text().replace('correctors = ["oracle"]', 'correctors = ["corrector"]'))
+    with opened(db, profile) as run, pytest.raises(DataError, match="none of this profile"):
+        build(run, ("lema",))
+    with pytest.raises(DataError, match="No correction was kept"):
+        data(db, profile)
+
+
 def test_with_everyone_each_corrector_gets_each_mistake_and_agreement_is_a_filter(
     db: Path, server: ScriptedServer, write_profile: Profile
 ) -> None:
@@ -593,11 +607,17 @@ def test_a_structured_corrector_is_held_to_a_schema_and_read_as_json(
         return chat(json.dumps(parts))
 
     server.then = as_json
-    _, lema_ = data(db, settings(write_profile(correctors=("corrector",)), structured="true"))
+    profile = settings(write_profile(correctors=("corrector", "oracle")), structured="true", everyone="true")
+    _, lema_ = data(db, profile)
     asked = [body for body in server.requests if body["model"] == "scripted-corrector"]
     assert {body["response_format"]["type"] for body in asked} == {"json_schema"}
     assert all("Reply as one JSON object" in body["messages"][-1]["content"] for body in asked)
     assert lema_.training_set.correction_examples == len(asked)
+    by = "select corrector, count(*) as n from correction where rejected_because is null group by all"
+    kept = {row["corrector"]: row["n"] for row in rows(db, by)}
+    assert kept == dict.fromkeys(
+        ["scripted-corrector", "oracle"], len(asked)
+    )  # the oracle writes by rule, not by schema
     assert not any("response_format" in body for body in server.requests if body["model"] == "scripted")
 
 

@@ -82,7 +82,7 @@ def _no_corrections(run: Run, left_out: Mapping[str, int]) -> str:
             "`lema sql correction_checks`."
         )
     others = run.store.rows("select count(*) as n from correction where rejected_because is null")[0]["n"]
-    if others:
+    if others and not correct.has_asked(run):
         return (
             f"{run.store.path} has {others} kept corrections, but none of this profile, data set and models: "
             "run `lema data` with the same options first."

@@ -63,7 +63,7 @@ def wanted(profile: Profile, endpoint: Endpoint, given: Sequence[Mistake]) -> li
         top_p=c.top_p,
         seed=seed,
         stop=stop_texts(endpoint.api),
-        structured=c.structured,
+        structured=c.structured and not endpoint.is_reference_derived,  # that one writes by rule, in the paper's form
     )
     calls = []
     for row in given:
@@ -99,6 +99,16 @@ def left_for_the_next(store: Store, profile: Profile, given: Sequence[Mistake], 
     """Of the mistakes that a corrector was given by these calls, those that the next one gets too."""
     done = {} if profile.correction.everyone else kept(store, calls)
     return [row for row in given if row["id"] not in done]
+
+
+def has_asked(run: Run) -> bool:
+    """Whether any correction that this profile wants is there, kept or not."""
+    given = mistakes(run, texts=False)
+    for name in run.profile.correction.correctors:
+        ids = [call.id for call in wanted(run.profile, describe_endpoint(name, run.profile.endpoint(name)), given)]
+        if len(run.store.missing("completion", ids)) < len(ids):
+            return True
+    return False
 
 
 def corrected_problems(run: Run) -> list[str]:
