@@ -78,7 +78,7 @@ def works(run: Run, purpose: Purpose) -> Iterator[Work]:
         endpoint = _described(run, name)
         calls = correct.wanted(run.profile, endpoint, left)
         yield _work(run, purpose, endpoint, calls, correct.prompts(left, endpoint.api))
-        left = correct.left_for_the_next(run.store, run.profile, left, calls)
+        left = correct.left_for_the_next(run.profile, left, correct.kept(run.store, calls))
 
 
 def work_of(run: Run, purpose: Purpose) -> Work:

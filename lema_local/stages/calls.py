@@ -23,7 +23,7 @@ from lema_local.progress import Progress
 from lema_local.records import Attempt, Completion, Purpose
 from lema_local.replies import Reply
 from lema_local.stages.run import Run
-from lema_local.store import stage_sql
+from lema_local.store import Store, stage_sql
 
 MOST_SAMPLES_A_REQUEST = 32
 
@@ -87,11 +87,16 @@ def pending(run: Run, calls: Sequence[Call]) -> list[Call]:
             f"--offline: {len(left)} of {len(calls)} completions to {first.purpose} by {first.endpoint.model} are not "
             f"in {run.store.path} (the first: {first.id}). Run without --offline to make them."
         )
-    handed_in = {row["id"] for row in run.store.rows(stage_sql("in_batches"))} if left else set()
-    free = [call for call in left if call.id not in handed_in] if handed_in else left
+    in_batches = handed_in(run.store) if left else set()
+    free = [call for call in left if call.id not in in_batches] if in_batches else left
     if len(free) < len(left):
         run.notice(f"{len(left) - len(free)} calls are in batches that were handed in: see `lema batch status`.")
     return free
+
+
+def handed_in(store: Store) -> set[str]:
+    """Ids of the completions that a batch at work will bring."""
+    return {row["id"] for row in store.rows(stage_sql("in_batches"))}
 
 
 def complete(

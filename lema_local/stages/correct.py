@@ -1,7 +1,7 @@
 """Correction: the corrector M_c gets every mistake. Correctors form a cascade: each next one gets only what the ones
 before failed to correct."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -95,10 +95,9 @@ def kept(store: Store, calls: Sequence[Call]) -> dict[str, str]:
     return dict(wanted_rows(store, "wanted_corrections", (call.id for call in calls)))
 
 
-def left_for_the_next(store: Store, profile: Profile, given: Sequence[Mistake], calls: Sequence[Call]) -> list[Mistake]:
-    """Of the mistakes that a corrector was given by these calls, those that the next one gets too."""
-    done = {} if profile.correction.everyone else kept(store, calls)
-    return [row for row in given if row["id"] not in done]
+def left_for_the_next(profile: Profile, given: Sequence[Mistake], done: Mapping[str, str]) -> list[Mistake]:
+    """Of the mistakes that a corrector was given, those that the next one gets too; `done` are those it put right."""
+    return [row for row in given if profile.correction.everyone or row["id"] not in done]
 
 
 def has_asked(run: Run) -> bool:
@@ -131,7 +130,7 @@ def correct(run: Run) -> Outcome:
             with open_endpoint(name, profile, options=options, on_notice=run.notice) as endpoint:
                 total += _complete(run, open_calls, endpoint, left)
         derive(run.store, "correct")
-        left = left_for_the_next(run.store, run.profile, left, calls)
+        left = left_for_the_next(run.profile, left, kept(run.store, calls))
     return total
 
 
@@ -145,7 +144,7 @@ def kept_corrections(run: Run) -> list[str]:
         done = kept(run.store, calls)
         for rationale_id, id_ in done.items():
             by_mistake.setdefault(rationale_id, []).append(id_)
-        left = left if c.everyone else [row for row in left if row["id"] not in done]
+        left = left_for_the_next(run.profile, left, done)
     if c.everyone:
         return sorted([*found, *_chosen(run.store, c, by_mistake)])
     return sorted([*found, *(ids[0] for ids in by_mistake.values())])

@@ -15,7 +15,7 @@ from lema_local.prompts import EVOLUTION_TEMPLATE, sample_template
 from lema_local.records import Problem
 from lema_local.serving import describe_endpoint
 from lema_local.stages import correct, sample
-from lema_local.stages.calls import Call
+from lema_local.stages.calls import Call, handed_in
 from lema_local.stages.evolve import made
 from lema_local.stages.problems import ProblemSet
 from lema_local.stages.resolve import wanted
@@ -99,7 +99,7 @@ def _data(profile: Profile, problems: Sequence[Problem], store: Store | None) ->
             said = "; ".join(filter(None, (said, "at most: the correctors before correct none")))
         rows.append(_row("correct", corrector, count, like, render, store, said))
         before = before or bool(count)
-        given = correct.left_for_the_next(store, profile, given, calls) if store else given
+        given = correct.left_for_the_next(profile, given, correct.kept(store, calls)) if store else given
     return rows
 
 
@@ -131,7 +131,7 @@ def _resolving(
     profile: Profile,
     problems: Sequence[Problem],
     store: Store | None,
-    kept: Sequence[tuple[str, Endpoint, list[Call]]],
+    kept: Sequence[tuple[str, list[Call]]],
     rows: Sequence[Estimate],
 ) -> list[Estimate]:
     """What each reasoner is asked to go on from: the corrections that are kept, and at most one for each of its
@@ -139,7 +139,7 @@ def _resolving(
     correcting = [row.calls for row in rows if row.stage == "correct"]
     to_come = max(correcting, default=0)
     found = []
-    calls_of = {name: calls for name, _, calls in kept}
+    calls_of = dict(kept)
     for name in profile.sampling.reasoners:
         endpoint = describe_endpoint(name, profile.endpoint(name))
         s = profile.sampling.by(name)
@@ -165,7 +165,7 @@ def _missing(store: Store | None, calls: Sequence[Call]) -> list[Call]:
     if store is None:
         return list(calls)
     missing = store.missing("completion", [call.id for call in calls])
-    missing -= {row["id"] for row in store.rows(stage_sql("in_batches"))} if missing else set()
+    missing -= handed_in(store) if missing else set()
     return [call for call in calls if call.id in missing]
 
 

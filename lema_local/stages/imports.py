@@ -11,17 +11,17 @@ The names of `lema export --table mistake` and `--table correction` are understo
 kept as a BadRow with its line. What is imported says so: endpoint "import", template "imported.1".
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
-
-import duckdb
+from uuid import UUID
 
 from lema_local.errors import DataError
 from lema_local.keys import content_key
+from lema_local.problem_files import read_rows
+from lema_local.problem_rows import UnusableRowError
 from lema_local.problems import BadRow
 from lema_local.records import Completion, Purpose
 from lema_local.stages.derive import derive
@@ -41,10 +41,6 @@ class Imported:
     bad_rows: tuple[BadRow, ...]
 
 
-class _UnusableRowError(Exception):
-    """Why a row cannot be used, in words for its BadRow."""
-
-
 def import_file(store: Writer, file: Path, *, kind: Kind, model: str | None = None) -> Imported:
     """Take in a file of rationales or corrections and grade them; `model` is for rows that do not name theirs.
 
@@ -54,12 +50,12 @@ def import_file(store: Writer, file: Path, *, kind: Kind, model: str | None = No
     known = _Known(store)
     wanted: dict[str, Completion] = {}
     bad_rows, rows = [], 0
-    for line, row in read_rows(file):
+    for _, line, row in read_rows((file,)):
         rows += 1
         try:
             for completion in _completions(row, kind, model, known):
                 wanted.setdefault(completion.id, completion)
-        except _UnusableRowError as reason:
+        except UnusableRowError as reason:
             bad_rows.append(BadRow(str(file), line, str(reason)))
     if not wanted:
         first = f" Line {bad_rows[0].line}: {bad_rows[0].reason}." if bad_rows else ""
@@ -93,10 +89,11 @@ class _Known:
 
 def _completions(row: Any, kind: Kind, model: str | None, known: _Known) -> Iterator[Completion]:
     """The completions of a row: a correction may bring its rationale along."""
-    if isinstance(row, _UnusableRowError):
+    if isinstance(row, UnusableRowError):
         raise row
     if not isinstance(row, dict):
-        raise _UnusableRowError("not a JSON object")
+        raise UnusableRowError("not a JSON object")
+    row = {name: str(value) if isinstance(value, UUID) else value for name, value in row.items()}  # Parquet has UUIDs
     if kind == "rationale":
         problem = _problem(row, known)
         yield _completion(row, "sample", _model(row, "reasoner", model), problem, _text(row, "rationale", "text"))
@@ -107,13 +104,13 @@ def _completions(row: Any, kind: Kind, model: str | None, known: _Known) -> Iter
         yield _completion(row, "correct", corrector, known.rationales[rationale_id], text, rationale_id)
         return
     if rationale_id is not None and row.get("rationale") is None:
-        raise _UnusableRowError(f"no rationale {rationale_id!s:.40} in the database, and no text of it in the row")
+        raise UnusableRowError(f"no rationale {rationale_id!s:.40} in the database, and no text of it in the row")
     problem, mistaken = _problem(row, known), _text(row, "rationale")
     found = known.by_text.get((problem, mistaken))
     if found is None:
         reasoner = row.get("reasoner")
         if not isinstance(reasoner, str) or not reasoner.strip():
-            raise _UnusableRowError("its rationale is not in the database, and `reasoner` does not say who wrote it")
+            raise UnusableRowError("its rationale is not in the database, and `reasoner` does not say who wrote it")
         brought = _completion({}, "sample", reasoner, problem, mistaken)
         yield brought
         found = brought.id
@@ -125,9 +122,9 @@ def _completion(
 ) -> Completion:
     index, reason, derived = row.get("sample_index") or 0, row.get("finish_reason"), row.get("is_reference_derived")
     if not isinstance(index, int) or index < 0:
-        raise _UnusableRowError("sample_index is no whole number")
+        raise UnusableRowError("sample_index is no whole number")
     if reason is not None and not isinstance(reason, str):
-        raise _UnusableRowError("finish_reason is no text")
+        raise UnusableRowError("finish_reason is no text")
     return Completion(
         id=content_key("completion", ENDPOINT, model, purpose, TEMPLATE, problem_id, rationale_id, index, text),
         purpose=purpose,
@@ -157,13 +154,13 @@ def _problem(row: dict[str, Any], known: _Known) -> str:
         return given
     question = row.get("question")
     if not isinstance(question, str):
-        raise _UnusableRowError("no question, and no problem_id that is in the database")
+        raise UnusableRowError("no question, and no problem_id that is in the database")
     normal = _normal(question)
     if normal not in known.by_question:
-        raise _UnusableRowError("its question is not in the database; load the problems first (lema problems)")
+        raise UnusableRowError("its question is not in the database; load the problems first (lema problems)")
     found = known.by_question[normal]
     if found is None:
-        raise _UnusableRowError("several problems with other answers ask this question: give problem_id")
+        raise UnusableRowError("several problems with other answers ask this question: give problem_id")
     return found[0]
 
 
@@ -173,7 +170,7 @@ def _correction_text(row: dict[str, Any]) -> str:
         return _text(row, "correction", "text")
     step = row["incorrect_step"]
     if not isinstance(step, int) or isinstance(step, bool):
-        raise _UnusableRowError("incorrect_step is no whole number")
+        raise UnusableRowError("incorrect_step is no whole number")
     explanation, solution = _text(row, "explanation"), _text(row, "correct_solution")
     return f"Step {step}.\nExplanation: {explanation}\nCorrect Solution:\n{solution}"
 
@@ -183,44 +180,15 @@ def _text(row: dict[str, Any], *names: str) -> str:
         value = row.get(name)
         if isinstance(value, str) and value.strip():
             return value
-    raise _UnusableRowError(f"no text in {' or '.join(f'`{name}`' for name in names)}")
+    raise UnusableRowError(f"no text in {' or '.join(f'`{name}`' for name in names)}")
 
 
 def _model(row: dict[str, Any], other_name: str, given: str | None) -> str:
     for value in (row.get("model"), row.get(other_name), given):
         if isinstance(value, str) and value.strip():
             return value
-    raise _UnusableRowError(f"no `model` or `{other_name}`; name one for all rows with --model")
+    raise UnusableRowError(f"no `model` or `{other_name}`; name one for all rows with --model")
 
 
 def _normal(question: str) -> str:
     return " ".join(question.split())
-
-
-def read_rows(file: Path) -> Iterator[tuple[int, Any]]:
-    """Line (in Parquet: row) and row of a file; what is no JSON comes as the reason why."""
-    if file.suffix == ".parquet":
-        try:
-            with duckdb.connect(":memory:") as connection:
-                rows = connection.execute("from read_parquet($file)", {"file": str(file)})
-                names = [column[0] for column in rows.description or ()]
-                for number, values in enumerate(iter(rows.fetchone, None), start=1):
-                    named = zip(names, values, strict=True)
-                    yield number, {k: str(v) if type(v).__name__ == "UUID" else v for k, v in named}
-        except duckdb.Error as error:
-            raise DataError(f"Cannot read {file} as Parquet: {str(error).splitlines()[0]:.160}") from error
-        return
-    try:
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, _parse(line)
-    except OSError as error:
-        raise DataError(f"Cannot read {file}: {error.strerror}.") from error
-
-
-def _parse(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return _UnusableRowError(f"invalid JSON ({getattr(error, 'msg', type(error).__name__)})")

@@ -36,7 +36,7 @@ def resolve(run: Run) -> Outcome:
     if not run.profile.correction.resolve:
         return outcome
     resumed = _resumed(run)
-    for name, _, calls in _by_reasoner(run, resumed):
+    for name, calls in _by_reasoner(run, resumed):
         outcome += _complete(run, name, pending(run, calls), resumed)
     run.store.merge()
     with Grader() as grader:
@@ -44,16 +44,16 @@ def resolve(run: Run) -> Outcome:
     return outcome
 
 
-def wanted(run: Run) -> list[tuple[str, Endpoint, list[Call]]]:
+def wanted(run: Run) -> list[tuple[str, list[Call]]]:
     """What is asked of each reasoner, for the corrections that are kept so far. Calls nothing."""
     return list(_by_reasoner(run, _resumed(run))) if run.profile.correction.resolve else []
 
 
-def _by_reasoner(run: Run, resumed: list[Resumed]) -> Iterator[tuple[str, Endpoint, list[Call]]]:
+def _by_reasoner(run: Run, resumed: list[Resumed]) -> Iterator[tuple[str, list[Call]]]:
     for name in run.profile.sampling.reasoners:
         described = describe_endpoint(name, run.profile.endpoint(name))
         own = {call.id for call in sample.wanted_of(run.profile, name, described, run.problems.train)}
-        yield name, described, _wanted(run, name, described, [each for each in resumed if each.rationale_id in own])
+        yield name, _wanted(run, name, described, [each for each in resumed if each.rationale_id in own])
 
 
 def _resumed(run: Run) -> list[Resumed]:
