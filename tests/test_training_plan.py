@@ -168,6 +168,23 @@ def test_settings_without_sense_are_refused(field: str, value: float) -> None:
         replace(PAPER, **{field: value})
 
 
+def test_settings_added_later_leave_the_ids_of_recorded_runs() -> None:
+    first = {
+        *("learning_rate", "max_steps", "save_steps", "global_batch_size", "lora_r", "lora_alpha", "lora_dropout"),
+        *("weight_decay", "adam_beta2", "max_grad_norm", "warmup_steps", "schedule", "source_max_length", "seed"),
+        *("target_max_length", "quantization", "double_quantization", "compute_dtype", "group_by_length"),
+    }
+    assert set(PAPER.identity) == first
+    assert set(replace(PAPER, attention="eager", match="tokens").identity) == first
+    full = replace(PAPER, method="full", quantization="none", packing=True, truncate=True)
+    assert set(full.identity) == first | {"method", "packing", "truncate"}
+
+
+def test_full_fine_tuning_of_packed_weights_is_refused() -> None:
+    with pytest.raises(TrainingError, match='quantization = "none"'):
+        replace(PAPER, method="full")
+
+
 def test_the_last_step_is_always_saved() -> None:
     assert replace(PAPER, max_steps=250).checkpoint_steps == (100, 200, 250)
     assert replace(PAPER, max_steps=200).checkpoint_steps == (100, 200)

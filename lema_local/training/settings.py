@@ -12,12 +12,20 @@ installed. A profile's `[training]` table gives its fields:
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from lema_local.errors import TrainingError
 
 Schedule = Literal["constant", "linear", "cosine"]
+Method = Literal["lora", "full"]
+Attention = Literal["auto", "sdpa", "flash_attention_2", "eager"]
+Match = Literal["steps", "epochs", "tokens"]
+
+# They fit a run to the memory, or say how it was planned, and leave its gradient.
+_NO_IDENTITY = ("per_device_batch_size", "gradient_checkpointing", "attention", "match")
+# Younger than the first recorded runs: left out while they have their defaults, so that those runs keep their ids.
+_YOUNGER = ("method", "packing", "truncate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +33,9 @@ class TrainingSettings:
     """What a training run does. The defaults are those of arXiv 2310.20689, section 3.2, for GSM8K below 34B.
 
     Lengths are in tokens, without the BOS for the source and with the EOS for the target. Seeds the LoRA weights, the
-    dropout and the order of the data. Raises TrainingError where a value makes no sense.
+    dropout and the order of the data. `method` lora over quantization nf4 is QLoRA; full trains the weights themselves.
+    `match`: arms of other sizes than the first take as many steps, or as many as give the first arm's epochs or tokens.
+    Raises TrainingError where a value makes no sense.
     """
 
     learning_rate: float = 2e-4  # 1e-4 from 34B on
@@ -49,6 +59,11 @@ class TrainingSettings:
     gradient_checkpointing: bool = True
     group_by_length: bool = True
     seed: int = 42
+    method: Method = "lora"
+    attention: Attention = "auto"  # auto: the fastest that is there
+    packing: bool = False  # several examples in one row, each blind to the others
+    truncate: bool = False  # over-long rows are cut, not left out
+    match: Match = "steps"
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "save_steps", "global_batch_size", "per_device_batch_size", "lora_r", "lora_alpha"):
@@ -68,14 +83,17 @@ class TrainingSettings:
             raise TrainingError("training.weight_decay and training.warmup_steps must be 0 or more.")
         if self.schedule == "constant" and self.warmup_steps:
             raise TrainingError('training.warmup_steps needs schedule = "linear" or "cosine"; constant has no warm-up.')
+        if self.method == "full" and self.quantization != "none":
+            raise TrainingError('training.method = "full" trains the weights themselves: set quantization = "none".')
 
     @property
     def identity(self) -> dict[str, Any]:
         """The fields that make a run another run: all but those that fit it to the memory and leave its gradient."""
+        defaults = {field.name: field.default for field in fields(self)}
         return {
             name: value
             for name, value in asdict(self).items()
-            if name not in ("per_device_batch_size", "gradient_checkpointing")
+            if name not in _NO_IDENTITY and not (name in _YOUNGER and value == defaults[name])
         }
 
     @property
