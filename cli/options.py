@@ -103,3 +103,10 @@ def open_run(
         run = Run(loaded, store, notice, budget=Budget(budget) if budget else None, offline=offline)
         restore(run)
         yield run
+
+
+def refuse_options_before(context: click.Context) -> None:
+    """Of a group that is a command as well: options given before its subcommand would be lost without a word."""
+    given = any(context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE for name in context.params)
+    if given:
+        raise click.UsageError(f"Options go after {context.invoked_subcommand}.")

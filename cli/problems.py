@@ -9,7 +9,7 @@ import click
 
 from lema_local.errors import DataError
 
-from .options import notice, run_options
+from .options import notice, refuse_options_before, run_options
 from .tables import format_rows
 
 
@@ -27,13 +27,7 @@ def command(context: click.Context, /, profile: str, db: Path, split: str | None
     lema problems check --dataset gsm8k --data-path ~/gsm8k
     """
     if context.invoked_subcommand is not None:
-        given = [
-            name
-            for name in context.params
-            if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
-        ]
-        if given:
-            raise click.UsageError(f"Options go after {context.invoked_subcommand}.")
+        refuse_options_before(context)
         return
     from lema_local.datasets import presets
     from lema_local.profiles import Overrides, load_profile

@@ -1,4 +1,8 @@
-"""lema train: QLoRA on each arm, or the plan of it."""
+"""lema train: QLoRA on each arm, or the plan of it. What is done with checkpoints afterwards are its subcommands.
+
+An option of the run itself (--model, a field of the profile) goes through Overrides and needs no word here; one of this
+command alone is a parameter. A subcommand is a module cli/train_NAME.py, added at the end.
+"""
 
 import json
 from pathlib import Path
@@ -6,15 +10,18 @@ from typing import Any
 
 import click
 
-from .options import open_run, require_database, run_options
+from .options import open_run, refuse_options_before, require_database, run_options
 
 
-@click.command("train")
+@click.group("train", invoke_without_command=True)
 @run_options
 @click.option("--dry-run", is_flag=True, help="Print the plan (steps, memory, launch line) and stop. Needs no torch.")
 @click.option("--gpus", help="Plan for these GPUs instead of the ones here, e.g. 4xA100-80GB.")
 @click.option("--json", "as_json", is_flag=True, help="The plan, or the checkpoints, as JSON.")
-def command(profile: str, db: Path, dry_run: bool, gpus: str | None, as_json: bool, **overrides: Any) -> None:
+@click.pass_context
+def command(
+    context: click.Context, /, profile: str, db: Path, dry_run: bool, gpus: str | None, as_json: bool, **overrides: Any
+) -> None:
     """Fine-tune the student with QLoRA on each arm of the profile.
 
     Interrupted, it goes on from its last whole checkpoint; done, it is not done again.
@@ -23,15 +30,13 @@ def command(profile: str, db: Path, dry_run: bool, gpus: str | None, as_json: bo
     lema train
     lema train --profile a100 --model llama-2-70b --dataset gsm8k --dry-run --gpus 4xA100-80GB
     """
+    if context.invoked_subcommand is not None:
+        refuse_options_before(context)
+        return
     if dry_run:
-        from lema_local.stages.plan import plan_training
+        from .train_plan import print_plan
 
-        plan = plan_training(profile, overrides, db=db, gpus=gpus)
-        click.echo(
-            json.dumps(plan, indent=1)
-            if as_json
-            else "\n".join(f"{key:28} {_plain(value)}" for key, value in plan.items())
-        )
+        print_plan(profile, overrides, db=db, gpus=gpus, as_json=as_json)
         return
     if gpus is not None:
         raise click.UsageError("--gpus goes with --dry-run.")
@@ -50,9 +55,3 @@ def command(profile: str, db: Path, dry_run: bool, gpus: str | None, as_json: bo
         click.echo(
             f"{c.arm} step {c.step}: loss {c.loss:.3f}, {c.tokens_seen} tokens, {c.samples_seen} samples  {c.path}"
         )
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return "  ".join(f"{key} {_plain(item)}" for key, item in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
