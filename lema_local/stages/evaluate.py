@@ -1,43 +1,23 @@
 """Evaluation: zero-shot, greedy, on the test split, of the base model and of every checkpoint of every arm, with no
-merge.
-
-llama.cpp holds one adapter at a time, as a LoRA GGUF made from the checkpoint, and is started anew for each; vLLM
-serves the base
-once with all adapters as model names. A plain base URL serves the base model only.
-"""
+merge (stages/sweep.py serves them)."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from lema_local.answers import extract_answer, is_correct
-from lema_local.endpoint import Endpoint, Prompt, Sampling
+from lema_local.endpoint import Endpoint, Sampling
 from lema_local.errors import DataError
-from lema_local.models import resolve_model
-from lema_local.prompts import EVALUATION_TEMPLATE, cot_input
-from lema_local.recipes import Recipe, load_recipe
+from lema_local.prompts import EVALUATION_TEMPLATE
+from lema_local.recipes import load_recipe
 from lema_local.records import Checkpoint, Problem
-from lema_local.serving import describe_endpoint, open_endpoint
+from lema_local.serving import describe_endpoint
 from lema_local.stages import train
-from lema_local.stages.calls import Call, Outcome, complete, pending
+from lema_local.stages.calls import Call, Outcome, pending
 from lema_local.stages.derive import derive
 from lema_local.stages.run import Run
+from lema_local.stages.sweep import Target, complete_target, served
 from lema_local.training.checkpoints import refuse_damaged
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Something to evaluate: the base model (no checkpoint) or an adapter over it, with the calls that this takes."""
-
-    checkpoint: Checkpoint | None
-    calls: tuple[Call, ...]
-
-    @property
-    def label(self) -> str:
-        return "base" if self.checkpoint is None else f"{self.checkpoint.arm}-{self.checkpoint.step}"
 
 
 def targets(run: Run) -> list[Target]:
@@ -82,8 +62,8 @@ def evaluate(run: Run) -> tuple[list[Target], Outcome]:
         if target.checkpoint is not None:
             refuse_damaged(run.checkpoint_path(target.checkpoint))
     total = Outcome()
-    for target, endpoint in _served(run, open_targets):
-        total += _complete(run, target, endpoint)
+    for target, endpoint in served(run, open_targets):
+        total += complete_target(run, target, endpoint)
     derive(run.store, "evaluate")
     return everything, total
 
@@ -118,68 +98,3 @@ def facts(run: Run, everything: Sequence[Target]) -> list[str]:
 def _call(endpoint: Endpoint, checkpoint: Checkpoint | None, problem: Problem, sampling: Sampling) -> Call:
     checkpoint_id = checkpoint.id if checkpoint else None
     return Call(endpoint, "evaluate", EVALUATION_TEMPLATE, sampling, problem.id, checkpoint_id=checkpoint_id)
-
-
-def _served(run: Run, open_targets: Sequence[Target]) -> Iterator[tuple[Target, Endpoint]]:
-    """Each target with an endpoint that serves it, for as long as the caller works on it."""
-    profile = run.profile.endpoint("student")
-    recipe = load_recipe(profile.recipe) if profile.recipe else None
-    if recipe is not None and recipe.adapters == "many" and open_targets:
-        paths = {t.label: run.checkpoint_path(t.checkpoint) for t in open_targets if t.checkpoint}
-        options = replace(run.serve_options, adapters=paths, lora_rank=run.profile.training.lora_r)
-        with open_endpoint("student", profile, options=options, on_notice=run.notice) as endpoint:
-            for target in open_targets:
-                served = target.label if target.checkpoint else endpoint.served_model
-                yield target, replace(endpoint, served_model=served)
-        return
-    for target in open_targets:
-        with _one(run, target, recipe) as endpoint:
-            yield target, endpoint
-
-
-@contextmanager
-def _one(run: Run, target: Target, recipe: Recipe | None) -> Iterator[Endpoint]:
-    """A server that has this target alone."""
-    profile = run.profile.endpoint("student")
-    options, checkpoint = run.serve_options, target.checkpoint
-    if checkpoint is not None and recipe is not None and recipe.weights == "gguf":
-        base = resolve_model(profile.model).gguf()
-        options = replace(options, adapters={target.label: _lora_gguf(run.checkpoint_path(checkpoint), base)})
-    checkpoint_id = checkpoint.id if checkpoint else None
-    run.notice(f"evaluating {target.label}")
-    with open_endpoint(
-        "student", profile, options=options, checkpoint_id=checkpoint_id, on_notice=run.notice
-    ) as endpoint:
-        yield endpoint
-
-
-def _lora_gguf(directory: Path, base: Path) -> Path:
-    """The adapter as llama.cpp loads it, made once beside the checkpoint."""
-    from lema_local.training.adapter_gguf import convert_adapter
-
-    target = directory / "adapter.gguf"
-    if not target.is_file():
-        convert_adapter(directory, target, base_gguf=base)
-    return target
-
-
-def _complete(run: Run, target: Target, endpoint: Endpoint) -> Outcome:
-    problems = {problem.id: problem for problem in run.problems.test}
-    profile = run.profile.endpoint("student")
-    bos_text = resolve_model(profile.model).bos_text if profile.recipe else ""
-
-    def prompt(call: Call) -> Prompt:
-        # one BOS: as text where the server's tokenizer adds none by itself
-        text = cot_input(problems[call.problem_id].question)
-        return (
-            Prompt(text=bos_text + text)
-            if endpoint.api == "completions"
-            else Prompt(messages=({"role": "user", "content": text},))
-        )
-
-    def accepts(call: Call, text: str) -> bool:
-        problem = problems[call.problem_id]
-        return is_correct(extract_answer(text, problem.kind), problem.answer, problem.kind)
-
-    label = f"evaluate {target.label}"
-    return complete(run, target.calls, endpoint=endpoint, render=prompt, accepts=accepts, label=label)
