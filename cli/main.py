@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "problems": (".problems", "Load or generate the problems of a profile and check them."),
     "batch": (".batch", "Have pending calls done by file: the Batch API, or vllm run-batch."),
     "status": (".status", "Count what is in the database."),
+    "review": (".review", "Grade corrections by hand, or by a judge; counts and agreement."),
     "sql": (".sql", "Ask the database: a named query, a view or any SELECT."),
     "explain": (".explain", "Show the life of a record: what it was made from, what came of it."),
     "export": (".export", "Write an arm, a table or a query to a file."),

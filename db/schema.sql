@@ -177,7 +177,9 @@ create table review (
     id uuid not null,
     correction_id uuid not null,
     reviewer varchar not null,
-    grade varchar not null,              -- excellent, good, poor
+    grade varchar,                       -- excellent, good, poor; NULL: none, after a skip, or an undo of the first
     note varchar,
-    created_at timestamptz not null      -- append-only events: the latest of a correction and reviewer counts
+    created_at timestamptz not null,     -- append-only events: the latest of a correction and reviewer counts
+    event varchar not null default 'grade', -- grade, skip, undo: an undo holds the grade and note of before
+    completion_id uuid                   -- the judge's reply, where a model graded; NULL: a person
 );

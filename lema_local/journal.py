@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from lema_local.errors import StoreError
-from lema_local.records import Attempt, Batch, BatchCall, BatchEnd, Checkpoint, Completion, Problem
+from lema_local.records import Attempt, Batch, BatchCall, BatchEnd, Checkpoint, Completion, Problem, Review
 
-Fact = Problem | Completion | Attempt | Batch | BatchCall | BatchEnd | Checkpoint
+Fact = Problem | Completion | Attempt | Batch | BatchCall | BatchEnd | Checkpoint | Review
 
 TABLES: dict[type[Any], str] = {
     Problem: "problem",
@@ -35,6 +35,7 @@ TABLES: dict[type[Any], str] = {
     BatchCall: "batch_call",
     BatchEnd: "batch_end",
     Checkpoint: "checkpoint",
+    Review: "review",
 }
 _HEAD = b'{"table": "'
 _getters: dict[type[Any], Callable[[Any], tuple[Any, ...]]] = {}
@@ -119,7 +120,7 @@ class Journal:
         with self._lock:
             try:
                 if self._file is None:
-                    _cut_torn_line(self.path)
+                    cut_torn_line(self.path)
                     self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
                     self._size = os.fstat(self._file).st_size
                 written = os.write(self._file, data)
@@ -159,7 +160,7 @@ class Journal:
                 if not self.path.exists():
                     return None
                 self.path.rename(self.sealed)
-        _cut_torn_line(self.sealed)
+        cut_torn_line(self.sealed)
         return survey(self.sealed)
 
     def drop_sealed(self) -> None:
@@ -196,7 +197,7 @@ def survey(path: Path) -> Sealed:
     return Sealed(path, lines, longest, tuple(name.decode(errors="replace") for name in tables))
 
 
-def _cut_torn_line(path: Path) -> None:
+def cut_torn_line(path: Path) -> None:
     """Cut off what follows the last line end: a crash tore it, so it was never acknowledged."""
     with suppress(FileNotFoundError), path.open("rb+") as file:
         end = file.seek(0, os.SEEK_END)

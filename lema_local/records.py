@@ -12,7 +12,9 @@ from lema_local.keys import content_key
 
 AnswerKind = Literal["number", "latex", "choice"]
 PromptFormat = Literal["few-shot", "alpaca"]  # how a reasoner is asked
-Purpose = Literal["sample", "augment", "correct", "resolve", "evolve", "answer", "evaluate"]
+Purpose = Literal["sample", "augment", "correct", "resolve", "evolve", "answer", "evaluate", "judge"]
+Grade = Literal["excellent", "good", "poor"]  # of a correction, by people or a judge: arXiv 2310.20689, section 3.1
+ReviewEvent = Literal["grade", "skip", "undo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,20 @@ class Correction:
     explains: bool | None = None
     step_agrees: bool | None = None
     resolved: bool | None = None  # None: the reasoner was not asked again
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """One event of reviewing. The latest of a correction and reviewer says what its grade is, whatever the event."""
+
+    id: str  # made by whoever reviews, so that an event that is sent twice is one
+    correction_id: str
+    reviewer: str  # a person's name, or "model:NAME" of a judge
+    grade: Grade | None  # None: skipped, or the first grade undone
+    note: str | None
+    created_at: datetime
+    event: ReviewEvent = "grade"  # an undo holds the grade and the note of before
+    completion_id: str | None = None  # the judge's reply
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,9 @@ import duckdb
 
 from lema_local import access, bulk, runlock, schema
 from lema_local.errors import StoreError
-from lema_local.journal import Fact, Journal, row_of
+from lema_local.journal import Fact, Journal, Sealed, row_of
+from lema_local.records import Review
+from lema_local.shared_journal import SharedJournal, shared_path
 
 MERGE_EVERY_S = 1.0
 MERGE_AT_LEAST_EVERY_S = 2.0  # readers see what is at most 5 s old
@@ -110,6 +112,10 @@ class Store:
             ).fetchone()
         return set(row[0].split()) if row and row[0] else set()
 
+    def add_review(self, review: Review) -> None:
+        """Record an event of reviewing, without being the file's writer; the writer, or the next one, merges it."""
+        SharedJournal(shared_path(self.path)).append(review)
+
     def writer_pid(self) -> int | None:
         """The PID of the process that is writing this file, or None."""
         return runlock.holder(self.path)
@@ -119,12 +125,19 @@ class Writer(Store):
     """The one process that writes a file. Creates the file where there is none."""
 
     def __init__(
-        self, path: Path, *, wait: bool = False, on_notice: Callable[[str], None] = lambda message: None
+        self,
+        path: Path,
+        *,
+        wait: bool = False,
+        on_notice: Callable[[str], None] = lambda message: None,
+        patience_s: float = math.inf,
     ) -> None:
         super().__init__(path)
+        self._patience_s = patience_s  # with a shell that someone left open on the file
         self._notice = on_notice
         self._wait = wait  # for another writer to end
         self._journal = Journal(path.with_name(path.name + ".journal"))
+        self._reviews = SharedJournal(shared_path(path))
         self._stop = threading.Event()
         self._merging = threading.Lock()
         self._connecting = threading.RLock()
@@ -134,10 +147,11 @@ class Writer(Store):
         self._was_locked = False
 
     @contextmanager
-    def connect(self, *, write: bool = False, patience_s: float = math.inf) -> Iterator[duckdb.DuckDBPyConnection]:
+    def connect(self, *, write: bool = False, patience_s: float | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
         """The same, one at a time, and with all patience: a shell that someone left open must not end a run."""
+        patience = self._patience_s if patience_s is None else patience_s
         # within a process DuckDB refuses a read-only connection beside a writing one: queries wait for a merge
-        with self._connecting, super().connect(write=write, patience_s=patience_s) as connection:
+        with self._connecting, super().connect(write=write, patience_s=patience) as connection:
             yield connection
 
     def _held(self, message: str) -> None:
@@ -163,7 +177,7 @@ class Writer(Store):
             self._thread.join()
         try:
             # After an error or Ctrl-C the journal keeps what a busy file cannot take now: the next start merges it.
-            self.merge(patience_s=0.5 if kind else math.inf)
+            self.merge(patience_s=0.5 if kind else None)
             if kind is None:
                 self._fill_holes()
         except StoreError:
@@ -185,25 +199,28 @@ class Writer(Store):
             raise self._fault
         self._journal.append(fact)
 
-    def merge(self, *, patience_s: float = math.inf) -> None:
-        """Bring what the journal holds now into the database. StoreError where that fails; the journal keeps its lines
+    def merge(self, *, patience_s: float | None = None) -> None:
+        """Bring what the journals hold now into the database. StoreError where that fails; a journal keeps its lines
         then."""
         with self._merging:
-            # what an interrupted merge left, then the rest: what is added meanwhile could be merged without end
-            for _ in range(1 + self._journal.sealed.exists()):
-                sealed = self._journal.seal()
-                if sealed is None:
-                    return
-                try:
-                    with self.connect(write=True, patience_s=patience_s) as connection, bulk.transaction(connection):
-                        unread = bulk.merge(connection, sealed)
-                except duckdb.Error as error:
-                    raise StoreError(f"Cannot merge {sealed.path}: {access.first_line(error)}") from error
-                if unread:
-                    kept = self._journal.keep_sealed()
-                    self._notice(f"{unread} lines of the journal cannot be read; they are kept in {kept}.")
-                else:
-                    self._journal.drop_sealed()
+            for journal in (self._journal, self._reviews):
+                # what an interrupted merge left, then the rest: what is added meanwhile could be merged without end
+                for _ in range(1 + journal.sealed.exists()):
+                    sealed = journal.seal()
+                    if sealed is not None:
+                        self._merge(journal, sealed, patience_s)
+
+    def _merge(self, journal: Journal, sealed: Sealed, patience_s: float | None) -> None:
+        try:
+            with self.connect(write=True, patience_s=patience_s) as connection, bulk.transaction(connection):
+                unread = bulk.merge(connection, sealed)
+        except duckdb.Error as error:
+            raise StoreError(f"Cannot merge {sealed.path}: {access.first_line(error)}") from error
+        if unread:
+            kept = journal.keep_sealed()
+            self._notice(f"{unread} lines of the journal cannot be read; they are kept in {kept}.")
+        else:
+            journal.drop_sealed()
 
     def derive(self, table: str, records: Iterable[Any]) -> None:
         """Add derived records to a table; those that are there stay as they are."""

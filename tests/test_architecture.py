@@ -22,11 +22,11 @@ MAX_LINES = 350
 LAYERS = (
     ("cli",),
     ("doctor",),
-    ("stages", "report", "queries", "upkeep", "exports"),
+    ("stages", "report", "review", "queries", "upkeep", "exports"),
     ("training", "serving"),
     (
         *("client", "transport", "batch_api", "pacing", "progress"),
-        *("store", "access", "schema", "journal", "bulk", "runlock"),
+        *("store", "access", "schema", "journal", "shared_journal", "bulk", "runlock"),
         *("grading", "problems", "problem_files", "hub"),
     ),
     ("pure",),
@@ -40,6 +40,7 @@ PURE = {
     "profiles", "profile_tables", "evolution", "reasoners", "typed_toml", "models", "recipes", "hardware",
     "gsm_symbolic",
     "datasets", "problem_rows", "decontamination",
+    "review.rubric", "review.sampling", "review.items", "review.progress", "review.agreement",
 }  # fmt: skip
 # What the layers do not allow and good sense does, with the reason.
 ALLOWED = {
@@ -104,8 +105,9 @@ def at_import(name: str) -> set[str]:
 
 def layer_name(module: str) -> str:
     """The name under which LAYERS has a module: lema_local.stages.sample -> stages."""
-    part = module.removeprefix("lema_local.").partition(".")[0]
-    return "pure" if part in PURE else part
+    name = module.removeprefix("lema_local.")
+    part = name.partition(".")[0]
+    return "pure" if part in PURE or name in PURE else part
 
 
 def depth(layer: str) -> int | None:
