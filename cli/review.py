@@ -1,12 +1,17 @@
 """lema review: grade corrections on a local page; their counts and agreement; a model as judge."""
 
+import dataclasses
+import json
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .options import db_option, notice, require_database
+from .options import call_options, db_option, notice, require_database
+from .review_tables import summary_tables
+from .tables import format_rows
 
 
 def _sizes(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> Any:
@@ -84,3 +89,74 @@ def command(context: click.Context, /, db: Path, reviewer: str | None, port: int
 
     serve(Store(db), Wish(**wish), reviewer=reviewer, port=port, on_ready=ready)
     notice("Every grade is in the database. Counts and agreement: lema review summary")
+
+
+@command.command("summary")
+@db_option
+@click.option("--json", "as_json", is_flag=True, help="All of it, with intervals and matrices.")
+def summary(db: Path, as_json: bool) -> None:
+    """Count grades by corrector, as excellent / good / poor, and say how far reviewers and judges agree.
+
+    \b
+    lema review summary
+    lema review summary --json
+    """
+    from lema_local.review.desk import settle
+    from lema_local.review.summary import summarise
+    from lema_local.store import Store
+
+    require_database(db)
+    store = Store(db)
+    settle(store)
+    found = summarise(store)
+    if as_json:
+        click.echo(json.dumps(found.as_dict(), indent=1, ensure_ascii=False))
+        return
+    if not found.tallies:
+        notice(f"Nobody has graded a correction of {db} yet: lema review")
+    for text in summary_tables(found):
+        click.echo(text)
+
+
+@command.command("judge")
+@click.option("--profile", default="laptop", show_default=True, help="A profile's name, or a TOML file.")
+@db_option
+@sample_options
+@click.option("--judge-url", help="Base URL of the judge, e.g. https://api.openai.com/v1.")
+@click.option("--judge-model", help="The judge's model name there.")
+@click.option("--judge-key-env", help="The environment variable that holds its API key.")
+@click.option("--max-tokens", default=512, show_default=True, type=click.IntRange(16), help="Of a reply.")
+@click.option("--dry-run", is_flag=True, help="Print calls, tokens and cost of what is pending, and stop.")
+@call_options
+def judge(
+    profile: str, db: Path, judge_url: str | None, judge_model: str | None, judge_key_env: str | None,
+    max_tokens: int, dry_run: bool, budget: float | None, offline: bool, **wish: Any,
+) -> None:  # fmt: skip
+    """Let a model grade a sample by the same rubric. With the same options it is the sample that people get.
+
+    \b
+    lema review judge --judge-url https://api.openai.com/v1 --judge-model gpt-4o --judge-key-env OPENAI_API_KEY
+    lema review judge --sample 50 --dry-run
+    """
+    from lema_local.pacing import Budget
+    from lema_local.profiles import load_profile
+    from lema_local.review.sampling import Wish
+    from lema_local.stages import judge as stage
+    from lema_local.stages.run import Run
+    from lema_local.store import Store, Writer
+
+    given = {"BASE_URL": judge_url, "MODEL": judge_model, "API_KEY_ENV": judge_key_env}
+    own = {f"LEMA_JUDGE_{name}": value for name, value in given.items() if value}  # an option beats the environment
+    loaded = load_profile(profile, environment={**os.environ, **own})
+    stage.judge_of(loaded)
+    require_database(db)
+    if dry_run:
+        row = dataclasses.asdict(stage.estimate_judging(Store(db), loaded, Wish(**wish), max_tokens=max_tokens))
+        click.echo(format_rows(list(row), [list(row.values())]))
+        return
+    with Writer(db, on_notice=notice) as store:
+        run = Run(loaded, store, notice, budget=Budget(budget) if budget else None, offline=offline)
+        done = stage.judge(run, Wish(**wish), max_tokens=max_tokens)
+    click.echo(f"{done.judge}: {done.graded} of {done.wanted} corrections graded, {done.new} replies new")
+    if done.graded < done.wanted:
+        notice(f"{done.wanted - done.graded} have no grade: the call failed, or no grade can be read in the reply.")

@@ -25,12 +25,12 @@ create table problem (
 
 create table completion (
     id uuid not null,
-    purpose varchar not null,            -- sample, correct, evaluate
+    purpose varchar not null,            -- sample, augment, correct, resolve, evolve, answer, evaluate, judge
     model varchar not null,              -- name for people
     model_identity varchar not null,     -- weights + quantisation + checkpoint
     template varchar not null,           -- name.version; the prompt is template + inputs
     problem_id uuid not null,
-    rationale_id uuid,                   -- the mistake that was sent to a corrector
+    rationale_id uuid,                   -- the mistake that was sent to a corrector; the correction, to a judge
     checkpoint_id uuid,                  -- the adapter that answered
     sampling varchar not null,           -- JSON: the parameters that change the output
     sample_index integer not null,

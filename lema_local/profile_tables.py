@@ -13,7 +13,8 @@ from typing import Literal
 
 from lema_local.checks import Check
 from lema_local.datasets import Fields
-from lema_local.records import AnswerKind, PromptFormat
+from lema_local.records import AnswerKind, Grade, PromptFormat
+from lema_local.review.rubric import Graders
 
 Arm = Literal[
     "cot", "lema", "lema-controlled",
@@ -97,7 +98,8 @@ class CorrectionProfile:
 
     What trains, beyond the paper's rule (the right answer, in the form): corrections that pass the checks that
     `require` names, and of which at least `agree` correctors name the same wrong step. `resolve`: the reasoner goes on
-    from the corrected step (the check "resolved"). `structured`: JSON by schema, from servers that can."""
+    from the corrected step (the check "resolved"). `structured`: JSON by schema, from servers that can. `grades`: of
+    those that people (`graded_by`) graded in `lema review`, only these train; the rest as `ungraded` says."""
 
     correctors: tuple[str, ...] = ("corrector",)
     everyone: bool = False
@@ -109,6 +111,9 @@ class CorrectionProfile:
     resolve: bool = False
     require: tuple[Check, ...] = ()
     agree: int = 1
+    grades: tuple[Grade, ...] = ()
+    graded_by: Graders = "people"
+    ungraded: Literal["keep", "drop"] = "keep"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,7 @@ from lema_local.reasoners import apply_presets
 from lema_local.training.settings import TrainingSettings
 from lema_local.typed_toml import build
 
-ENDPOINTS = ("reasoner", "corrector", "augmenter", "evolver", "student")
+ENDPOINTS = ("reasoner", "corrector", "augmenter", "evolver", "student", "judge")
 OUTSIDE_CONCURRENCY = 8  # a recipe on CPU takes one call at a time; a server that is given from outside takes more
 
 

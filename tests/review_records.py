@@ -79,7 +79,7 @@ def _add(
     reply = facts.completion(problem, id=an_id(2_000 + k), purpose="correct", rationale_id=asked.id, text=solution)
     rows["problem"].append(problem)
     rows["completion"] += [asked, reply]
-    rows["rationale"].append(Rationale(asked.id, problem.id, reasoner, "13", False, False, "exact", False))
+    rows["rationale"].append(Rationale(asked.id, problem.id, reasoner, str(k * 12 + 13), False, False, "exact", False))
     rows["correction"].append(
         Correction(
             reply.id, problem.id, asked.id, corrector, False, 3, explanation, solution, problem.answer,

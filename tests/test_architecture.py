@@ -41,6 +41,7 @@ PURE = {
     "gsm_symbolic",
     "datasets", "problem_rows", "decontamination",
     "review.rubric", "review.sampling", "review.items", "review.progress", "review.agreement",
+    "review.judging",
 }  # fmt: skip
 # What the layers do not allow and good sense does, with the reason.
 ALLOWED = {

@@ -132,6 +132,8 @@ class Guard:
                 message = {**message, "headers": [*message["headers"], *own]}
             await send(message)
 
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
         if scope["type"] != "http":
             return
         refused = self._refused(Request(scope))

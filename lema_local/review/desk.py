@@ -4,6 +4,7 @@ Everything that a key press needs is in memory; a grade is on disk (FILE.reviews
 database is not touched meanwhile: whoever writes it merges the events, and where nobody does, `settle` does.
 """
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -94,8 +95,9 @@ class Desk:
         item = None
         if id_ is not None:
             item = self._items[id_].as_dict() | {"place": self._places[id_], "note": progress.drafts.get(id_, "")}
-        writer = self._store.writer_pid()
-        return {"reviewer": reviewer, "progress": progress.as_dict(), "item": item, "writer": writer}
+        pid = self._store.writer_pid()
+        is_run = pid is not None and pid != os.getpid()  # else it is our own settling
+        return {"reviewer": reviewer, "progress": progress.as_dict(), "item": item, "writer": pid if is_run else None}
 
     def _event(self, reviewer: str, progress: Progress, body: dict[str, Any]) -> Review | None:
         """The event that a request describes; None: an undo of nothing."""

@@ -14,7 +14,7 @@ from typing import Any
 from lema_local.prompts import sampled_steps
 from lema_local.rationales import lines_of_steps, step_label
 
-MOST_CHARACTERS = 40_000  # of one text
+MOST_CHARACTERS = 16_000  # of one text
 MOST_LINES = 200
 
 

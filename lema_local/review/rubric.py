@@ -17,6 +17,8 @@ DEFINITIONS: Mapping[Grade, str] = {
 }
 JUDGE = "model:"  # how the reviewer's name of a judge begins; no person's does
 
+PEOPLE = "people"  # the middle grade of all persons who graded a correction
+
 Graders = Literal["people", "models", "all"]
 MAX_NAME = 60  # characters
 MAX_NOTE = 4_000
@@ -35,6 +37,8 @@ def name_fault(reviewer: str) -> str | None:
         return "A reviewer's name has no / \\ ? # or %, and more than dots."
     if len(reviewer) > MAX_NAME:
         return f"A reviewer's name has at most {MAX_NAME} characters."
+    if reviewer == PEOPLE:
+        return f"{PEOPLE!r} stands for all reviewers together: take another name."
     if is_model(reviewer):
         return f"Names that begin with {JUDGE!r} are a judge's."
     return None

@@ -3,8 +3,8 @@
 A stratum is corrector x reasoner x data set x level. Each corrector gets a sample of its own (the paper: 50 of GPT-4,
 20 of GPT-3.5-Turbo), spread over its strata in proportion, so that the counts of grades stand for all it wrote:
 
-    allocate({("gpt-4", "llama", "math", "1"): 300, ("gpt-4", "llama", "math", "2"): 100}, SampleSize(50))
-    # {(..., "1"): 38, (..., "2"): 12}
+    allocate({("gpt-4", "llama", "math", "1"): 310, ("gpt-4", "llama", "math", "2"): 90}, SampleSize(50))
+    # {(..., "1"): 39, (..., "2"): 11}
 """
 
 from collections import defaultdict

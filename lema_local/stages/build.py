@@ -3,7 +3,7 @@ call."""
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ from lema_local.profile_tables import Arm
 from lema_local.prompts import sampled_steps
 from lema_local.rationales import answer_text, gold_output
 from lema_local.records import Example, Problem, TrainingSet
+from lema_local.review.rubric import consensus, counts_of
+from lema_local.review.summary import grades_by_correction
 from lema_local.serving import describe_endpoint
 from lema_local.stages import correct, sample
 from lema_local.stages.derive import derive
@@ -168,9 +170,10 @@ def _corrections(
     """Kept corrections as examples, and (`expand`) their corrected solutions as CoT examples."""
     found: dict[str, Candidate] = {}
     corrected: list[Candidate] = []
+    fault_of = _grade_filter(run)
     for row in correct.wanted_checks(run.store, correct.kept_corrections(run)):
         id_, problem_id, author, derived, step, explanation, solution, answer, mistaken, template, _, checks = row
-        failed = failed_requirement(checks, run.profile.correction.require)
+        failed = failed_requirement(checks, run.profile.correction.require) or fault_of(id_)
         if failed is not None:
             left_out[_FAILS + failed] += 1
             continue
@@ -188,6 +191,23 @@ def _corrections(
         if whole is not None:
             corrected.append(Candidate(whole, "corrected solution", author, derived, problem.source is not None))
     return list(found.values()), corrected
+
+
+def _grade_filter(run: Run) -> Callable[[str], str | None]:
+    """What says of a correction's id why its grade keeps it from training; nothing where the profile asks for none."""
+    c = run.profile.correction
+    if not c.grades:
+        return lambda id_: None
+    grades = grades_by_correction(run.store)
+
+    def fault(id_: str) -> str | None:
+        given = [grade for name, grade in grades.get(id_, {}).items() if counts_of(name, c.graded_by)]
+        grade = consensus(given)
+        if grade is None:
+            return "grade (none)" if c.ungraded == "drop" else None
+        return None if grade in c.grades else f"grade ({grade})"
+
+    return fault
 
 
 def _unfit(example: Example, parsed: ParsedCorrection) -> str | None:

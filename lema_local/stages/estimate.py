@@ -74,10 +74,10 @@ def _data(profile: Profile, problems: Sequence[Problem], store: Store | None) ->
     for name in (*profile.sampling.reasoners, *augmenter):
         endpoint = describe_endpoint(name, profile.endpoint(name))
         wanted = sample.wanted_of(profile, name, endpoint, problems)
-        samples = _missing(store, wanted)
+        samples = not_there(store, wanted)
         render = sample.prompts(problems, endpoint.api)
         rows.append(
-            _row("augment" if name in augmenter else "sample", endpoint, len(samples), samples, render, store, "")
+            row_of("augment" if name in augmenter else "sample", endpoint, len(samples), samples, render, store, "")
         )
         if name not in augmenter:
             wanted_count += len(wanted)
@@ -90,14 +90,14 @@ def _data(profile: Profile, problems: Sequence[Problem], store: Store | None) ->
     for name in profile.correction.correctors:
         corrector = describe_endpoint(name, profile.endpoint(name))
         calls = correct.wanted(profile, corrector, given)
-        left = _missing(store, calls)
+        left = not_there(store, calls)
         mistakes = given or _stand_ins(profile, problems)
         like = left or correct.wanted(profile, corrector, mistakes)
         render = correct.prompts(mistakes, corrector.api)
         count, said = len(left) + to_come, basis if to_come else ""
         if before and count and not profile.correction.everyone:
             said = "; ".join(filter(None, (said, "at most: the correctors before correct none")))
-        rows.append(_row("correct", corrector, count, like, render, store, said))
+        rows.append(row_of("correct", corrector, count, like, render, store, said))
         before = before or bool(count)
         given = correct.left_for_the_next(profile, given, correct.kept(store, calls)) if store else given
     return rows
@@ -116,14 +116,14 @@ def _evolution(
     sampling = Sampling(temperature=e.temperature, max_tokens=e.max_tokens, top_p=e.top_p)
     few = problems[:PROMPTS_LOOKED_AT]
     render = sample.prompts(problems, endpoint.api)
-    to_come = len(_missing(store, asked)) + e.questions - len(asked)
-    answers = len(_missing(store, answered)) + e.answers * to_come
+    to_come = len(not_there(store, asked)) + e.questions - len(asked)
+    answers = len(not_there(store, answered)) + e.answers * to_come
     questions_like = [Call(endpoint, "evolve", EVOLUTION_TEMPLATE, sampling, problem.id) for problem in few]
     answers_like = [Call(endpoint, "answer", sample_template(p.kind), sampling, p.id) for p in few]
     said = "at most: each question is new" if to_come else ""
     return [
-        _row("evolve", endpoint, to_come, questions_like, render, store, ""),
-        _row("answer", endpoint, answers, answers_like, render, store, said),
+        row_of("evolve", endpoint, to_come, questions_like, render, store, ""),
+        row_of("answer", endpoint, answers, answers_like, render, store, said),
     ]
 
 
@@ -145,9 +145,9 @@ def _resolving(
         s = profile.sampling.by(name)
         sampling = Sampling(temperature=0.0, max_tokens=s.max_tokens)
         like = [Call(endpoint, "resolve", sample_template(p.kind, s.prompt), sampling, p.id) for p in problems]
-        count = len(_missing(store, calls_of.get(name, []))) + to_come
+        count = len(not_there(store, calls_of.get(name, []))) + to_come
         said = "at most: each correction to come is kept, and of its mistake" if to_come else ""
-        found.append(_row("resolve", endpoint, count, like, sample.prompts(problems, endpoint.api), store, said))
+        found.append(row_of("resolve", endpoint, count, like, sample.prompts(problems, endpoint.api), store, said))
     return found
 
 
@@ -161,7 +161,7 @@ def _stand_ins(profile: Profile, problems: Sequence[Problem]) -> list[correct.Mi
     ]
 
 
-def _missing(store: Store | None, calls: Sequence[Call]) -> list[Call]:
+def not_there(store: Store | None, calls: Sequence[Call]) -> list[Call]:
     if store is None:
         return list(calls)
     missing = store.missing("completion", [call.id for call in calls])
@@ -169,7 +169,7 @@ def _missing(store: Store | None, calls: Sequence[Call]) -> list[Call]:
     return [call for call in calls if call.id in missing]
 
 
-def _row(
+def row_of(
     stage: str,
     endpoint: Endpoint,
     count: int,

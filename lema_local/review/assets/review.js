@@ -5,7 +5,7 @@
 const $ = (id) => document.getElementById(id);
 const reviewer = location.pathname.startsWith("/as/") ? decodeURIComponent(location.pathname.slice(4)) : null;
 const RETRY_MS = 1500;
-const LONG = 1200;                        // characters of a text that gets a box of its own to scroll in
+const LONG = 2400;                        // characters of a text that gets a box of its own to scroll in
 const WORDS = { excellent: "Excellent", good: "Good", poor: "Poor" };
 const KEYS = { 1: "excellent", 2: "good", 3: "poor" };
 
@@ -142,6 +142,7 @@ function lines(list, all, wrong) {
     text.className = "text";
     text.dir = "auto";
     text.textContent = line.text;
+    if (!line.label) row.className = "bare";
     if (line.label) {
       const label = document.createElement("span");
       label.className = "label";

@@ -1,0 +1,77 @@
+"""How far two reviewers agree: the matrix of their grades, and Cohen's kappa, plain and weighted. Pure.
+
+compare(["excellent", "good", "poor"], ["excellent", "excellent", "poor"])
+# Agreement(n=3, agreed=2, kappa=0.5, weighted_kappa=0.727, ..., matrix=((1, 0, 0), (1, 0, 0), (0, 0, 1)))
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lema_local.records import Grade
+from lema_local.review.rubric import GRADES
+from lema_local.statistics import CONFIDENCE
+
+RESAMPLES = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Two reviewers on the corrections that both graded."""
+
+    n: int
+    agreed: int
+    kappa: float | None  # None: chance alone agrees always (both gave one and the same grade)
+    low: float | None  # 95% interval of kappa: percentile bootstrap over corrections
+    high: float | None
+    weighted_kappa: float | None  # linear weights: excellent and poor are twice as far apart as neighbours
+    matrix: tuple[tuple[int, ...], ...]  # rows: the one's grades, columns: the other's, in the order of GRADES
+
+
+def compare(one: Sequence[Grade], other: Sequence[Grade], *, seed: int = 1) -> Agreement:
+    """The agreement of two lists of grades, one[i] and other[i] of one correction. ValueError: of two lengths."""
+    import numpy as np
+
+    pairs = Counter(zip(one, other, strict=True))
+    matrix = np.array([[pairs[a, b] for b in GRADES] for a in GRADES], dtype=float)
+    n, kappa = int(matrix.sum()), cohen_kappa(matrix)
+    low = high = None
+    if kappa is not None:
+        # a resample of corrections is a multinomial draw of the nine cells; one that chance cannot split has no kappa
+        draws = np.random.default_rng(seed).multinomial(n, matrix.ravel() / n, size=RESAMPLES)
+        kappas = _kappas(draws.reshape(RESAMPLES, *matrix.shape))
+        low, high = map(float, np.nanquantile(kappas, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]))
+    return Agreement(
+        n=n,
+        agreed=int(matrix.trace()),
+        kappa=kappa,
+        low=low,
+        high=high,
+        weighted_kappa=cohen_kappa(matrix, weighted=True),
+        matrix=tuple(tuple(int(count) for count in row) for row in matrix),
+    )
+
+
+def cohen_kappa(matrix: Any, *, weighted: bool = False) -> float | None:
+    """Cohen's kappa of a square matrix of counts (Cohen 1960; with linear weights, Cohen 1968).
+
+    1 - observed disagreement / disagreement by chance. None where chance cannot disagree, or nothing was counted.
+    """
+    import numpy as np
+
+    kappa = float(_kappas(np.asarray([matrix], dtype=float), weighted=weighted)[0])
+    return None if np.isnan(kappa) else kappa
+
+
+def _kappas(matrices: Any, *, weighted: bool = False) -> Any:
+    """Kappa of each matrix of a stack; nan for None."""
+    import numpy as np
+
+    size = matrices.shape[-1]
+    distance = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
+    distance = distance if weighted else (distance > 0).astype(int)
+    totals = matrices.sum(axis=(1, 2))
+    by_chance = matrices.sum(axis=2)[:, :, None] * matrices.sum(axis=1)[:, None, :]
+    observed, expected = (matrices * distance).sum(axis=(1, 2)) * totals, (by_chance * distance).sum(axis=(1, 2))
+    return 1 - np.divide(observed, expected, out=np.full(len(matrices), np.nan), where=expected > 0)

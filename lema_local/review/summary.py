@@ -1,0 +1,129 @@
+"""What the reviews say: grades by corrector, as the paper's 35 / 11 / 4; how far reviewers agree, people and judges."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations, product
+from typing import Any
+
+from lema_local import bulk
+from lema_local.records import Grade
+from lema_local.review.agreement import Agreement, compare
+from lema_local.review.draw import read_events
+from lema_local.review.rubric import GRADES, PEOPLE, consensus, current_grades, is_model
+from lema_local.statistics import wilson_interval
+from lema_local.store import Store, stage_sql
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """One reviewer's grades of one corrector's corrections, or those of all people together."""
+
+    corrector: str
+    reviewer: str
+    is_reference_derived: bool
+    counts: Mapping[Grade, int]
+    shares: Mapping[Grade, tuple[float, float, float]]  # share, and its 95% Wilson interval
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two reviewers, and how far they agree."""
+
+    one: str
+    other: str
+    agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All that `lema review summary` says."""
+
+    tallies: list[Tally]
+    pairs: list[Pair]
+    unread: dict[str, int]  # judge -> replies in which no grade could be read
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "correctors": [
+                {"corrector": t.corrector, "reviewer": t.reviewer, "is_reference_derived": t.is_reference_derived}
+                | {"graded": sum(t.counts.values())}
+                | dict(t.counts)
+                | {"shares": {g: dict(zip(("share", "low", "high"), s, strict=True)) for g, s in t.shares.items()}}
+                for t in self.tallies
+            ],
+            "agreement": [
+                {
+                    "one": p.one,
+                    "other": p.other,
+                    "n": p.agreement.n,
+                    "agreed": p.agreement.agreed,
+                    "kappa": p.agreement.kappa,
+                    "low": p.agreement.low,
+                    "high": p.agreement.high,
+                    "weighted_kappa": p.agreement.weighted_kappa,
+                    "matrix": p.agreement.matrix,
+                    "grades": list(GRADES),
+                }
+                for p in self.pairs
+            ],
+            "unread_judgements": self.unread,
+        }
+
+
+def grades_by_correction(store: Store) -> dict[str, dict[str, Grade]]:
+    """Correction -> reviewer -> grade as it stands now."""
+    found: defaultdict[str, dict[str, Grade]] = defaultdict(dict)
+    for (correction, reviewer), grade in current_grades(read_events(store)).items():
+        found[correction][reviewer] = grade
+    return dict(found)
+
+
+def summarise(store: Store) -> Summary:
+    """Count and compare all grades of a database."""
+    grades = grades_by_correction(store)
+    with store.connect() as connection:
+        connection.execute("create temp table wanted (id uuid)")
+        bulk.append(connection, "wanted", ([id_] for id_ in grades))
+        rows = connection.execute(stage_sql("review_corrections")).fetchall()
+        unread = dict(connection.execute(stage_sql("unread_judgements")).fetchall())
+    counts: defaultdict[tuple[bool, str, str], Counter[Grade]] = defaultdict(Counter)
+    for id_, corrector, _, derived in rows:
+        for reviewer, grade in _with_people(grades[id_]).items():
+            counts[derived, corrector, reviewer][grade] += 1
+    tallies = [
+        Tally(corrector, reviewer, derived, {grade: c[grade] for grade in GRADES}, _shares(c))
+        for (derived, corrector, reviewer), c in sorted(counts.items(), key=lambda each: _order(*each[0]))
+    ]
+    return Summary(tallies, _pairs(grades), unread)
+
+
+def _order(derived: bool, corrector: str, reviewer: str) -> tuple[bool, str, bool, bool, str]:
+    return derived, corrector, is_model(reviewer), reviewer == PEOPLE, reviewer
+
+
+def _with_people(by_reviewer: dict[str, Grade]) -> dict[str, Grade]:
+    """The grades of a correction, and their middle where people gave any."""
+    middle = consensus([grade for reviewer, grade in by_reviewer.items() if not is_model(reviewer)])
+    return by_reviewer | ({PEOPLE: middle} if middle else {})
+
+
+def _shares(counts: Counter[Grade]) -> dict[Grade, tuple[float, float, float]]:
+    n = counts.total()
+    return {grade: (counts[grade] / n, *wilson_interval(counts[grade], n)) for grade in GRADES}
+
+
+def _pairs(grades: dict[str, dict[str, Grade]]) -> list[Pair]:
+    """Every two people, every two judges, and each judge with people: with their middle grade, where they are many."""
+    people = sorted({name for each in grades.values() for name in each if not is_model(name)})
+    judges = sorted({name for each in grades.values() for name in each if is_model(name)})
+    against = [PEOPLE] if len(people) > 1 else people
+    wanted = [*combinations(people, 2), *product(against, judges), *combinations(judges, 2)]
+    whole = [_with_people(each) for each in grades.values()]
+    found = []
+    for one, other in wanted:
+        both = [each for each in whole if one in each and other in each]
+        if both:
+            found.append(Pair(one, other, compare([each[one] for each in both], [each[other] for each in both])))
+    return found
