@@ -83,13 +83,14 @@ def answers(address: str) -> list[float]:
     first.read()
     cookie = (first.getheader("set-cookie") or "").partition(";")[0]
     headers = {"cookie": cookie, "origin": f"http://{parts.netloc}", "content-type": "application/json"}
-    connection.request("GET", "/api/as/bench", headers=headers)
+    mine = f"/api/as/bench-{uuid4()}"  # a kept database has the grades of runs before
+    connection.request("GET", mine, headers=headers)
     item = json.loads(connection.getresponse().read())["item"]
     took = []
     while item is not None:
         body = {"id": str(uuid4()), "event": "grade", "correction": item["id"], "grade": "good", "note": None}
         began = time.perf_counter()
-        connection.request("POST", "/api/as/bench", json.dumps(body), headers)
+        connection.request("POST", mine, json.dumps(body), headers)
         item = json.loads(connection.getresponse().read())["item"]
         took.append(time.perf_counter() - began)
     return took
@@ -104,7 +105,7 @@ def key_presses(address: str) -> list[float]:
         print(f"no browser: {missing()}")
         return []
     with chromium() as browser, open_page(browser, address) as tab:
-        tab.page.fill("#own-name", "screen")
+        tab.page.fill("#own-name", f"screen-{uuid4()}")
         tab.page.keyboard.press("Enter")
         tab.page.locator("#title").wait_for()
         total = int(tab.page.inner_text("#count").split()[-1])
@@ -115,6 +116,23 @@ def key_presses(address: str) -> list[float]:
         return [
             each / 1000 for each in tab.page.evaluate("performance.getEntriesByName('answer').map(e => e.duration)")
         ]
+
+
+def measure(process: "subprocess.Popen[str]", began: float) -> None:
+    """What a server that was just started does until it is stopped."""
+    address = process.stdout.readline().strip() if process.stdout else ""
+    print(f"{'from the command to the address':44} {time.perf_counter() - began:7.3f} s")
+    spread("a grade's answer", answers(address))
+    pressed = key_presses(address)
+    if pressed:
+        spread("key press to screen", pressed)
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    memory = re.search(r"VmHWM:\s+(\d+) kB", status)
+    print(f"{'most memory of the server':44} {int(memory[1]) / 1024 if memory else 0:7.0f} MB")
+    began = time.perf_counter()
+    process.send_signal(signal.SIGINT)
+    process.wait()
+    print(f"{'from Ctrl-C to all grades in the database':44} {time.perf_counter() - began:7.3f} s")
 
 
 def main() -> None:
@@ -137,19 +155,10 @@ def main() -> None:
                    "e(group='console_scripts')['lema'].load()()", "review", "--db", str(db), "--port", "0",
                    "--sample", str(options.sample)]  # fmt: skip
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            address = process.stdout.readline().strip() if process.stdout else ""
-            print(f"{'from the command to the address':44} {time.perf_counter() - began:7.3f} s")
-            spread("a grade's answer", answers(address))
-            pressed = key_presses(address)
-            if pressed:
-                spread("key press to screen", pressed)
-            status = Path(f"/proc/{process.pid}/status").read_text()
-            memory = re.search(r"VmHWM:\s+(\d+) kB", status)
-            print(f"{'most memory of the server':44} {int(memory[1]) / 1024 if memory else 0:7.0f} MB")
-            began = time.perf_counter()
-            process.send_signal(signal.SIGINT)
-            process.wait()
-            print(f"{'from Ctrl-C to all grades in the database':44} {time.perf_counter() - began:7.3f} s")
+            try:
+                measure(process, began)
+            finally:
+                process.terminate()
         (row,) = store.rows("select count(*) as n from review")
         print(f"{'grades in the database':44} {row['n']:7}")
 

@@ -72,6 +72,9 @@ def command(context: click.Context, /, db: Path, reviewer: str | None, port: int
     lema review summary
     """
     if context.invoked_subcommand is not None:
+        source = context.get_parameter_source
+        if any(source(name) == click.core.ParameterSource.COMMANDLINE for name in context.params):
+            raise click.UsageError(f"Options go after {context.invoked_subcommand}.")
         return
     from lema_local.review.rubric import name_fault
     from lema_local.review.sampling import Wish

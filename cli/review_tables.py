@@ -11,11 +11,14 @@ if TYPE_CHECKING:
 
 def summary_tables(found: "Summary") -> Iterator[str]:
     """Grades by corrector and reviewer; agreement of each two; the matrices."""
-    from lema_local.review.rubric import GRADES, is_model
+    from lema_local.review.rubric import GRADES, PEOPLE, is_model
 
+    persons = {t.reviewer for t in found.tallies if not is_model(t.reviewer)} - {PEOPLE}
     if found.tallies:
         rows = []
         for t in found.tallies:
+            if t.reviewer == PEOPLE and len(persons) == 1:
+                continue  # the one person's row again
             shares = [f"{100 * s:.0f}% ({100 * low:.0f} to {100 * high:.0f})" for s, low, high in t.shares.values()]
             counts = " / ".join(str(t.counts[grade]) for grade in GRADES)
             mark = "  (reference-derived)" if t.is_reference_derived else ""

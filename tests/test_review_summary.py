@@ -105,6 +105,19 @@ def test_a_database_that_nobody_graded_says_so(reader: Store, tmp_path: Path) ->
     assert "Nobody has graded" in done.stderr
 
 
+def test_options_before_a_subcommand_are_not_lost_in_silence(reader: Store, tmp_path: Path) -> None:
+    done = lema("review", "--db", reader.path, "summary", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Options go after summary" in done.stderr
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(reader: Store, tmp_path: Path, server: ScriptedServer) -> None:
+    port = server.base_url.rpartition(":")[2].removesuffix("/v1")
+    done = lema("review", "--db", reader.path, "--port", port, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"Error: Port {port} is taken, by another `lema review` perhaps. Stop it, or give --port.\n"
+
+
 # ---- the judge
 
 

@@ -52,9 +52,15 @@ def serve(store: Store, wish: Wish, *, reviewer: str | None, port: int, on_ready
 
 
 def _listen(port: int) -> socket.socket:
+    # the protocol by name: asyncio sends without delay (TCP_NODELAY) only then, and 40 ms a key press are at stake
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((HOST, port), backlog=128)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen(128)  # who opens the address at once waits a moment
+        return listener
     except OSError as error:
+        listener.close()
         if error.errno != errno.EADDRINUSE:
             raise
         raise ServerError(f"Port {port} is taken, by another `lema review` perhaps. Stop it, or give --port.") from None
