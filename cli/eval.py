@@ -75,7 +75,7 @@ def command(profile: str, db: Path, as_json: bool, budget: float | None, offline
             "last checkpoints",
             "step",
             "points",
-            "95% interval (bootstrap)",
+            "95% interval (Newcombe)",
             "gained",
             "lost",
             "McNemar p",

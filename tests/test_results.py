@@ -56,6 +56,7 @@ def test_last_checkpoints_are_compared_with_the_base_and_with_cot() -> None:
     assert (found["lema", "cot"].paired.gained, found["lema", "cot"].paired.lost) == (2, 0)
     assert found["lema", "cot"].step == 100
     assert found["lema", "cot"].in_words == "no difference can be told between lema and cot"
+    assert found["lema", "cot"].because == "10 problems show one of 67 points or more, 4 times in 5"
     assert found["lema", "base"].in_words == "lema is above base"
 
 
