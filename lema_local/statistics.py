@@ -62,9 +62,9 @@ def newcombe_interval(both: int, gained: int, lost: int, neither: int) -> tuple[
     second, first = both + gained, both + lost
     p2, p1 = second / n, first / n
     (l2, u2), (l1, u1) = wilson_interval(second, n), wilson_interval(first, n)
-    product, margins = both * neither - gained * lost, second * (n - second) * first * (n - first)
+    product, margins = float(both * neither - gained * lost), second * (n - second) * first * (n - first)
     if product > 0:
-        product = max(product - n / 2, 0)
+        product = max(product - n / 2, 0.0)
     phi = product / sqrt(margins) if margins else 0.0
     below = sqrt(max(0.0, (p2 - l2) ** 2 - 2 * phi * (p2 - l2) * (u1 - p1) + (u1 - p1) ** 2))
     above = sqrt(max(0.0, (u2 - p2) ** 2 - 2 * phi * (u2 - p2) * (p1 - l1) + (p1 - l1) ** 2))

@@ -38,7 +38,8 @@ PURE = {
     "resolving", "prompts", "examples", "augmentation", "arms", "tokens", "shapes",
     "statistics", "selection", "seeds", "sample_metrics",
     "endpoint", "endpoint_profile", "replies", "prices", "batches",
-    "profiles", "profile_tables", "evolution", "reasoners", "typed_toml", "models", "recipes", "hardware",
+    "profiles", "profile_tables", "evaluation_profile",
+    "evolution", "reasoners", "typed_toml", "models", "recipes", "hardware",
     "gsm_symbolic",
     "datasets", "problem_rows", "decontamination",
 }  # fmt: skip

@@ -1,13 +1,20 @@
 """Evaluation: zero-shot, greedy, on the test split, of the base model and of every checkpoint of every arm, with no
-merge (stages/sweep.py serves them)."""
+merge (stages/sweep.py serves them).
+
+Where the profile asks for it: on a dev split and other sets too (evaluation_sets.py), the greedy answer again and
+again, and samples beside it. None of that changes the key of a greedy answer.
+"""
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from lema_local.endpoint import Endpoint, Sampling
 from lema_local.errors import DataError
+from lema_local.evaluation_profile import EvaluationProfile
 from lema_local.prompts import EVALUATION_TEMPLATE
 from lema_local.recipes import load_recipe
 from lema_local.records import Checkpoint, Problem
@@ -15,8 +22,11 @@ from lema_local.serving import describe_endpoint
 from lema_local.stages import train
 from lema_local.stages.calls import Call, Outcome, pending
 from lema_local.stages.derive import derive
+from lema_local.stages.evaluation_sets import EvaluationSet, evaluation_sets
+from lema_local.stages.imported_answers import ImportedAnswers, import_answers
 from lema_local.stages.run import Run
 from lema_local.stages.sweep import Target, complete_target, served
+from lema_local.store import stage_sql
 from lema_local.training.checkpoints import refuse_damaged
 
 
@@ -32,13 +42,13 @@ def targets(run: Run) -> list[Target]:
             found += recorded
         except DataError as error:
             run.notice(f"Only the base model is evaluated: {error}")
-    e = run.profile.evaluation
-    sampling = Sampling(temperature=0.0, max_tokens=e.max_tokens)
+    sets = evaluation_sets(run)
+    problems = {problem.id: problem for each in sets for problem in each.problems}
     made = []
     for checkpoint in found:
         endpoint = describe_endpoint("student", profile, checkpoint_id=checkpoint.id if checkpoint else None)
-        calls = tuple(_call(endpoint, checkpoint, problem, sampling) for problem in run.problems.test)
-        made.append(Target(checkpoint, calls))
+        calls = tuple(_calls(run.profile.evaluation, sets, endpoint, checkpoint))
+        made.append(Target(checkpoint, calls, problems))
     return made
 
 
@@ -69,14 +79,23 @@ def evaluate(run: Run) -> tuple[list[Target], Outcome]:
 
 
 def result_rows(run: Run, everything: Sequence[Target]) -> list[dict[str, Any]]:
-    """The graded answers of these targets, as rows of the view evaluation_result."""
+    """The graded answers of these targets, as rows of db/stages/evaluated.sql."""
     ids = {call.id for target in everything for call in target.calls}
-    return [row for row in run.store.rows("from evaluation_result") if row["id"] in ids]
+    return [row for row in run.store.rows(stage_sql("evaluated")) if row["id"] in ids]
+
+
+def imported_rows(run: Run, file: Path, *, model: str | None) -> tuple[list[dict[str, Any]], ImportedAnswers]:
+    """Grade a file of answers that were made elsewhere to this run's test problems and other sets: its rows, as
+    result_rows has them, and how the import went."""
+    asked = [problem for each in evaluation_sets(run) if each.split != "dev" for problem in each.problems]
+    imported = import_answers(run.store, file, problems=asked, model=model)
+    ids = set(imported.ids)
+    return [row for row in run.store.rows(stage_sql("evaluated")) if row["id"] in ids], imported
 
 
 def facts(run: Run, everything: Sequence[Target]) -> list[str]:
     """What a reader must know before the numbers; reference-derived corrections come first."""
-    profile, data = run.profile, run.profile.data
+    profile = run.profile
     arms = {t.checkpoint.training_set_id for t in everything if t.checkpoint}
     lines = []
     for row in run.store.rows("select id, arm, correction_examples, manifest from training_set order by arm"):
@@ -86,15 +105,46 @@ def facts(run: Run, everything: Sequence[Target]) -> list[str]:
                 f"{row['arm']}: {derived} of its corrections are the oracle's, written from reference "
                 f"solutions: they say nothing about any corrector model."
             )
-    same = ", train and test problems come from the same templates" if data.dataset == "gsm-symbolic" else ""
-    lines.append(
-        f"{data.dataset}, test split, {len(run.problems.test)} problems{same}; "
-        f"zero-shot, greedy, at most {profile.evaluation.max_tokens} tokens; student "
-        f"{profile.endpoint('student').model}"
-    )
+    asked = everything[0].problems.values() if everything else ()
+    counts = Counter((problem.dataset, problem.split) for problem in asked)
+    for (dataset, split), count in counts.items():
+        same = ", train and test problems come from the same templates" if _is_generated(run, dataset, split) else ""
+        use = "dev split (chooses checkpoints, no test problem)" if split == "dev" else "test split"
+        lines.append(
+            f"{dataset}, {use}, {count} problems{same}; zero-shot, greedy, at most {profile.evaluation.max_tokens} "
+            f"tokens; student {profile.endpoint('student').model}"
+        )
+    if profile.evaluation.samples:
+        e = profile.evaluation
+        lines.append(
+            f"beside the greedy answer {e.samples} samples at temperature {e.temperature:g}, top_p {e.top_p:g}"
+        )
     return lines
 
 
-def _call(endpoint: Endpoint, checkpoint: Checkpoint | None, problem: Problem, sampling: Sampling) -> Call:
+def _is_generated(run: Run, dataset: str, split: str) -> bool:
+    return dataset == "gsm-symbolic" and split == "test" and run.profile.data.dataset == dataset
+
+
+def _calls(
+    e: EvaluationProfile, sets: Sequence[EvaluationSet], endpoint: Endpoint, checkpoint: Checkpoint | None
+) -> Iterator[Call]:
+    """Greedy on every set; then again, all of it once more for each repeat, so that no two repeats are one request;
+    then samples. The dev split only chooses: once, greedy."""
+    greedy = Sampling(temperature=0.0, max_tokens=e.max_tokens)
+    sampled = Sampling(temperature=e.temperature, max_tokens=e.max_tokens, top_p=e.top_p, seed=e.seed)
+    for each in sets:
+        for problem in each.problems:
+            yield _call(endpoint, checkpoint, problem, greedy, 0)
+    tested = [problem for each in sets if each.split != "dev" for problem in each.problems]
+    for repeat in range(1, e.repeats):
+        for problem in tested:
+            yield _call(endpoint, checkpoint, problem, greedy, repeat)
+    for problem in tested:
+        for index in range(e.samples):
+            yield _call(endpoint, checkpoint, problem, sampled, index)
+
+
+def _call(endpoint: Endpoint, checkpoint: Checkpoint | None, problem: Problem, sampling: Sampling, index: int) -> Call:
     checkpoint_id = checkpoint.id if checkpoint else None
-    return Call(endpoint, "evaluate", EVALUATION_TEMPLATE, sampling, problem.id, checkpoint_id=checkpoint_id)
+    return Call(endpoint, "evaluate", EVALUATION_TEMPLATE, sampling, problem.id, index, checkpoint_id=checkpoint_id)

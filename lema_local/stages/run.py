@@ -40,7 +40,7 @@ class Run:
     @cached_property
     def problems(self) -> ProblemSet:
         """The problems of the profile, in the store."""
-        problems = load_problems(self.profile.data, self.notice)
+        problems = load_problems(self.profile.data, self.notice, dev_problems=self.profile.evaluation.dev_problems)
         record_problems(problems, self.store)
         return problems
 
