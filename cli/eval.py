@@ -102,5 +102,5 @@ def _import(run: Run, file: Path, author: str | None) -> tuple[list[dict[str, An
         notice(f"{bad.file}:{bad.line}: {bad.reason}")
     if len(imported.bad_rows) > BAD_ROWS_SHOWN:
         notice(f"... and {len(imported.bad_rows) - BAD_ROWS_SHOWN} more rows that are left out")
-    answers = len(imported.ids)
-    return rows, [f"{answers} answers from {file}, made elsewhere: their prompts and settings are not known here."]
+    lines = [f"{len(imported.ids)} answers from {file}, made elsewhere: their prompts and settings are not known here"]
+    return rows, lines + imported.coverage

@@ -19,13 +19,16 @@ def report_text(report: SetReport, rows: Sequence[Row], by: By | None) -> str:
     parts += ["\n".join(lines) for lines in (list(_arms(report)), list(_seeds(report)), list(_beside(report))) if lines]
     if report.differences:
         parts.append(_differences(report.differences))
-    parts.append(f"{report.never_solved} of {report.problems} problems are solved by none of these.")
+    if len(report.checkpoints) > 1:
+        parts.append(f"{report.never_solved} of {report.problems} problems are solved by none of these.")
     return "\n\n".join(parts)
 
 
 def _name(result: CheckpointResult, report: SetReport) -> str:
+    """The arm, or the model where several, or others than ours, stand in the table."""
     models = {each.model for each in report.checkpoints if each.arm == "base"}
-    return result.model if result.arm == "base" and len(models) > 1 else result.arm
+    made_elsewhere = result.base.startswith("imported:")
+    return result.model if result.arm == "base" and (len(models) > 1 or made_elsewhere) else result.arm
 
 
 def _checkpoints(report: SetReport, *, several_seeds: bool) -> str:

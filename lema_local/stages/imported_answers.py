@@ -7,8 +7,9 @@ samples_*.jsonl that lm-evaluation-harness logs are understood as they are (`doc
 so, as in imports.py, and its prompt and settings are not known here.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -25,9 +26,10 @@ from lema_local.store import Writer
 
 @dataclass(frozen=True, slots=True)
 class ImportedAnswers(Imported):
-    """How an import of answers went, and which completions they are."""
+    """How an import of answers went, which completions they are, and how many of the problems they cover."""
 
     ids: tuple[str, ...] = ()
+    coverage: list[str] = field(default_factory=list)  # a line for each model and set
 
 
 def import_answers(
@@ -63,7 +65,16 @@ def import_answers(
         if completion.id in new:
             store.add(completion)
     derive(store, "evaluate")
-    return ImportedAnswers(rows, len(new), tuple(bad_rows), tuple(wanted))
+    return ImportedAnswers(rows, len(new), tuple(bad_rows), tuple(wanted), _coverage(wanted.values(), problems))
+
+
+def _coverage(completions: Iterable[Completion], problems: Sequence[Problem]) -> list[str]:
+    """What the table rests on: answers may be missing."""
+    sets = {problem.id: f"{problem.dataset} {problem.split}" for problem in problems}
+    sizes = Counter(sets.values())
+    answered = sorted({(c.model, sets[c.problem_id], c.problem_id) for c in completions})
+    counts = Counter((model, name) for model, name, _ in answered)
+    return [f"{model}: {count} of {sizes[name]} problems of {name}" for (model, name), count in counts.items()]
 
 
 def _no_answer(file: Path, bad_rows: Sequence[BadRow], known: "_Asked") -> str:
