@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import facts as made
 import pytest
 from conftest import PROBLEMS, Body, Say, ScriptedServer, completion, lema
 
@@ -15,6 +16,7 @@ from lema_local.errors import DataError, ProfileError
 from lema_local.evaluation_profile import EvaluationProfile, default_ks, with_options
 from lema_local.profile_tables import DataProfile
 from lema_local.profiles import load_profile
+from lema_local.queries import run_query
 from lema_local.report.evaluation import set_reports
 from lema_local.stages.evaluate import evaluate, facts, result_rows, targets
 from lema_local.stages.problems import ProblemSet, load_problems
@@ -235,3 +237,14 @@ def test_a_set_without_answers_or_with_an_empty_test_split_is_one_line(
         (line,) = done.stderr.strip().splitlines()[-1:]
         assert message in line
         assert "Traceback" not in done.stderr
+
+
+def test_problems_that_nothing_solves_are_found_by_sql(store: Writer) -> None:
+    asked = [made.problem(k) for k in range(3)]
+    for k, (problem, right) in enumerate([(asked[0], False), (asked[1], False), (asked[1], True), (asked[2], False)]):
+        store.add(problem)
+        store.add(made.completion(problem, k))
+        store.merge()
+        store.derive("evaluation", [made.evaluation(problem, k, is_correct=right)])
+    columns, found = run_query(store, "never_solved", {})
+    assert [dict(zip(columns, row, strict=True))["question"] for row in found] == ["q0", "q2"]
