@@ -120,8 +120,9 @@ def test_a_set_that_holds_train_problems_is_asked_without_them(
     profile = write_profile()
     profile.write_text(f'{profile.read_text()}\n[[evaluation.also]]\ndataset = "other"\npath = "{everything}"\n')
     with Writer(db) as store:
-        (base,) = targets(Run(load_profile(str(profile), environment={}), store, notices.append))
-    assert sorted(problem.dataset for problem in base.problems.values()) == ["other", "other", "tiny", "tiny"]
+        run = Run(load_profile(str(profile), environment={}), store, notices.append)
+        assert len(targets(run)[0].calls) == 4
+    assert sorted(problem.dataset for problem in run.evaluated.values()) == ["other", "other", "tiny", "tiny"]
     assert "other: 8 problems left out, they are train problems." in notices
 
 

@@ -6,7 +6,6 @@ again, and samples beside it. None of that changes the key of a greedy answer.
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 
 from lema_local.endpoint import Endpoint, Sampling
 from lema_local.errors import DataError
-from lema_local.evaluation_profile import EvaluationProfile
 from lema_local.prompts import EVALUATION_TEMPLATE
 from lema_local.recipes import load_recipe
 from lema_local.records import Checkpoint, Problem
@@ -22,7 +20,6 @@ from lema_local.serving import describe_endpoint
 from lema_local.stages import train
 from lema_local.stages.calls import Call, Outcome, pending
 from lema_local.stages.derive import derive
-from lema_local.stages.evaluation_sets import EvaluationSet, evaluation_sets
 from lema_local.stages.imported_answers import ImportedAnswers, import_answers
 from lema_local.stages.run import Run
 from lema_local.stages.sweep import Target, complete_target, served
@@ -42,13 +39,11 @@ def targets(run: Run) -> list[Target]:
             found += recorded
         except DataError as error:
             run.notice(f"Only the base model is evaluated: {error}")
-    sets = evaluation_sets(run)
-    problems = {problem.id: problem for each in sets for problem in each.problems}
     made = []
     for checkpoint in found:
-        endpoint = describe_endpoint("student", profile, checkpoint_id=checkpoint.id if checkpoint else None)
-        calls = tuple(_calls(run.profile.evaluation, sets, endpoint, checkpoint))
-        made.append(Target(checkpoint, calls, problems))
+        checkpoint_id = checkpoint.id if checkpoint else None
+        endpoint = describe_endpoint("student", profile, checkpoint_id=checkpoint_id)
+        made.append(Target(checkpoint, tuple(evaluation_calls(run, endpoint, checkpoint_id))))
     return made
 
 
@@ -87,7 +82,7 @@ def result_rows(run: Run, everything: Sequence[Target]) -> list[dict[str, Any]]:
 def imported_rows(run: Run, file: Path, *, model: str | None) -> tuple[list[dict[str, Any]], ImportedAnswers]:
     """Grade a file of answers that were made elsewhere to this run's test problems and other sets: its rows, as
     result_rows has them, and how the import went."""
-    asked = [problem for each in evaluation_sets(run) if each.split != "dev" for problem in each.problems]
+    asked = [problem for each in run.evaluation_sets if each.split != "dev" for problem in each.problems]
     imported = import_answers(run.store, file, problems=asked, model=model)
     ids = set(imported.ids)
     return [row for row in run.store.rows(stage_sql("evaluated")) if row["id"] in ids], imported
@@ -105,14 +100,13 @@ def facts(run: Run, everything: Sequence[Target]) -> list[str]:
                 f"{row['arm']}: {derived} of its corrections are the oracle's, written from reference "
                 f"solutions: they say nothing about any corrector model."
             )
-    asked = everything[0].problems.values() if everything else ()
-    counts = Counter((problem.dataset, problem.split) for problem in asked)
-    for (dataset, split), count in counts.items():
-        same = ", train and test problems come from the same templates" if _is_generated(run, dataset, split) else ""
-        use = "dev split (chooses checkpoints, no test problem)" if split == "dev" else "test split"
+    for each in run.evaluation_sets:
+        is_own = each.split == "test" and each.dataset == profile.data.dataset == "gsm-symbolic"
+        same = ", train and test problems come from the same templates" if is_own else ""
+        use = "dev split (chooses checkpoints, no test problem)" if each.split == "dev" else f"{each.split} split"
         lines.append(
-            f"{dataset}, {use}, {count} problems{same}; zero-shot, greedy, at most {profile.evaluation.max_tokens} "
-            f"tokens; student {profile.endpoint('student').model}"
+            f"{each.dataset}, {use}, {len(each.problems)} problems{same}; zero-shot, greedy, at most "
+            f"{profile.evaluation.max_tokens} tokens; student {profile.endpoint('student').model}"
         )
     if profile.evaluation.samples:
         e = profile.evaluation
@@ -122,29 +116,17 @@ def facts(run: Run, everything: Sequence[Target]) -> list[str]:
     return lines
 
 
-def _is_generated(run: Run, dataset: str, split: str) -> bool:
-    return dataset == "gsm-symbolic" and split == "test" and run.profile.data.dataset == dataset
-
-
-def _calls(
-    e: EvaluationProfile, sets: Sequence[EvaluationSet], endpoint: Endpoint, checkpoint: Checkpoint | None
-) -> Iterator[Call]:
-    """Greedy on every set; then again, all of it once more for each repeat, so that no two repeats are one request;
-    then samples. The dev split only chooses: once, greedy."""
+def evaluation_calls(run: Run, endpoint: Endpoint, checkpoint_id: str | None) -> Iterator[Call]:
+    """What one checkpoint, or the base, is asked. Greedy on every set; then all of it once more for each repeat, so
+    that no two repeats are one request; then samples. The dev split only chooses: once, greedy."""
+    e = run.profile.evaluation
     greedy = Sampling(temperature=0.0, max_tokens=e.max_tokens)
     sampled = Sampling(temperature=e.temperature, max_tokens=e.max_tokens, top_p=e.top_p, seed=e.seed)
-    for each in sets:
-        for problem in each.problems:
-            yield _call(endpoint, checkpoint, problem, greedy, 0)
-    tested = [problem for each in sets if each.split != "dev" for problem in each.problems]
-    for repeat in range(1, e.repeats):
-        for problem in tested:
-            yield _call(endpoint, checkpoint, problem, greedy, repeat)
-    for problem in tested:
-        for index in range(e.samples):
-            yield _call(endpoint, checkpoint, problem, sampled, index)
 
+    def call(problem: Problem, sampling: Sampling, index: int) -> Call:
+        return Call(endpoint, "evaluate", EVALUATION_TEMPLATE, sampling, problem.id, index, checkpoint_id=checkpoint_id)
 
-def _call(endpoint: Endpoint, checkpoint: Checkpoint | None, problem: Problem, sampling: Sampling, index: int) -> Call:
-    checkpoint_id = checkpoint.id if checkpoint else None
-    return Call(endpoint, "evaluate", EVALUATION_TEMPLATE, sampling, problem.id, index, checkpoint_id=checkpoint_id)
+    tested = [problem for each in run.evaluation_sets if each.split != "dev" for problem in each.problems]
+    yield from (call(problem, greedy, 0) for each in run.evaluation_sets for problem in each.problems)
+    yield from (call(problem, greedy, repeat) for repeat in range(1, e.repeats) for problem in tested)
+    yield from (call(problem, sampled, index) for problem in tested for index in range(e.samples))

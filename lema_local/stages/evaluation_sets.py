@@ -9,9 +9,17 @@ from dataclasses import dataclass
 from lema_local.errors import DataError
 from lema_local.evaluation_profile import EvaluationSetProfile
 from lema_local.profile_tables import DataProfile
+from lema_local.profiles import Profile
 from lema_local.records import Problem
-from lema_local.stages.problems import BAD_ROWS_SHOWN, ProblemSet, load_split, record_problems, report_bad_rows
-from lema_local.stages.run import Run
+from lema_local.stages.problems import (
+    BAD_ROWS_SHOWN,
+    Notice,
+    ProblemSet,
+    load_split,
+    record_problems,
+    report_bad_rows,
+)
+from lema_local.store import Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +31,23 @@ class EvaluationSet:
     problems: tuple[Problem, ...]
 
 
-def evaluation_sets(run: Run) -> list[EvaluationSet]:
-    """What this run evaluates on, recorded; the dev split too, where there is one. DataError for a set that cannot be
-    read."""
-    profile, data = run.profile.evaluation, run.profile.data
-    sets = [EvaluationSet(data.dataset, "test", run.problems.test)] if profile.test else []
-    if run.problems.dev:
-        sets.append(EvaluationSet(data.dataset, "dev", run.problems.dev))
-    if profile.test and any(also.dataset == data.dataset for also in profile.also):
-        raise DataError(f"{data.dataset} is evaluated already, as the test split of [data]: give the other set a name.")
-    return sets + [EvaluationSet(also.dataset, "test", _load(also, run)) for also in profile.also]
+def evaluation_sets(profile: Profile, own: ProblemSet, store: Writer, notice: Notice) -> list[EvaluationSet]:
+    """What a run evaluates on, recorded; the dev split too, where there is one. `own` are the problems of [data].
+
+    DataError for a set that cannot be read.
+    """
+    e, dataset = profile.evaluation, profile.data.dataset
+    if e.test and any(also.dataset == dataset for also in e.also):
+        raise DataError(f"{dataset} is evaluated already, as the test split of [data]: give the other set a name.")
+    sets = [EvaluationSet(dataset, "test", own.test)] if e.test else []
+    if own.dev:
+        sets.append(EvaluationSet(dataset, "dev", own.dev))
+    others = [EvaluationSet(also.dataset, "test", _load(also, own, notice)) for also in e.also]
+    record_problems(ProblemSet((), tuple(problem for each in others for problem in each.problems)), store)
+    return sets + others
 
 
-def _load(also: EvaluationSetProfile, run: Run) -> tuple[Problem, ...]:
+def _load(also: EvaluationSetProfile, own: ProblemSet, notice: Notice) -> tuple[Problem, ...]:
     data = DataProfile(
         dataset=also.dataset,
         test_path=also.path,
@@ -48,17 +60,14 @@ def _load(also: EvaluationSetProfile, run: Run) -> tuple[Problem, ...]:
         templates=also.templates,
         seed=also.seed,
     )
-    loaded = load_split(data, "test", run.notice)
-    report_bad_rows(loaded.bad_rows, run.notice, BAD_ROWS_SHOWN)
+    loaded = load_split(data, "test", notice)
+    report_bad_rows(loaded.bad_rows, notice, BAD_ROWS_SHOWN)
     if "differs" in (loaded.published or ""):
-        run.notice(f"{also.dataset} test {loaded.published}.")
-    trained = {problem.question for problem in run.problems.train}
+        notice(f"{also.dataset} test {loaded.published}.")
+    trained = {problem.question for problem in own.train}
     problems = tuple(problem for problem in loaded.problems if problem.question not in trained)
     if len(problems) < len(loaded.problems):
-        run.notice(
-            f"{also.dataset}: {len(loaded.problems) - len(problems)} problems left out, they are train problems."
-        )
+        notice(f"{also.dataset}: {len(loaded.problems) - len(problems)} problems left out, they are train problems.")
     if not problems:
         raise DataError(f"{also.dataset} has no problem to evaluate on.")
-    record_problems(ProblemSet((), problems), run.store)
     return problems

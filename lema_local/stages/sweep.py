@@ -4,7 +4,7 @@ llama.cpp holds one adapter at a time, as a LoRA GGUF made from the checkpoint, 
 serves the base once with all adapters as model names. A plain base URL serves the base model only.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from lema_local.endpoint import Endpoint, Prompt
 from lema_local.models import resolve_model
 from lema_local.prompts import cot_input
 from lema_local.recipes import Recipe, load_recipe
-from lema_local.records import Checkpoint, Problem
+from lema_local.records import Checkpoint
 from lema_local.serving import open_endpoint
 from lema_local.stages.calls import Call, Outcome, complete
 from lema_local.stages.run import Run
@@ -26,7 +26,6 @@ class Target:
 
     checkpoint: Checkpoint | None
     calls: tuple[Call, ...]
-    problems: Mapping[str, Problem]  # that the calls are about, by id
 
     @property
     def label(self) -> str:
@@ -78,7 +77,7 @@ def _lora_gguf(directory: Path, base: Path) -> Path:
 
 def complete_target(run: Run, target: Target, endpoint: Endpoint) -> Outcome:
     """Ask what is pending of a target of the endpoint that serves it."""
-    problems = target.problems
+    problems = run.evaluated
     profile = run.profile.endpoint("student")
     bos_text = resolve_model(profile.model).bos_text if profile.recipe else ""
 
