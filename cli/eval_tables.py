@@ -27,8 +27,12 @@ def report_text(report: SetReport, rows: Sequence[Row], by: By | None) -> str:
 def _name(result: CheckpointResult, report: SetReport) -> str:
     """The arm, or the model where several, or others than ours, stand in the table."""
     models = {each.model for each in report.checkpoints if each.arm == "base"}
-    made_elsewhere = result.base.startswith("imported:")
-    return result.model if result.arm == "base" and (len(models) > 1 or made_elsewhere) else result.arm
+    return result.model if result.arm == "base" and (len(models) > 1 or _is_imported(result)) else result.arm
+
+
+def _is_imported(result: CheckpointResult) -> bool:
+    """Whether its answers were made elsewhere."""
+    return result.base.startswith("imported:")
 
 
 def _checkpoints(report: SetReport, *, several_seeds: bool) -> str:
@@ -53,7 +57,7 @@ def _checkpoints(report: SetReport, *, several_seeds: bool) -> str:
                 f"{r.correct}/{r.n}",
                 f"{r.pass_at_1:.1%}",
                 f"{r.low:.1%} to {r.high:.1%}",
-                f"{r.cut_off}/{r.n}",
+                None if _is_imported(r) and not r.cut_off else f"{r.cut_off}/{r.n}",  # files rarely say
                 *([f"{on_dev.correct}/{on_dev.n}" if on_dev else None] if dev else []),
             ]
         )
