@@ -108,6 +108,11 @@ def facts(run: Run, everything: Sequence[Target]) -> list[str]:
             f"{each.dataset}, {use}, {len(each.problems)} problems{same}; zero-shot, greedy, at most "
             f"{profile.evaluation.max_tokens} tokens; student {profile.endpoint('student').model}"
         )
+    if profile.endpoint("student").recipe is None:  # a recipe undoes its server's defaults in each request
+        lines.append(
+            "the student is a server that lema did not start: what is not sent (a repeat penalty, top-k) is as that "
+            "server has it, and greedy may not be plain greedy (llama-cpp-python: repeat penalty 1.1)"
+        )
     if profile.evaluation.samples:
         e = profile.evaluation
         lines.append(
