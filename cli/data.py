@@ -66,7 +66,7 @@ def _print_estimate(profile: str, db: Path, overrides: dict[str, Any], *, as_jso
     from lema_local.store import Store
 
     loaded = load_profile(profile, Overrides(**overrides))
-    problems = load_problems(loaded.data, notice)
+    problems = load_problems(loaded.data, notice, dev_problems=loaded.evaluation.dev_problems)
     rows = [dataclasses.asdict(row) for row in estimate(loaded, problems, Store(db) if db.exists() else None)]
     click.echo(
         json.dumps(rows, indent=1) if as_json else format_rows(list(rows[0]), [list(row.values()) for row in rows])

@@ -7,78 +7,100 @@ from typing import Any
 
 import click
 
-from .options import call_options, open_run, run_options
-from .tables import format_rows
+from lema_local.evaluation_profile import check_evaluation, with_options
+from lema_local.stages.run import Run
+
+from .options import call_options, notice, open_run, run_options
+
+BAD_ROWS_SHOWN = 10
 
 
 @click.command("eval")
 @run_options
 @call_options
 @click.option(
-    "--json", "as_json", is_flag=True, help="Rows with model, dataset, arm, step, n, correct, pass_at_1, low, high."
+    "--on",
+    multiple=True,
+    metavar="NAME[=PATH]",
+    help="Evaluate on this set instead of the test split, e.g. svamp=data/svamp; --data-path is the PATH of one.",
 )
-def command(profile: str, db: Path, as_json: bool, budget: float | None, offline: bool, **overrides: Any) -> None:
+@click.option("--by", type=click.Choice(["level", "subject"]), help="Split the table by level or subject.")
+@click.option("--repeats", type=int, help="Ask for the greedy answers so many times: what serving alone changes.")
+@click.option("--samples", type=int, help="So many samples a problem beside the greedy answer: pass@k, majority@k.")
+@click.option("--temperature", type=float, help="Of the samples.")
+@click.option(
+    "--import",
+    "imported",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Grade answers made elsewhere, and call nothing; --model names who wrote rows that do not say.",
+)
+@click.option("--json", "as_json", is_flag=True, help="A row a checkpoint; docs/evaluation.md has the keys.")
+def command(
+    profile: str,
+    db: Path,
+    as_json: bool,
+    budget: float | None,
+    offline: bool,
+    on: tuple[str, ...],
+    by: Any,
+    imported: Path | None,
+    repeats: int | None,
+    samples: int | None,
+    temperature: float | None,
+    **overrides: Any,
+) -> None:
     """Evaluate the base model and every checkpoint of every arm: zero-shot, greedy, with no merge.
 
     \b
     lema eval
     lema eval --json
+    lema eval --on svamp --data-path ~/svamp
+    lema eval --on math=~/MATH --by level
+    lema eval --import gpt-4.jsonl --on gsm8k=~/gsm8k
+      {"question": "...", "text": "... The answer is 51.", "model": "gpt-4"}
     """
-    from lema_local.report.results import arm_results, checkpoint_results, differences
-    from lema_local.stages.evaluate import evaluate, facts, result_rows
+    from lema_local.report.evaluation import group_rows, json_rows, set_reports
 
+    from .eval_tables import report_text
+
+    # the path of a set that has none of its own, and the author of answers, are not the run's data and student
+    path = overrides.pop("data_path") if any("=" not in each for each in on) else None
+    author = overrides.pop("model") if imported else None
     with open_run(db, profile, overrides, budget=budget, offline=offline) as run:
-        targets, _ = evaluate(run)
-        results = checkpoint_results(result_rows(run, targets))
-        before = facts(run, targets)
+        e = with_options(
+            run.profile.evaluation, on=on, data_path=path, repeats=repeats, samples=samples, temperature=temperature
+        )
+        check_evaluation(run.profile.name, e)
+        run.profile = dataclasses.replace(run.profile, evaluation=e)
+        rows, before = _import(run, imported, author) if imported else _evaluate(run)
+    reports = set_reports(rows, margin=e.margin / 100, ks=e.ks)
     if as_json:
-        rows = [{k: v for k, v in dataclasses.asdict(r).items() if k != "by_problem"} for r in results]
-        click.echo(json.dumps(rows, indent=1))
+        found = [row for report in reports for row in (group_rows(report, rows, by) if by else json_rows(report))]
+        click.echo(json.dumps(found, indent=1))
         return
     for line in before:
         click.echo(line)
-    click.echo()
-    cells = [
-        (
-            r.arm,
-            r.step,
-            f"{r.correct}/{r.n}",
-            f"{r.pass_at_1:.1%}",
-            f"{r.low:.1%} to {r.high:.1%}",
-            f"{r.cut_off}/{r.n}",
-        )
-        for r in results
-    ]
-    click.echo(format_rows(["arm", "step", "correct", "pass@1", "95% interval (Wilson)", "cut off"], cells))
-    click.echo()
-    for arm in arm_results(results):
-        best = " / ".join(f"{value:.1%}" for value in arm.best)
-        click.echo(
-            f"{arm.arm}: best {len(arm.best)} checkpoints {best}, mean {arm.mean:.1%} (chosen on the test split)"
-        )
-    click.echo()
-    paired = [
-        (
-            f"{d.arm} - {d.against}",
-            d.step,
-            f"{100 * d.paired.difference:+.1f}",
-            f"{100 * d.paired.low:+.1f} to {100 * d.paired.high:+.1f}",
-            d.paired.gained,
-            d.paired.lost,
-            f"{d.paired.p_value:.2g}",
-            d.in_words,
-        )
-        for d in differences(results)
-    ]
-    if paired:
-        columns = [
-            "last checkpoints",
-            "step",
-            "points",
-            "95% interval (bootstrap)",
-            "gained",
-            "lost",
-            "McNemar p",
-            "in words",
-        ]
-        click.echo(format_rows(columns, paired))
+    for report in reports:
+        click.echo()
+        if len(reports) > 1:
+            click.echo(f"{report.dataset}, {report.split}:")
+        click.echo(report_text(report, rows, by))
+
+
+def _evaluate(run: Run) -> tuple[list[dict[str, Any]], list[str]]:
+    from lema_local.stages.evaluate import evaluate, facts, result_rows
+
+    targets, _ = evaluate(run)
+    return result_rows(run, targets), facts(run, targets)
+
+
+def _import(run: Run, file: Path, author: str | None) -> tuple[list[dict[str, Any]], list[str]]:
+    from lema_local.stages.evaluate import imported_rows
+
+    rows, imported = imported_rows(run, file, model=author)
+    for bad in imported.bad_rows[:BAD_ROWS_SHOWN]:
+        notice(f"{bad.file}:{bad.line}: {bad.reason}")
+    if len(imported.bad_rows) > BAD_ROWS_SHOWN:
+        notice(f"... and {len(imported.bad_rows) - BAD_ROWS_SHOWN} more rows that are left out")
+    lines = [f"{len(imported.ids)} answers from {file}, made elsewhere: their prompts and settings are not known here"]
+    return rows, lines + imported.coverage

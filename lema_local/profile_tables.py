@@ -127,10 +127,3 @@ class BuildProfile:
     augment_with: tuple[Literal["augmenter", "reasoner"], ...] = ("augmenter", "reasoner")
     augment_target: int | None = None
     seed: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationProfile:
-    """Zero-shot, greedy, one sample a problem, on the test split."""
-
-    max_tokens: int = 2048

@@ -20,12 +20,12 @@ from typing import Any
 
 from lema_local.endpoint_profile import EndpointProfile, check_endpoint
 from lema_local.errors import ProfileError, did_you_mean
+from lema_local.evaluation_profile import EvaluationProfile, check_evaluation
 from lema_local.models import known_models
 from lema_local.profile_tables import (
     BuildProfile,
     CorrectionProfile,
     DataProfile,
-    EvaluationProfile,
     EvolutionProfile,
     SamplingProfile,
 )
@@ -232,6 +232,7 @@ def _check(profile: Profile) -> None:
     if profile.evolution.questions:
         profile.endpoint("evolver")
     _check_correction(profile)
+    check_evaluation(profile.name, profile.evaluation)
     if len(set(profile.sampling.reasoners)) != len(profile.sampling.reasoners) or not profile.sampling.reasoners:
         raise ProfileError(f"Profile {profile.name}: name each reasoner once.")
     if not profile.correction.correctors:

@@ -35,9 +35,11 @@ LAYERS = (
 PURE = {
     "answers", "authors_answers", "latex_notation", "latex_values", "numerals",
     "rationales", "reply_text", "corrections", "splicing", "structured", "checks", "arithmetic", "amounts", "faults",
-    "resolving", "prompts", "examples", "augmentation", "arms", "tokens", "shapes", "statistics",
+    "resolving", "prompts", "examples", "augmentation", "arms", "tokens", "shapes",
+    "statistics", "selection", "seeds", "sample_metrics",
     "endpoint", "endpoint_profile", "replies", "prices", "batches",
-    "profiles", "profile_tables", "evolution", "reasoners", "typed_toml", "models", "recipes", "hardware",
+    "profiles", "profile_tables", "evaluation_profile",
+    "evolution", "reasoners", "typed_toml", "models", "recipes", "hardware",
     "gsm_symbolic",
     "datasets", "problem_rows", "decontamination",
     "review.rubric", "review.sampling", "review.items", "review.progress", "review.agreement",

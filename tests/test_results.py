@@ -56,7 +56,43 @@ def test_last_checkpoints_are_compared_with_the_base_and_with_cot() -> None:
     assert (found["lema", "cot"].paired.gained, found["lema", "cot"].paired.lost) == (2, 0)
     assert found["lema", "cot"].step == 100
     assert found["lema", "cot"].in_words == "no difference can be told between lema and cot"
+    assert found["lema", "cot"].because == "10 problems show one of 67 points or more, 4 times in 5"
     assert found["lema", "base"].in_words == "lema is above base"
+
+
+def test_what_was_chosen_on_the_test_split_is_said_to_be_so_by_how_much() -> None:
+    cot, lema = arm_results(checkpoint_results(TABLE))
+    assert (lema.best_one.best, lema.last.step, lema.chosen_on_dev) == (0.9, 100, None)
+    assert lema.best_three.best == pytest.approx(lema.mean)
+    assert lema.best_one.honest < 0.9
+    assert cot.best_three.optimism == 0  # two checkpoints: there were not three to choose from
+
+
+def test_arms_that_differ_by_less_than_the_margin_are_level() -> None:
+    table = [*rows("base", 0, "01" * 400), *rows("cot", 1, "01" * 399 + "10")]
+    (found,) = differences(checkpoint_results(table), margin=0.03)
+    assert found.in_words == "cot and base are level within 3 points"
+    assert found.because == ""
+    (found,) = differences(checkpoint_results(table), margin=0.001)
+    assert found.in_words == "no difference can be told between cot and base"
+
+
+def test_where_many_are_compared_one_small_p_is_no_finding() -> None:
+    table = [
+        *rows("base", 0, "0" * 30),
+        *rows("cot", 1, "1" * 6 + "0" * 24),  # p = 2 / 64
+        *rows("lema", 1, "1" * 5 + "0" * 25),
+    ]
+    found = differences(checkpoint_results(table))
+    assert found[0].paired.p_value == pytest.approx(2 / 64)
+    assert found[0].p_holm == pytest.approx(6 / 64)
+    assert found[0].in_words == "no difference can be told between cot and base"
+    assert found[0].because == "alone its p is 0.031, among all comparisons of this table 0.094"
+
+
+def test_too_few_problems_are_said_to_show_nothing() -> None:
+    (found,) = differences(checkpoint_results([*rows("base", 0, "000"), *rows("cot", 1, "111")]))
+    assert found.because == "3 problems cannot show any difference"
 
 
 def test_a_fall_is_called_a_fall() -> None:

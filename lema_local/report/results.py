@@ -1,17 +1,19 @@
-"""What an evaluation says: pass@1 of every checkpoint, best three of each arm, and paired differences with their p.
-Pure.
+"""What an evaluation says: pass@1 of every checkpoint, best three of each arm and what a dev split chose, and paired
+differences in words. Pure.
 
 {"arm": "lema", "step": 40, "n": 80, "correct": 21, "pass_at_1": 0.2625, "low": 0.178, "high": 0.368, ...}
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from lema_local.statistics import PairedComparison, paired_comparison, wilson_interval
+from lema_local.selection import Optimism, best, optimism
+from lema_local.statistics import SIGNIFICANT, PairedComparison, holm, paired_comparison, wilson_interval
 
-SIGNIFICANT = 0.05
+BEST = 3  # the paper's way to sum up an arm
+MARGIN = 0.03  # a share: differences below it are called level, where the interval allows that
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,18 @@ class CheckpointResult:
 
 @dataclass(frozen=True, slots=True)
 class ArmResult:
-    """The paper's way to sum up an arm: its best checkpoints (three, or as many as there are) and their mean."""
+    """An arm, one seed of it: the paper's best checkpoints (three, or as many as there are) with their mean, the best
+    one, the last one, and the one that the dev split chose."""
 
     arm: str
+    seed: int | None
     best: tuple[float, ...]
     mean: float
+    best_three: Optimism  # of the mean
+    best_one: Optimism
+    last: CheckpointResult
+    chosen_on_dev: CheckpointResult | None  # its result on the test split; None: there is no dev split
+    dev_pass_at_1: float | None  # of that checkpoint, on the dev split
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,80 +59,145 @@ class Difference:
 
     arm: str
     against: str
+    seed: int | None
     step: int
+    against_step: int
     paired: PairedComparison
+    p_holm: float  # among all comparisons of the table
+    margin: float = MARGIN
 
     @property
     def in_words(self) -> str:
         """What the numbers allow one to say."""
         p = self.paired
-        if p.p_value < SIGNIFICANT:
+        if self.p_holm < SIGNIFICANT:
             return f"{self.arm} is {'above' if p.difference > 0 else 'below'} {self.against}"
+        if p.is_within(self.margin):
+            return f"{self.arm} and {self.against} are level within {100 * self.margin:g} points"
         return f"no difference can be told between {self.arm} and {self.against}"
 
+    @property
+    def because(self) -> str:
+        """What stands behind the words, where they say that nothing can be told: what would have shown."""
+        p = self.paired
+        if self.p_holm < SIGNIFICANT or p.is_within(self.margin):
+            return ""
+        if p.p_value < SIGNIFICANT:
+            return f"alone its p is {p.p_value:.2g}, among all comparisons of this table {self.p_holm:.2g}"
+        if p.detectable is None:
+            return f"{p.n} problems cannot show any difference"
+        return f"{p.n} problems show one of {100 * p.detectable:.0f} points or more, 4 times in 5"
 
-def checkpoint_results(rows: Sequence[Mapping[str, Any]]) -> list[CheckpointResult]:
-    """Rows of the view evaluation_result, one sample a problem, to one result a checkpoint; base first, then by arm
-    and step."""
-    groups: dict[tuple[str, int, str | None], list[Mapping[str, Any]]] = defaultdict(list)
+
+def checkpoint_results(rows: Iterable[Mapping[str, Any]]) -> list[CheckpointResult]:
+    """Rows of the view evaluation_result, one sample a problem, to one result a checkpoint (a model that was not
+    trained here is its own); base first, then by arm, seed and step."""
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
-        groups[row["arm"], row["step"], row["checkpoint_id"]].append(row)
-    results = []
-    for (arm, step, checkpoint_id), group in sorted(
-        groups.items(), key=lambda item: (item[0][0] != "base", item[0][0], item[0][1])
-    ):
-        first, n, correct = group[0], len(group), sum(row["is_correct"] for row in group)
-        low, high = wilson_interval(correct, n)
-        results.append(
-            CheckpointResult(
-                model=first["model"],
-                dataset=first["dataset"],
-                split=first["split"],
-                arm=arm,
-                seed=first["seed"],
-                step=step,
-                checkpoint_id=checkpoint_id,
-                base=first["base"],
-                n=n,
-                correct=correct,
-                pass_at_1=correct / n,
-                low=low,
-                high=high,
-                cut_off=sum(row["is_cut"] for row in group),
-                by_problem={row["problem_id"]: row["is_correct"] for row in group},
-            )
-        )
-    return results
+        place = (row["dataset"], row["split"], row["arm"] != "base", row["arm"], row["seed"] or 0, row["step"])
+        groups[*place, row["model"], row["base"], row["checkpoint_id"] or ""].append(row)
+    return [_checkpoint_result(groups[key]) for key in sorted(groups)]
 
 
-def arm_results(results: Sequence[CheckpointResult]) -> list[ArmResult]:
-    """Best three checkpoints of each arm and their mean. They are chosen on the test split, as in the paper, so they
-    are optimistic."""
-    arms: dict[str, list[float]] = defaultdict(list)
+def _checkpoint_result(group: Sequence[Mapping[str, Any]]) -> CheckpointResult:
+    first, n, correct = group[0], len(group), sum(row["is_correct"] for row in group)
+    low, high = wilson_interval(correct, n)
+    names = ("model", "dataset", "split", "arm", "seed", "step", "checkpoint_id", "base")
+    return CheckpointResult(
+        **{name: first[name] for name in names},
+        n=n,
+        correct=correct,
+        pass_at_1=correct / n,
+        low=low,
+        high=high,
+        cut_off=sum(row["is_cut"] for row in group),
+        by_problem={row["problem_id"]: row["is_correct"] for row in group},
+    )
+
+
+def arm_results(results: Sequence[CheckpointResult], dev: Sequence[CheckpointResult] = ()) -> list[ArmResult]:
+    """Each arm, and seed of it, summed up. The best are chosen on the test split, as in the paper, so they are
+    optimistic, and it is said by how much; `dev` has the same checkpoints on the dev split, which choose without it."""
+    on_dev = {r.checkpoint_id: r.pass_at_1 for r in dev}
+    return [_arm_result(group, on_dev) for group in _by_arm(results).values()]
+
+
+def _by_arm(results: Iterable[CheckpointResult]) -> dict[tuple[str, int | None], list[CheckpointResult]]:
+    arms: dict[tuple[str, int | None], list[CheckpointResult]] = defaultdict(list)
     for result in results:
         if result.arm != "base":
-            arms[result.arm].append(result.pass_at_1)
-    best = {arm: tuple(sorted(values, reverse=True)[:3]) for arm, values in arms.items()}
-    return [ArmResult(arm, values, sum(values) / len(values)) for arm, values in best.items()]
+            arms[result.arm, result.seed].append(result)
+    return {key: sorted(group, key=lambda r: r.step) for key, group in arms.items()}
 
 
-def differences(results: Sequence[CheckpointResult]) -> list[Difference]:
-    """Each arm's last checkpoint against the base and, at the same step, against cot. The last is chosen without a
-    look at the test split."""
-    steps: dict[str, dict[int, CheckpointResult]] = defaultdict(dict)
-    for result in results:
-        steps[result.arm][result.step] = result
-    tuned = [arm for arm in steps if arm != "base"]
+def _arm_result(group: Sequence[CheckpointResult], on_dev: Mapping[str | None, float]) -> ArmResult:
+    values = [r.pass_at_1 for r in group]
+    top = tuple(values[k] for k in best(values, BEST))
+    chosen = chosen_on_dev(group, on_dev)
+    common = sorted(set.intersection(*(set(r.by_problem) for r in group)))
+    solved = [[r.by_problem[problem] for problem in common] for r in group]
+    return ArmResult(
+        arm=group[0].arm,
+        seed=group[0].seed,
+        best=top,
+        mean=sum(top) / len(top),
+        best_three=optimism(solved, count=BEST) if common else Optimism(top[0], top[0], 0.0),
+        best_one=optimism(solved) if common else Optimism(top[0], top[0], 0.0),
+        last=group[-1],
+        chosen_on_dev=chosen,
+        dev_pass_at_1=on_dev[chosen.checkpoint_id] if chosen else None,
+    )
+
+
+def chosen_on_dev(group: Sequence[CheckpointResult], on_dev: Mapping[str | None, float]) -> CheckpointResult | None:
+    """The checkpoint with the best dev accuracy, the earliest of equals; None where any was not evaluated on dev."""
+    values = [on_dev.get(r.checkpoint_id) for r in group]
+    known = [value for value in values if value is not None]
+    return group[best(known)[0]] if group and len(known) == len(group) else None
+
+
+def differences(
+    results: Sequence[CheckpointResult], dev: Sequence[CheckpointResult] = (), *, margin: float = MARGIN
+) -> list[Difference]:
+    """Each arm against the base and against cot, seed by seed: the checkpoints that the dev split chose, or without
+    one the last (against cot at the same step). Neither choice looks at the test split."""
+    on_dev = {r.checkpoint_id: r.pass_at_1 for r in dev}
+    arms = _by_arm(results)
+    base = next((r for r in results if r.arm == "base"), None)
+    pairs = [(chosen_on_dev(group, on_dev) or group[-1], base) for group in arms.values()] if base else []
+    for (arm, seed), group in arms.items():
+        if arm != "cot" and (pair := _against(group, arms.get(("cot", seed), []), on_dev)):
+            pairs.append(pair)
+    return _compared(pairs, margin)
+
+
+def model_differences(results: Sequence[CheckpointResult], *, margin: float = MARGIN) -> list[Difference]:
+    """Models that were not trained here, each against the first."""
+    named = [replace(result, arm=result.model) for result in results]
+    return _compared([(other, named[0]) for other in named[1:]], margin)
+
+
+def _against(
+    group: Sequence[CheckpointResult], other: Sequence[CheckpointResult], on_dev: Mapping[str | None, float]
+) -> tuple[CheckpointResult, CheckpointResult] | None:
+    one, two = chosen_on_dev(group, on_dev), chosen_on_dev(other, on_dev)
+    if one is not None and two is not None:
+        return one, two
+    steps = {r.step: r for r in other}
+    common = [r for r in group if r.step in steps]
+    return (common[-1], steps[common[-1].step]) if common else None
+
+
+def _compared(pairs: Iterable[tuple[CheckpointResult, CheckpointResult]], margin: float) -> list[Difference]:
+    """With Holm's p over all of them; only problems that both answered are compared."""
     found = []
-    for arm, against in [(arm, "base") for arm in tuned] + [(arm, "cot") for arm in tuned if arm != "cot"]:
-        common = steps[arm] if against == "base" else steps[arm].keys() & steps[against].keys()
-        if against not in steps or not common:
-            continue
-        step = max(common)
-        other = steps[against][0 if against == "base" else step]
-        a, b = other.by_problem, steps[arm][step].by_problem
-        both = sorted(a.keys() & b.keys())
+    for one, other in pairs:
+        both = sorted(one.by_problem.keys() & other.by_problem.keys())
         if both:
-            comparison = paired_comparison([a[p] for p in both], [b[p] for p in both])
-            found.append(Difference(arm, against, step, comparison))
-    return found
+            paired = paired_comparison([other.by_problem[p] for p in both], [one.by_problem[p] for p in both])
+            found.append((one, other, paired))
+    adjusted = holm([paired.p_value for _, _, paired in found])
+    return [
+        Difference(one.arm, other.arm, one.seed, one.step, other.step, paired, p_holm, margin)
+        for (one, other, paired), p_holm in zip(found, adjusted, strict=True)
+    ]

@@ -1,9 +1,14 @@
 """Evaluation: zero-shot, greedy, on the test split, of the base model and of every checkpoint of every arm, with no
-merge (stages/sweep.py serves them)."""
+merge (stages/sweep.py serves them).
+
+Where the profile asks for it: on a dev split and other sets too (evaluation_sets.py), the greedy answer again and
+again, and samples beside it. None of that changes the key of a greedy answer.
+"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from lema_local.endpoint import Endpoint, Sampling
@@ -15,8 +20,10 @@ from lema_local.serving import describe_endpoint
 from lema_local.stages import train
 from lema_local.stages.calls import Call, Outcome, pending
 from lema_local.stages.derive import derive
+from lema_local.stages.imported_answers import ImportedAnswers, import_answers
 from lema_local.stages.run import Run
 from lema_local.stages.sweep import Target, complete_target, served
+from lema_local.store import stage_sql
 from lema_local.training.checkpoints import refuse_damaged
 
 
@@ -32,13 +39,11 @@ def targets(run: Run) -> list[Target]:
             found += recorded
         except DataError as error:
             run.notice(f"Only the base model is evaluated: {error}")
-    e = run.profile.evaluation
-    sampling = Sampling(temperature=0.0, max_tokens=e.max_tokens)
     made = []
     for checkpoint in found:
-        endpoint = describe_endpoint("student", profile, checkpoint_id=checkpoint.id if checkpoint else None)
-        calls = tuple(_call(endpoint, checkpoint, problem, sampling) for problem in run.problems.test)
-        made.append(Target(checkpoint, calls))
+        checkpoint_id = checkpoint.id if checkpoint else None
+        endpoint = describe_endpoint("student", profile, checkpoint_id=checkpoint_id)
+        made.append(Target(checkpoint, tuple(evaluation_calls(run, endpoint, checkpoint_id))))
     return made
 
 
@@ -69,14 +74,23 @@ def evaluate(run: Run) -> tuple[list[Target], Outcome]:
 
 
 def result_rows(run: Run, everything: Sequence[Target]) -> list[dict[str, Any]]:
-    """The graded answers of these targets, as rows of the view evaluation_result."""
+    """The graded answers of these targets, as rows of db/stages/evaluated.sql."""
     ids = {call.id for target in everything for call in target.calls}
-    return [row for row in run.store.rows("from evaluation_result") if row["id"] in ids]
+    return [row for row in run.store.rows(stage_sql("evaluated")) if row["id"] in ids]
+
+
+def imported_rows(run: Run, file: Path, *, model: str | None) -> tuple[list[dict[str, Any]], ImportedAnswers]:
+    """Grade a file of answers that were made elsewhere to this run's test problems and other sets: its rows, as
+    result_rows has them, and how the import went."""
+    asked = [problem for each in run.evaluation_sets if each.split != "dev" for problem in each.problems]
+    imported = import_answers(run.store, file, problems=asked, model=model)
+    ids = set(imported.ids)
+    return [row for row in run.store.rows(stage_sql("evaluated")) if row["id"] in ids], imported
 
 
 def facts(run: Run, everything: Sequence[Target]) -> list[str]:
     """What a reader must know before the numbers; reference-derived corrections come first."""
-    profile, data = run.profile, run.profile.data
+    profile = run.profile
     arms = {t.checkpoint.training_set_id for t in everything if t.checkpoint}
     lines = []
     for row in run.store.rows("select id, arm, correction_examples, manifest from training_set order by arm"):
@@ -86,15 +100,38 @@ def facts(run: Run, everything: Sequence[Target]) -> list[str]:
                 f"{row['arm']}: {derived} of its corrections are the oracle's, written from reference "
                 f"solutions: they say nothing about any corrector model."
             )
-    same = ", train and test problems come from the same templates" if data.dataset == "gsm-symbolic" else ""
-    lines.append(
-        f"{data.dataset}, test split, {len(run.problems.test)} problems{same}; "
-        f"zero-shot, greedy, at most {profile.evaluation.max_tokens} tokens; student "
-        f"{profile.endpoint('student').model}"
-    )
+    for each in run.evaluation_sets:
+        is_own = each.split == "test" and each.dataset == profile.data.dataset == "gsm-symbolic"
+        same = ", train and test problems come from the same templates" if is_own else ""
+        use = "dev split (chooses checkpoints, no test problem)" if each.split == "dev" else f"{each.split} split"
+        lines.append(
+            f"{each.dataset}, {use}, {len(each.problems)} problems{same}; zero-shot, greedy, at most "
+            f"{profile.evaluation.max_tokens} tokens; student {profile.endpoint('student').model}"
+        )
+    if profile.endpoint("student").recipe is None:  # a recipe undoes its server's defaults in each request
+        lines.append(
+            "the student is a server that lema did not start: what is not sent (a repeat penalty, top-k) is as that "
+            "server has it, and greedy may not be plain greedy (llama-cpp-python: repeat penalty 1.1)"
+        )
+    if profile.evaluation.samples:
+        e = profile.evaluation
+        lines.append(
+            f"beside the greedy answer {e.samples} samples at temperature {e.temperature:g}, top_p {e.top_p:g}"
+        )
     return lines
 
 
-def _call(endpoint: Endpoint, checkpoint: Checkpoint | None, problem: Problem, sampling: Sampling) -> Call:
-    checkpoint_id = checkpoint.id if checkpoint else None
-    return Call(endpoint, "evaluate", EVALUATION_TEMPLATE, sampling, problem.id, checkpoint_id=checkpoint_id)
+def evaluation_calls(run: Run, endpoint: Endpoint, checkpoint_id: str | None) -> Iterator[Call]:
+    """What one checkpoint, or the base, is asked. Greedy on every set; then all of it once more for each repeat, so
+    that no two repeats are one request; then samples. The dev split only chooses: once, greedy."""
+    e = run.profile.evaluation
+    greedy = Sampling(temperature=0.0, max_tokens=e.max_tokens)
+    sampled = Sampling(temperature=e.temperature, max_tokens=e.max_tokens, top_p=e.top_p, seed=e.seed)
+
+    def call(problem: Problem, sampling: Sampling, index: int) -> Call:
+        return Call(endpoint, "evaluate", EVALUATION_TEMPLATE, sampling, problem.id, index, checkpoint_id=checkpoint_id)
+
+    tested = [problem for each in run.evaluation_sets if each.split != "dev" for problem in each.problems]
+    yield from (call(problem, greedy, 0) for each in run.evaluation_sets for problem in each.problems)
+    yield from (call(problem, greedy, repeat) for repeat in range(1, e.repeats) for problem in tested)
+    yield from (call(problem, sampled, index) for problem in tested for index in range(e.samples))

@@ -8,14 +8,15 @@ A row is JSON on a line of its own, or a row of Parquet. It names its problem by
      "correct_solution": "...", "model": "gpt-4"}
 
 The names of `lema export --table mistake` and `--table correction` are understood too. A row that cannot be used is
-kept as a BadRow with its line. What is imported says so: endpoint "import", template "imported.1".
+kept as a BadRow with its line. What is imported says so: endpoint "import", template "imported.1". Answers to test
+problems come by `lema eval --import` (imported_answers.py).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from lema_local.errors import DataError
@@ -69,8 +70,18 @@ def import_file(store: Writer, file: Path, *, kind: Kind, model: str | None = No
     return Imported(rows, len(new), tuple(bad_rows))
 
 
+class Known(Protocol):
+    """What rows can refer to."""
+
+    problems: set[str]  # ids
+    by_question: dict[str, tuple[str, str] | None]  # -> id, answer; None: several that differ
+    unknown: str  # what is wrong with a question that is none of them
+
+
 class _Known:
     """What rows can refer to: problems by id or question, sampled rationales by id or text."""
+
+    unknown = "its question is not in the database; load the problems first (lema problems)"
 
     def __init__(self, store: Store) -> None:
         self.problems: set[str] = set()
@@ -78,7 +89,7 @@ class _Known:
         # train first: rationales and corrections are of train problems
         for row in store.rows("select id, question, answer from problem order by split <> 'train', id"):
             self.problems.add(row["id"])
-            question, this = _normal(row["question"]), (row["id"], row["answer"])
+            question, this = normal(row["question"]), (row["id"], row["answer"])
             first = self.by_question.setdefault(question, this)
             if first is not None and first[1] != row["answer"]:
                 self.by_question[question] = None
@@ -95,31 +106,34 @@ def _completions(row: Any, kind: Kind, model: str | None, known: _Known) -> Iter
         raise UnusableRowError("not a JSON object")
     row = {name: str(value) if isinstance(value, UUID) else value for name, value in row.items()}  # Parquet has UUIDs
     if kind == "rationale":
-        problem = _problem(row, known)
-        yield _completion(row, "sample", _model(row, "reasoner", model), problem, _text(row, "rationale", "text"))
+        problem = problem_of(row, known)
+        yield imported_completion(
+            row, "sample", model_of(row, "reasoner", model), problem, text_of(row, "rationale", "text")
+        )
         return
-    corrector, text = _model(row, "corrector", model), _correction_text(row)
+    corrector, text = model_of(row, "corrector", model), _correction_text(row)
     rationale_id = row.get("rationale_id")
     if isinstance(rationale_id, str) and rationale_id in known.rationales:
-        yield _completion(row, "correct", corrector, known.rationales[rationale_id], text, rationale_id)
+        yield imported_completion(row, "correct", corrector, known.rationales[rationale_id], text, rationale_id)
         return
     if rationale_id is not None and row.get("rationale") is None:
         raise UnusableRowError(f"no rationale {rationale_id!s:.40} in the database, and no text of it in the row")
-    problem, mistaken = _problem(row, known), _text(row, "rationale")
+    problem, mistaken = problem_of(row, known), text_of(row, "rationale")
     found = known.by_text.get((problem, mistaken))
     if found is None:
         reasoner = row.get("reasoner")
         if not isinstance(reasoner, str) or not reasoner.strip():
             raise UnusableRowError("its rationale is not in the database, and `reasoner` does not say who wrote it")
-        brought = _completion({}, "sample", reasoner, problem, mistaken)
+        brought = imported_completion({}, "sample", reasoner, problem, mistaken)
         yield brought
         found = brought.id
-    yield _completion(row, "correct", corrector, problem, text, found)
+    yield imported_completion(row, "correct", corrector, problem, text, found)
 
 
-def _completion(
+def imported_completion(
     row: dict[str, Any], purpose: Purpose, model: str, problem_id: str, text: str, rationale_id: str | None = None
 ) -> Completion:
+    """A text as the fact that a call would have left. UnusableRowError for fields of the wrong kind."""
     index, reason, derived = row.get("sample_index") or 0, row.get("finish_reason"), row.get("is_reference_derived")
     if not isinstance(index, int) or index < 0:
         raise UnusableRowError("sample_index is no whole number")
@@ -148,17 +162,18 @@ def _completion(
     )
 
 
-def _problem(row: dict[str, Any], known: _Known) -> str:
+def problem_of(row: dict[str, Any], known: Known) -> str:
+    """The id of the problem that a row names by id or question, or UnusableRowError."""
     given = row.get("problem_id")
     if isinstance(given, str) and given in known.problems:
         return given
     question = row.get("question")
     if not isinstance(question, str):
         raise UnusableRowError("no question, and no problem_id that is in the database")
-    normal = _normal(question)
-    if normal not in known.by_question:
-        raise UnusableRowError("its question is not in the database; load the problems first (lema problems)")
-    found = known.by_question[normal]
+    asked = normal(question)
+    if asked not in known.by_question:
+        raise UnusableRowError(known.unknown)
+    found = known.by_question[asked]
     if found is None:
         raise UnusableRowError("several problems with other answers ask this question: give problem_id")
     return found[0]
@@ -167,15 +182,16 @@ def _problem(row: dict[str, Any], known: _Known) -> str:
 def _correction_text(row: dict[str, Any]) -> str:
     """The reply as it was, or put together from its parts in the form that corrections are parsed from."""
     if row.get("correction") is not None or row.get("incorrect_step") is None:
-        return _text(row, "correction", "text")
+        return text_of(row, "correction", "text")
     step = row["incorrect_step"]
     if not isinstance(step, int) or isinstance(step, bool):
         raise UnusableRowError("incorrect_step is no whole number")
-    explanation, solution = _text(row, "explanation"), _text(row, "correct_solution")
+    explanation, solution = text_of(row, "explanation"), text_of(row, "correct_solution")
     return f"Step {step}.\nExplanation: {explanation}\nCorrect Solution:\n{solution}"
 
 
-def _text(row: dict[str, Any], *names: str) -> str:
+def text_of(row: dict[str, Any], *names: str) -> str:
+    """The first of these fields that holds text, or UnusableRowError."""
     for name in names:
         value = row.get(name)
         if isinstance(value, str) and value.strip():
@@ -183,12 +199,14 @@ def _text(row: dict[str, Any], *names: str) -> str:
     raise UnusableRowError(f"no text in {' or '.join(f'`{name}`' for name in names)}")
 
 
-def _model(row: dict[str, Any], other_name: str, given: str | None) -> str:
+def model_of(row: dict[str, Any], other_name: str, given: str | None) -> str:
+    """Who wrote it, by the row, else by the option, or UnusableRowError."""
     for value in (row.get("model"), row.get(other_name), given):
         if isinstance(value, str) and value.strip():
             return value
     raise UnusableRowError(f"no `model` or `{other_name}`; name one for all rows with --model")
 
 
-def _normal(question: str) -> str:
+def normal(question: str) -> str:
+    """A question as it is compared: white space does not count."""
     return " ".join(question.split())

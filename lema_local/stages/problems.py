@@ -20,6 +20,7 @@ from lema_local.errors import DataError
 from lema_local.problems import BadRow, Loaded, read_files, read_problems
 from lema_local.profile_tables import DataProfile
 from lema_local.records import Problem
+from lema_local.stages.dev_split import hold_out, with_spare
 from lema_local.store import Writer
 
 BAD_ROWS_SHOWN = 10
@@ -30,22 +31,32 @@ SPLITS: tuple[Split, ...] = ("train", "test")
 
 @dataclass(frozen=True, slots=True)
 class ProblemSet:
-    """Train problems are sampled, corrected and trained on; test problems are only evaluated."""
+    """Train problems are sampled, corrected and trained on; test and dev problems are only evaluated."""
 
     train: tuple[Problem, ...]
     test: tuple[Problem, ...]
     left_out: Mapping[str, int] = field(default_factory=dict)  # reason -> train problems, for manifests
+    dev: tuple[Problem, ...] = ()  # of the train side, never trained on: they choose among checkpoints
 
 
-def load_problems(data: DataProfile, notice: Notice, *, bad_rows_shown: int = BAD_ROWS_SHOWN) -> ProblemSet:
-    """The problems of a profile. Train problems that overlap the test split are left out, counted and named."""
-    loaded = load_splits(data, SPLITS, notice)
+def load_problems(
+    data: DataProfile, notice: Notice, *, bad_rows_shown: int = BAD_ROWS_SHOWN, dev_problems: int = 0
+) -> ProblemSet:
+    """The problems of a profile. Train problems that overlap the test split are left out, counted and named.
+
+    `dev_problems` are drawn by seed from the train side: from what `train_problems` leaves over, where that is enough,
+    else from all of it. DataError where none would be left to train on.
+    """
+    whole = data if not dev_problems else with_spare(data, dev_problems)
+    loaded = load_splits(whole, SPLITS, notice)
     for split in SPLITS:
         report_bad_rows(loaded[split].bad_rows, notice, bad_rows_shown)
         if "differs" in (loaded[split].published or ""):
             notice(f"{data.dataset} {split} {loaded[split].published}.")
     train, test = (loaded[split].problems for split in SPLITS)
+    train, dev = hold_out(train, data, dev_problems)
     kept, left_out = _decontaminate(train, test, data)
+    dev, _ = _decontaminate(dev, test, data)
     if left_out:
         counts = ", ".join(f"{reason.removeprefix(_OVERLAP)} {count}" for reason, count in left_out.items())
         notice(
@@ -54,7 +65,7 @@ def load_problems(data: DataProfile, notice: Notice, *, bad_rows_shown: int = BA
         )
     if not kept or not test:
         raise DataError(f"{data.dataset} gives {len(kept)} train and {len(test)} test problems: both are needed.")
-    return ProblemSet(kept, test, left_out)
+    return ProblemSet(kept, test, left_out, dev)
 
 
 def load_split(data: DataProfile, split: Split, notice: Notice) -> Loaded:
@@ -95,7 +106,7 @@ def kinds_left_out(data: DataProfile) -> frozenset[OverlapKind]:
 
 def record_problems(problems: ProblemSet, store: Writer) -> None:
     """Add those that the store does not have yet."""
-    everything = (*problems.train, *problems.test)
+    everything = (*problems.train, *problems.test, *problems.dev)
     new = store.missing("problem", [problem.id for problem in everything])
     for problem in everything:
         if problem.id in new:

@@ -9,6 +9,7 @@ from lema_local.pacing import Budget
 from lema_local.profiles import Profile
 from lema_local.records import Checkpoint, Problem
 from lema_local.serving import ServeOptions
+from lema_local.stages.evaluation_sets import EvaluationSet, evaluation_sets
 from lema_local.stages.problems import ProblemSet, load_problems, record_problems
 from lema_local.store import Writer
 
@@ -40,9 +41,19 @@ class Run:
     @cached_property
     def problems(self) -> ProblemSet:
         """The problems of the profile, in the store."""
-        problems = load_problems(self.profile.data, self.notice)
+        problems = load_problems(self.profile.data, self.notice, dev_problems=self.profile.evaluation.dev_problems)
         record_problems(problems, self.store)
         return problems
+
+    @cached_property
+    def evaluation_sets(self) -> list[EvaluationSet]:
+        """What is evaluated on, in the store: the test split, a dev split, other sets, as the profile says."""
+        return evaluation_sets(self.profile, self.problems, self.store, self.notice)
+
+    @cached_property
+    def evaluated(self) -> dict[str, Problem]:
+        """The problems of the evaluation sets, by id."""
+        return {problem.id: problem for each in self.evaluation_sets for problem in each.problems}
 
     def add_train_problems(self, problems: Sequence[Problem]) -> None:
         """Problems made by the run itself; those that it has stay as they are."""

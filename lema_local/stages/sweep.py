@@ -77,7 +77,7 @@ def _lora_gguf(directory: Path, base: Path) -> Path:
 
 def complete_target(run: Run, target: Target, endpoint: Endpoint) -> Outcome:
     """Ask what is pending of a target of the endpoint that serves it."""
-    problems = {problem.id: problem for problem in run.problems.test}
+    problems = run.evaluated
     profile = run.profile.endpoint("student")
     bos_text = resolve_model(profile.model).bos_text if profile.recipe else ""
 

@@ -1,0 +1,285 @@
+"""All that one evaluation says, set by set: checkpoints, arms, differences, seeds, repeats, samples. Pure.
+
+for report in set_reports(rows, margin=0.03, ks=(1, 8)):
+    report.dataset, report.checkpoints[0].pass_at_1, report.differences[0].in_words
+"""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lema_local.report.results import (
+    ArmResult,
+    CheckpointResult,
+    Difference,
+    arm_results,
+    checkpoint_results,
+    chosen_on_dev,
+    differences,
+    model_differences,
+)
+from lema_local.sample_metrics import (
+    Answer,
+    MeanOverProblems,
+    Repeats,
+    compare_repeats,
+    majority_at_k,
+    mean_over_problems,
+    pass_at_k,
+)
+from lema_local.seeds import SeedComparison, Spread, compare_over_seeds, spread
+
+Row = Mapping[str, Any]
+By = Literal["level", "subject"]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleResult:
+    """pass@k and majority@k of one checkpoint, over the problems that have all the samples."""
+
+    samples: int
+    problems: int
+    pass_at: Mapping[int, MeanOverProblems]
+    majority_at: Mapping[int, MeanOverProblems]
+
+
+@dataclass(frozen=True, slots=True)
+class SeedResult:
+    """An arm over its training seeds: the spread of what its chosen or last checkpoints solve."""
+
+    arm: str
+    spread: Spread
+
+
+@dataclass(frozen=True, slots=True)
+class SeedDifference:
+    """Two arms over seeds and problems: `arm` minus `against`."""
+
+    arm: str
+    against: str
+    compared: SeedComparison
+
+    @property
+    def in_words(self) -> str:
+        """What the interval over seeds allows one to say."""
+        c, seeds = self.compared, len(self.compared.seeds)
+        if c.low > 0 or c.high < 0:
+            return f"over {seeds} seeds {self.arm} is {'above' if c.low > 0 else 'below'} {self.against}"
+        return f"over {seeds} seeds no difference can be told between {self.arm} and {self.against}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetReport:
+    """One set of problems. `samples` and `repeats` go with the checkpoints, by their place."""
+
+    dataset: str
+    split: str
+    checkpoints: tuple[CheckpointResult, ...]
+    dev: tuple[CheckpointResult, ...]  # the same checkpoints on the dev split
+    arms: tuple[ArmResult, ...]
+    differences: tuple[Difference, ...]
+    seeds: tuple[SeedResult, ...]
+    seed_differences: tuple[SeedDifference, ...]
+    samples: tuple[SampleResult | None, ...]
+    repeats: tuple[Repeats | None, ...]
+
+    @property
+    def reported(self) -> list[CheckpointResult]:
+        """The base, and of each arm and seed the checkpoint that the dev split chose, or the last."""
+        tuned = [arm.chosen_on_dev or arm.last for arm in self.arms]
+        return [r for r in self.checkpoints if r.arm == "base"] + tuned
+
+    @property
+    def problems(self) -> int:
+        """How many there are."""
+        return len({problem for result in self.checkpoints for problem in result.by_problem})
+
+    @property
+    def never_solved(self) -> int:
+        """Problems that neither the base nor any checkpoint solves."""
+        solved = {p for result in self.checkpoints for p, is_correct in result.by_problem.items() if is_correct}
+        return self.problems - len(solved)
+
+
+def set_reports(rows: Sequence[Row], *, margin: float, ks: Sequence[int] = ()) -> list[SetReport]:
+    """Rows of db/stages/evaluated.sql to one report a set, in the order of their names. `margin` is a share; `ks` are
+    the k of pass@k, of which those are used that the samples allow."""
+    dev = checkpoint_results(row for row in rows if row["split"] == "dev" and _is_first(row))
+    sets: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row["split"] != "dev":
+            sets[row["dataset"], row["split"]].append(row)
+    return [_set_report(sets[key], dev, margin, ks) for key in sorted(sets)]
+
+
+def _set_report(rows: Sequence[Row], dev: Sequence[CheckpointResult], margin: float, ks: Sequence[int]) -> SetReport:
+    results = checkpoint_results(filter(_is_first, rows))
+    arms = arm_results(results, dev)
+    models = len({result.model for result in results if result.arm == "base"})
+    answers = _answers(rows)
+    on_dev = {r.checkpoint_id: r.pass_at_1 for r in dev}
+    by_seed = _by_seed(results, on_dev)
+    return SetReport(
+        dataset=rows[0]["dataset"],
+        split=rows[0]["split"],
+        checkpoints=tuple(results),
+        dev=tuple(dev),
+        arms=tuple(arms),
+        differences=tuple(
+            model_differences(results, margin=margin) if models > 1 else differences(results, dev, margin=margin)
+        ),
+        seeds=tuple(
+            SeedResult(arm, spread([r.pass_at_1 for r in seeds.values()]))
+            for arm, seeds in by_seed.items()
+            if len(seeds) > 1
+        ),
+        seed_differences=tuple(_seed_differences(results, by_seed)),
+        samples=tuple(_samples(answers[_who(result), False], ks) for result in results),
+        repeats=tuple(_repeats(answers[_who(result), True]) for result in results),
+    )
+
+
+def by_group(report: SetReport, rows: Sequence[Row], by: By) -> list[tuple[str, CheckpointResult]]:
+    """The reported checkpoints by level or subject of the problems: (group, result), groups in order of their names."""
+    wanted = {_who(result) for result in report.reported}
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        is_of_set = (row["dataset"], row["split"]) == (report.dataset, report.split)
+        if is_of_set and _is_first(row) and _who(row) in wanted:
+            groups[row[by] or "-"].append(row)
+    return [(group, result) for group in sorted(groups, key=_natural) for result in checkpoint_results(groups[group])]
+
+
+def group_rows(report: SetReport, rows: Sequence[Row], by: By) -> list[dict[str, Any]]:
+    """by_group as rows: the keys of the table, and the level or subject."""
+    return [fixed_keys(result) | {by: group} for group, result in by_group(report, rows, by)]
+
+
+def json_rows(report: SetReport) -> list[dict[str, Any]]:
+    """One row a checkpoint. The keys of the table stay what they are; what is said beside it is in further ones."""
+    arms = {(arm.arm, arm.seed): arm for arm in report.arms}
+    dev = {result.checkpoint_id: result for result in report.dev}
+    rows = []
+    for result, samples, repeats in zip(report.checkpoints, report.samples, report.repeats, strict=True):
+        arm, on_dev = arms.get((result.arm, result.seed)), dev.get(result.checkpoint_id)
+        rows.append(
+            fixed_keys(result)
+            | {
+                "dev_n": on_dev.n if on_dev else None,
+                "dev_correct": on_dev.correct if on_dev else None,
+                "is_last": arm is not None and arm.last is result,
+                "is_chosen_on_dev": arm is not None and arm.chosen_on_dev is result,
+                "arm_best": list(arm.best) if arm else None,
+                "arm_mean_of_best": arm.mean if arm else None,
+                "arm_optimism_of_mean": arm.best_three.optimism if arm else None,
+                "arm_optimism_of_best": arm.best_one.optimism if arm else None,
+                "samples": dataclasses.asdict(samples) if samples else None,
+                "repeats": dataclasses.asdict(repeats) if repeats else None,
+                "comparisons": [_as_json(d) for d in report.differences if _is_of(d, result)],
+                "over_seeds": [
+                    dataclasses.asdict(d) | {"in_words": d.in_words}
+                    for d in report.seed_differences
+                    if d.arm == result.arm
+                ],
+            }
+        )
+    return rows
+
+
+def fixed_keys(result: CheckpointResult) -> dict[str, Any]:
+    """The row of the table as scripts rely on it."""
+    return {
+        field.name: getattr(result, field.name) for field in dataclasses.fields(result) if field.name != "by_problem"
+    }
+
+
+def _as_json(d: Difference) -> dict[str, Any]:
+    names = {"against": d.against, "against_step": d.against_step, "p_holm": d.p_holm, "margin": d.margin}
+    return names | dataclasses.asdict(d.paired) | {"detectable": d.paired.detectable, "in_words": d.in_words}
+
+
+def _is_of(d: Difference, result: CheckpointResult) -> bool:
+    return (d.arm, d.seed, d.step) == (result.arm, result.seed, result.step) or (
+        result.arm == "base" and d.arm == result.model
+    )
+
+
+def _is_first(row: Row) -> bool:
+    """The greedy answer; of answers made elsewhere, whose settings are not known, the first."""
+    return row["sample_index"] == 0 and not row["temperature"]
+
+
+def _who(row: Row | CheckpointResult) -> tuple[Any, ...]:
+    """What tells one row of the table from another."""
+    if isinstance(row, CheckpointResult):
+        return row.model, row.base, row.checkpoint_id
+    return row["model"], row["base"], row["checkpoint_id"]
+
+
+def _answers(rows: Iterable[Row]) -> dict[tuple[tuple[Any, ...], bool], dict[str, list[Answer]]]:
+    """(who, whether greedy) -> problem -> its answers by their index. Those of unknown settings count as samples."""
+    found: dict[Any, dict[str, list[Answer]]] = defaultdict(lambda: defaultdict(list))
+    for row in sorted(rows, key=lambda row: int(row["sample_index"])):
+        found[_who(row), row["temperature"] == 0][row["problem_id"]].append((row["answer"], row["is_correct"]))
+    return found
+
+
+def _samples(problems: Mapping[str, list[Answer]], ks: Sequence[int]) -> SampleResult | None:
+    most = max(map(len, problems.values()), default=0)
+    whole = [answers for answers in problems.values() if len(answers) == most]
+    if most < 2:
+        return None
+    used = sorted({k for k in (*ks, most) if k <= most} | {1})
+    return SampleResult(
+        samples=most,
+        problems=len(whole),
+        pass_at={
+            k: mean_over_problems([pass_at_k(n=most, correct=sum(ok for _, ok in a), k=k) for a in whole]) for k in used
+        },
+        majority_at={k: mean_over_problems([majority_at_k(a, k) for a in whole]) for k in used if k > 2},
+    )
+
+
+def _repeats(problems: Mapping[str, list[Answer]]) -> Repeats | None:
+    most = max(map(len, problems.values()), default=0)
+    whole = [answers for answers in problems.values() if len(answers) == most]
+    return compare_repeats(whole) if most > 1 else None
+
+
+def _by_seed(
+    results: Sequence[CheckpointResult], on_dev: Mapping[str | None, float]
+) -> dict[str, dict[int, CheckpointResult]]:
+    """arm -> seed -> its chosen, or last, checkpoint."""
+    groups: dict[tuple[str, int], list[CheckpointResult]] = defaultdict(list)
+    for result in results:
+        if result.arm != "base" and result.seed is not None:
+            groups[result.arm, result.seed].append(result)
+    found: dict[str, dict[int, CheckpointResult]] = defaultdict(dict)
+    for (arm, seed), group in groups.items():
+        found[arm][seed] = chosen_on_dev(group, on_dev) or group[-1]
+    return found
+
+
+def _seed_differences(
+    results: Sequence[CheckpointResult], by_seed: Mapping[str, Mapping[int, CheckpointResult]]
+) -> Iterable[SeedDifference]:
+    base = next((result for result in results if result.arm == "base"), None)
+    others = [(arm, "base", dict.fromkeys(seeds, base)) for arm, seeds in by_seed.items() if base is not None]
+    others += [(arm, "cot", dict(by_seed["cot"])) for arm in by_seed if arm != "cot" and "cot" in by_seed]
+    for arm, against, other in others:
+        seeds = by_seed[arm]
+        pairs = {seed: (one, two) for seed, two in seeds.items() if (one := other.get(seed)) is not None}
+        if len(pairs) < 2:
+            continue
+        common = sorted(set.intersection(*(set(r.by_problem) for pair in pairs.values() for r in pair)))
+        if common:
+            a = {seed: [pair[0].by_problem[p] for p in common] for seed, pair in pairs.items()}
+            b = {seed: [pair[1].by_problem[p] for p in common] for seed, pair in pairs.items()}
+            yield SeedDifference(arm, against, compare_over_seeds(a, b))
+
+
+def _natural(text: str) -> tuple[tuple[int, str], ...]:
+    """Level 2 before Level 10."""
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in text.replace("-", " ").split())

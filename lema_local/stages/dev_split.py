@@ -1,0 +1,45 @@
+"""A dev split from the train side: it chooses among checkpoints, so that the test split only reports. Pure.
+
+    hold_out(train, data, 40)             # (train problems, 40 dev problems)
+
+Dev problems are never trained on and never test problems. Without dev_problems nothing changes: same problems, same
+ids.
+"""
+
+import random
+from dataclasses import replace
+
+from lema_local import gsm_symbolic
+from lema_local.errors import DataError
+from lema_local.profile_tables import DataProfile
+from lema_local.records import Problem
+
+
+def with_spare(data: DataProfile, dev_problems: int) -> DataProfile:
+    """The data to load so that dev problems can be drawn: all of the train side, or more that are generated (the same
+    ones come first)."""
+    if data.train_problems is None:
+        return data
+    generated = data.dataset == gsm_symbolic.DATASET and data.train_path is None
+    return replace(data, train_problems=data.train_problems + dev_problems if generated else None)
+
+
+def hold_out(
+    train: tuple[Problem, ...], data: DataProfile, dev_problems: int
+) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+    """Train problems (at most data.train_problems) and dev problems, which bear the split "dev".
+
+    Where train_problems leaves enough over, dev is drawn from that and training is as it was without dev.
+    """
+    if not dev_problems:
+        return train, ()
+    if dev_problems >= len(train):
+        raise DataError(
+            f"dev_problems = {dev_problems} leaves nothing to train on: {data.dataset} has {len(train)} train problems."
+        )
+    spare = () if data.train_problems is None else train[data.train_problems :]
+    pool = spare if len(spare) >= dev_problems else train
+    chosen = random.Random(f"dev/{data.seed}").sample(pool, dev_problems)
+    held = {problem.id for problem in chosen}
+    kept = tuple(problem for problem in train if problem.id not in held)[: data.train_problems]
+    return kept, tuple(replace(problem, split="dev") for problem in chosen)

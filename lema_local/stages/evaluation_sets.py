@@ -1,0 +1,73 @@
+"""The sets of problems that a profile evaluates on: the test split, a dev split that chooses checkpoints, and others.
+
+[(s.dataset, s.split, len(s.problems)) for s in evaluation_sets(run)]
+# [("gsm8k", "test", 1319), ("gsm8k", "dev", 200), ("svamp", "test", 1000)]
+"""
+
+from dataclasses import dataclass
+
+from lema_local.errors import DataError
+from lema_local.evaluation_profile import EvaluationSetProfile
+from lema_local.profile_tables import DataProfile
+from lema_local.profiles import Profile
+from lema_local.records import Problem
+from lema_local.stages.problems import (
+    BAD_ROWS_SHOWN,
+    Notice,
+    ProblemSet,
+    load_split,
+    record_problems,
+    report_bad_rows,
+)
+from lema_local.store import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSet:
+    """Problems of one split."""
+
+    dataset: str
+    split: str
+    problems: tuple[Problem, ...]
+
+
+def evaluation_sets(profile: Profile, own: ProblemSet, store: Writer, notice: Notice) -> list[EvaluationSet]:
+    """What a run evaluates on, recorded; the dev split too, where there is one. `own` are the problems of [data].
+
+    DataError for a set that cannot be read.
+    """
+    e, dataset = profile.evaluation, profile.data.dataset
+    if e.test and any(also.dataset == dataset for also in e.also):
+        raise DataError(f"{dataset} is evaluated already, as the test split of [data]: give the other set a name.")
+    sets = [EvaluationSet(dataset, "test", own.test)] if e.test else []
+    if own.dev:
+        sets.append(EvaluationSet(dataset, "dev", own.dev))
+    others = [EvaluationSet(also.dataset, "test", _load(also, own, notice)) for also in e.also]
+    record_problems(ProblemSet((), tuple(problem for each in others for problem in each.problems)), store)
+    return sets + others
+
+
+def _load(also: EvaluationSetProfile, own: ProblemSet, notice: Notice) -> tuple[Problem, ...]:
+    data = DataProfile(
+        dataset=also.dataset,
+        test_path=also.path,
+        test_problems=also.problems,
+        kind=also.kind,
+        fields=also.fields,
+        hub=also.hub,
+        revision=also.revision,
+        files=also.files,
+        templates=also.templates,
+        seed=also.seed,
+    )
+    loaded = load_split(data, "test", notice)
+    report_bad_rows(loaded.bad_rows, notice, BAD_ROWS_SHOWN)
+    if "differs" in (loaded.published or ""):
+        notice(f"{also.dataset} test {loaded.published}.")
+    trained = {problem.question for problem in own.train}
+    problems = tuple(problem for problem in loaded.problems if problem.question not in trained)
+    if len(problems) < len(loaded.problems):
+        notice(f"{also.dataset}: {len(loaded.problems) - len(problems)} problems left out, they are train problems.")
+    if not problems:
+        raise DataError(f"{also.dataset} has no problem to evaluate on.")
+    return problems

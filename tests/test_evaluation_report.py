@@ -1,0 +1,211 @@
+"""One report a set: seeds, repeats, samples, levels, models made elsewhere, and the rows that scripts read."""
+
+from typing import Any
+
+import pytest
+
+from lema_local.report.evaluation import by_group, group_rows, json_rows, set_reports
+
+FIXED = {
+    "model", "dataset", "split", "arm", "seed", "step", "checkpoint_id", "base", "n", "correct", "pass_at_1", "low",
+    "high",
+}  # fmt: skip
+
+
+def rows(arm: str, step: int, right: str, **more: Any) -> list[dict[str, Any]]:
+    """One row a problem; `right` has a 1 for each problem that is solved."""
+    seed = more.pop("seed", None if arm == "base" else 1)
+    fields = {
+        "model": "m",
+        "dataset": "d",
+        "split": "test",
+        "base": "b",
+        "seed": seed,
+        "arm": arm,
+        "step": step,
+        "checkpoint_id": None if arm == "base" else f"{arm}-{seed}-{step}",
+        "sample_index": 0,
+        "temperature": 0.0,
+        "level": None,
+        "subject": None,
+        "is_cut": False,
+    }
+    return [
+        fields | {"problem_id": f"p{k}", "answer": bit, "is_correct": bit == "1"} | more for k, bit in enumerate(right)
+    ]
+
+
+def only(found: list[Any]) -> Any:
+    (one,) = found
+    return one
+
+
+def test_each_set_has_a_report_of_its_own_and_dev_has_none() -> None:
+    table = [
+        *rows("base", 0, "01"),
+        *rows("base", 0, "11", dataset="svamp"),
+        *rows("base", 0, "1111", split="dev"),
+    ]
+    found = set_reports(table, margin=0.03)
+    assert [(r.dataset, r.split, r.checkpoints[0].correct) for r in found] == [("d", "test", 1), ("svamp", "test", 2)]
+
+
+DEV = [
+    *rows("cot", 1, "0001", split="dev"),
+    *rows("cot", 2, "0111", split="dev"),
+    *rows("cot", 3, "0110", split="dev"),
+    *rows("lema", 1, "1100", split="dev"),
+    *rows("lema", 2, "0011", split="dev"),
+    *rows("lema", 3, "0001", split="dev"),
+]
+TEST = [
+    *rows("base", 0, "000000"),
+    *rows("cot", 1, "111111"),
+    *rows("cot", 2, "110000"),
+    *rows("cot", 3, "111000"),
+    *rows("lema", 1, "111100"),
+    *rows("lema", 2, "111111"),
+    *rows("lema", 3, "000001"),
+]
+
+
+def test_the_dev_split_chooses_the_checkpoint_and_the_test_split_reports_it() -> None:
+    report = only(set_reports([*DEV, *TEST], margin=0.03))
+    cot, lema = report.arms
+    assert (cot.chosen_on_dev.step, cot.dev_pass_at_1, cot.chosen_on_dev.correct) == (2, 0.75, 2)
+    assert (lema.chosen_on_dev.step, lema.dev_pass_at_1) == (1, 0.5)  # of equals, the earliest
+    assert [(d.arm, d.against, d.step, d.against_step) for d in report.differences] == [
+        ("cot", "base", 2, 0),
+        ("lema", "base", 1, 0),
+        ("lema", "cot", 1, 2),
+    ]
+    assert [r.step for r in report.reported] == [0, 2, 1]
+
+
+def test_without_a_dev_split_nothing_is_chosen_on_it() -> None:
+    report = only(set_reports([*TEST], margin=0.03))
+    assert [arm.chosen_on_dev for arm in report.arms] == [None, None]
+    assert [(d.step, d.against_step) for d in report.differences] == [(3, 0), (3, 0), (3, 3)]
+
+
+def test_a_dev_split_that_not_every_checkpoint_has_answered_chooses_nothing() -> None:
+    report = only(set_reports([*DEV[4:], *TEST], margin=0.03))
+    assert [arm.chosen_on_dev is None for arm in report.arms] == [True, False]
+
+
+def test_the_choice_of_dev_serves_every_other_set_too() -> None:
+    elsewhere = [row | {"dataset": "svamp"} for row in TEST]
+    svamp = set_reports([*DEV, *TEST, *elsewhere], margin=0.03)[1]
+    assert [arm.chosen_on_dev.step for arm in svamp.arms] == [2, 1]
+
+
+SEEDS = [
+    *rows("base", 0, "0" * 20),
+    *rows("cot", 4, "1" * 6 + "0" * 14, seed=1),
+    *rows("cot", 4, "1" * 8 + "0" * 12, seed=2),
+    *rows("lema", 4, "1" * 12 + "0" * 8, seed=1),
+    *rows("lema", 2, "0" * 20, seed=2),
+    *rows("lema", 4, "1" * 16 + "0" * 4, seed=2),
+]
+
+
+def test_several_seeds_have_a_spread_and_a_comparison_over_all_of_them() -> None:
+    report = only(set_reports(SEEDS, margin=0.03))
+    cot, lema = report.seeds
+    assert (lema.arm, lema.spread.n, lema.spread.least, lema.spread.most) == ("lema", 2, 0.6, 0.8)
+    assert cot.spread.mean == pytest.approx(0.35)
+    compared = {(d.arm, d.against): d for d in report.seed_differences}
+    assert compared["lema", "cot"].compared.by_seed == pytest.approx((0.3, 0.4))
+    assert compared["lema", "cot"].in_words == "over 2 seeds lema is above cot"
+    assert [(d.arm, d.against, d.seed) for d in report.differences] == [
+        ("cot", "base", 1), ("cot", "base", 2), ("lema", "base", 1), ("lema", "base", 2), ("lema", "cot", 1),
+        ("lema", "cot", 2),
+    ]  # fmt: skip
+
+
+def test_one_seed_has_no_spread() -> None:
+    report = only(set_reports(TEST, margin=0.03))
+    assert (report.seeds, report.seed_differences) == ((), ())
+
+
+def test_repeats_do_not_change_the_table_and_are_counted_beside_it() -> None:
+    table = [
+        *rows("base", 0, "0011"),
+        *rows("base", 0, "0101", sample_index=1),
+        *rows("base", 0, "0012", sample_index=2),
+    ]
+    report = only(set_reports(table, margin=0.03))
+    assert (report.checkpoints[0].n, report.checkpoints[0].correct) == (4, 2)
+    assert (report.repeats[0].repeats, report.repeats[0].changed, report.repeats[0].flipped) == (3, 3, 3)
+    assert report.samples == (None,)
+
+
+def sampled(arm: str, *indexes: str) -> list[dict[str, Any]]:
+    return [row for k, right in enumerate(indexes) for row in rows(arm, 0, right, sample_index=k, temperature=0.7)]
+
+
+def test_samples_do_not_change_the_table_and_give_pass_at_k() -> None:
+    table = [*rows("base", 0, "0000"), *sampled("base", "1100", "1000", "1020", "1000")]
+    report = only(set_reports(table, margin=0.03, ks=(1, 2, 4, 64)))
+    assert (report.checkpoints[0].n, report.checkpoints[0].correct) == (4, 0)
+    found = report.samples[0]
+    assert (found.samples, found.problems, list(found.pass_at)) == (4, 4, [1, 2, 4])
+    assert [found.pass_at[k].value for k in (1, 2, 4)] == pytest.approx([5 / 16, (1 + 0.5) / 4, 0.5])
+    assert found.majority_at[4].value == pytest.approx(1 / 4)
+    assert report.repeats == (None,)
+
+
+def test_a_problem_that_lacks_samples_is_left_out_of_pass_at_k() -> None:
+    table = [row for row in sampled("base", "11", "01") if (row["problem_id"], row["sample_index"]) != ("p1", 1)]
+    report = only(set_reports([*rows("base", 0, "00"), *table], margin=0.03, ks=(2,)))
+    assert (report.samples[0].problems, report.samples[0].pass_at[2].value) == (1, 1.0)
+
+
+def test_levels_come_in_the_order_of_their_numbers() -> None:
+    table = [
+        row | {"level": f"Level {level}"}
+        for row, level in zip([*rows("base", 0, "0110"), *rows("lema", 1, "1111")], [10, 2, 2, 1] * 2, strict=True)
+    ]
+    report = only(set_reports(table, margin=0.03))
+    found = [(group, r.arm, r.correct, r.n) for group, r in by_group(report, table, "level")]
+    assert found == [
+        ("Level 1", "base", 0, 1), ("Level 1", "lema", 1, 1),
+        ("Level 2", "base", 2, 2), ("Level 2", "lema", 2, 2),
+        ("Level 10", "base", 0, 1), ("Level 10", "lema", 1, 1),
+    ]  # fmt: skip
+    assert {row["subject"] for row in group_rows(report, table, "subject")} == {"-"}
+
+
+def test_models_made_elsewhere_are_compared_with_the_first() -> None:
+    table = [
+        row | {"model": model, "base": f"imported:{model}", "temperature": None}
+        for model, right in (("gpt", "1" * 12), ("mine", "0" * 12))
+        for row in rows("base", 0, right)
+    ]
+    report = only(set_reports(table, margin=0.03))
+    assert [(r.model, r.correct) for r in report.checkpoints] == [("gpt", 12), ("mine", 0)]
+    assert only(report.differences).in_words == "mine is below gpt"
+    assert [len(row["comparisons"]) for row in json_rows(report)] == [0, 1]
+
+
+def test_problems_that_nothing_solves_are_counted() -> None:
+    report = only(set_reports([*rows("base", 0, "1000"), *rows("cot", 1, "0100")], margin=0.03))
+    assert (report.problems, report.never_solved) == (4, 2)
+
+
+def test_a_row_for_scripts_has_the_fixed_keys_and_what_is_said_beside_them() -> None:
+    found = json_rows(only(set_reports([*DEV, *TEST], margin=0.03)))
+    assert len(found) == 7
+    assert all(row.keys() >= FIXED for row in found)
+    lema = found[4]
+    assert (lema["arm"], lema["step"], lema["is_chosen_on_dev"], lema["is_last"]) == ("lema", 1, True, False)
+    assert (lema["dev_n"], lema["dev_correct"]) == (4, 2)
+    assert [each["against"] for each in lema["comparisons"]] == ["base", "cot"]
+    assert lema["comparisons"][0].keys() >= {"difference", "low", "high", "p_value", "p_holm", "detectable", "in_words"}
+    assert lema["arm_mean_of_best"] == pytest.approx(11 / 18)
+    assert found[0]["arm_best"] is None
+    assert found[0]["comparisons"] == []
+
+
+def test_nothing_evaluated_gives_no_report() -> None:
+    assert set_reports([], margin=0.03) == []
