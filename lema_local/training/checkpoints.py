@@ -9,7 +9,7 @@ COMPLETE is JSON with the hash and size of every file, and what the database wan
      "files": {"adapter_model.safetensors": ["e3b0c4...", 78188856], ...}}
 
 Only the newest keeps the trainer's state (optimizer, scheduler, RNG: twice the adapter's size and more). Older ones are
-adapters alone.
+adapters alone; or, where all weights were trained, whole models (config.json, model.safetensors or its parts, tokenizer).
 """
 
 import json
@@ -27,6 +27,7 @@ from lema_local.keys import file_sha256
 COMPLETE = "COMPLETE"
 PARTIAL = ".partial"  # where the Trainer writes
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
+_MODEL_CONFIG = "config.json"  # of a whole model; its weights are one safetensors file or several
 _UNWANTED_FILES = ("README.md", "training_args.bin")  # peft's empty model card; a pickle of the arguments
 # What the Trainer saves beside the adapter to go on.
 _STATE = re.compile(r"(optimizer|scheduler|scaler|rng_state|trainer_state|pytorch_model_fsdp)")
@@ -92,13 +93,13 @@ def find_resumable(directory: Path, *, run: str, before: int) -> SavedCheckpoint
 def has_adapter(path: Path) -> bool:
     """Whether a checkpoint has its marker, and its adapter's files their sizes: a look that reads no weights."""
     marker = _read_marker(path)
-    return marker is not None and _has_sizes(path, _adapter_of(marker))
+    return marker is not None and _has_sizes(path, _weights_of(marker))
 
 
 def refuse_damaged(path: Path) -> None:
     """TrainingError where an adapter is not what was written. Its marker goes, so that training makes it anew."""
     marker = _read_marker(path)
-    if marker is None or not _has_sums(path, _adapter_of(marker)):
+    if marker is None or not _has_sums(path, _weights_of(marker)):
         (path / COMPLETE).unlink(missing_ok=True)
         raise TrainingError(f"The checkpoint {path} is damaged or gone: `lema train` makes it anew.")
 
@@ -167,8 +168,15 @@ def _has_sums(path: Path, files: Files) -> bool:
         return False
 
 
-def _adapter_of(marker: _Marker) -> Files:
-    return {name: marker.files[name] for name in ADAPTER_FILES}
+def _weights_of(marker: _Marker) -> Files:
+    """What serves: the adapter, or the whole model with its tokenizer; all but the trainer's state."""
+    return {name: entry for name, entry in marker.files.items() if _STATE.match(name) is None}
+
+
+def _has_weights(files: Files) -> bool:
+    if _MODEL_CONFIG in files:
+        return any(name.endswith(".safetensors") for name in files)
+    return all(name in files for name in ADAPTER_FILES)
 
 
 def _read_marker(path: Path) -> _Marker | None:
@@ -185,7 +193,7 @@ def _read_marker(path: Path) -> _Marker | None:
         marker = _Marker(saved, str(fields["run"]), bool(fields["is_resumable"]), files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    is_whole = checkpoint_path(path.parent, saved.step) == path and all(name in files for name in ADAPTER_FILES)
+    is_whole = checkpoint_path(path.parent, saved.step) == path and _has_weights(files)
     return marker if is_whole else None
 
 
@@ -207,7 +215,7 @@ def _write_marker(path: Path, marker: _Marker) -> None:
 
 def _drop_state(marker: _Marker) -> None:
     # Marker first: killed in between, the files are extra, not missing; tidy() removes them at the next start.
-    trimmed = _Marker(marker.saved, marker.run, False, _adapter_of(marker))
+    trimmed = _Marker(marker.saved, marker.run, False, _weights_of(marker))
     _write_marker(marker.saved.path, trimmed)
     _remove_unlisted_state(trimmed)
 

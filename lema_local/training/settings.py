@@ -23,9 +23,12 @@ Attention = Literal["auto", "sdpa", "flash_attention_2", "eager"]
 Match = Literal["steps", "epochs", "tokens"]
 
 # They fit a run to the memory, or say how it was planned, and leave its gradient.
-_NO_IDENTITY = ("per_device_batch_size", "gradient_checkpointing", "attention", "match")
+_NO_IDENTITY = (
+    *("per_device_batch_size", "gradient_checkpointing", "attention", "match"),
+    *("packing", "processes", "accelerate_config"),
+)
 # Younger than the first recorded runs: left out while they have their defaults, so that those runs keep their ids.
-_YOUNGER = ("method", "packing", "truncate")
+_YOUNGER = ("method", "truncate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,8 @@ class TrainingSettings:
     method: Method = "lora"
     attention: Attention = "auto"  # auto: the fastest that is there
     packing: bool = False  # several examples in one row, each blind to the others
+    processes: int = 0  # 0: one on each GPU, one on a CPU
+    accelerate_config: str = ""  # a file of `accelerate config`: it decides on processes, nodes and sharding
     truncate: bool = False  # over-long rows are cut, not left out
     match: Match = "steps"
 
@@ -83,6 +88,8 @@ class TrainingSettings:
             raise TrainingError("training.weight_decay and training.warmup_steps must be 0 or more.")
         if self.schedule == "constant" and self.warmup_steps:
             raise TrainingError('training.warmup_steps needs schedule = "linear" or "cosine"; constant has no warm-up.')
+        if self.processes < 0:
+            raise TrainingError(f"training.processes is {self.processes}: give 1 or more, or 0 for one on each GPU.")
         if self.method == "full" and self.quantization != "none":
             raise TrainingError('training.method = "full" trains the weights themselves: set quantization = "none".')
 
