@@ -10,7 +10,7 @@ pytest.importorskip("transformers")
 from tiny_model import tiny_tokenizer
 
 from lema_local.errors import TrainingError
-from lema_local.training.collate import IGNORED, Collator, LeftOut, Row, tokenize
+from lema_local.training.collate import IGNORED, Collator, LeftOut, Row, loss_positions, tokenize
 from lema_local.training.loop import output_loss
 from lema_local.training.order import data_order
 
@@ -110,16 +110,36 @@ def test_rows_that_do_not_fit_are_left_out_whole_and_counted() -> None:
     assert left_out.message.startswith(f"5 examples left out: 1 with a source too long (longest {source + 1} tokens), ")
 
 
+LONG, SHORT = Row((1, 5, 6, 7, 2), 3), Row((1, 5, 2), 2)
+
+
 def test_labels_are_the_output_and_its_eos_also_where_pad_is_eos() -> None:
-    batch = Collator(pad_id=2)([{"row": Row((1, 5, 6, 7, 2), 3)}, {"row": Row((1, 5, 2), 2)}])
+    batch = Collator(pad_id=2)([{"rows": (LONG,)}, {"rows": (SHORT,)}])
     assert batch["input_ids"].tolist() == [[1, 5, 6, 7, 2], [1, 5, 2, 2, 2]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
     assert batch["labels"].tolist() == [[-100, -100, -100, 7, 2], [-100, -100, 2, -100, -100]]
-    assert batch["logits_to_keep"] == 4  # from position 1, the shorter prompt's last
+    assert batch["logits_to_keep"].tolist() == [1, 2, 3]  # from the shorter prompt's last token on
+    assert set(batch) == {"input_ids", "labels", "logits_to_keep"}  # plain causal attention needs no more
 
 
-@pytest.mark.parametrize("kept", [4, 5], ids=["kept-logits", "all-logits"])
-def test_the_loss_is_the_mean_over_output_tokens(kept: int) -> None:
+def test_packed_examples_begin_anew_and_padding_is_one_more() -> None:
+    batch = Collator(pad_id=0)([{"rows": (LONG, SHORT)}, {"rows": (SHORT, SHORT)}])
+    assert batch["input_ids"].tolist() == [[1, 5, 6, 7, 2, 1, 5, 2], [1, 5, 2, 1, 5, 2, 0, 0]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4, 0, 1, 2], [0, 1, 2, 0, 1, 2, 0, 1]]
+    assert batch["labels"][1].tolist() == [-100, -100, 2, -100, -100, 2, -100, -100]
+
+
+def test_for_flash_attention_packs_are_one_sequence_without_padding() -> None:
+    batch = Collator(pad_id=0, is_flat=True)([{"rows": (LONG, SHORT)}, {"rows": (SHORT,)}])
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4, 0, 1, 2, 0, 1, 2]]
+    assert batch["logits_to_keep"].tolist() == [2, 3, 6, 9]
+
+
+def test_no_example_predicts_the_first_token_of_the_next() -> None:
+    batch = Collator(pad_id=0)([{"rows": (Row((5, 6), 1), Row((7, 8), 0))}])
+    assert batch["labels"].tolist() == [[-100, 6, -100, 8]]
+
+
+def test_the_loss_is_the_mean_over_output_tokens() -> None:
     import torch
     from transformers.modeling_outputs import CausalLMOutput
 
@@ -128,7 +148,7 @@ def test_the_loss_is_the_mean_over_output_tokens(kept: int) -> None:
     labels = torch.tensor([[IGNORED, IGNORED, IGNORED, 7, 2], [IGNORED, IGNORED, 2, IGNORED, IGNORED]])
     log_p = logits.log_softmax(-1)
     by_hand = -(log_p[0, 2, 7] + log_p[0, 3, 2] + log_p[1, 1, 2])
-    outputs = CausalLMOutput(logits=logits[:, -kept:])
+    outputs = CausalLMOutput(logits=logits[:, loss_positions(labels)])
     assert output_loss(outputs, labels).item() == pytest.approx(by_hand.item() / 3, abs=1e-6)
     assert output_loss(outputs, labels, num_items_in_batch=12).item() == pytest.approx(by_hand.item() / 12, abs=1e-6)
 

@@ -9,7 +9,7 @@ COMPLETE is JSON with the hash and size of every file, and what the database wan
      "files": {"adapter_model.safetensors": ["e3b0c4...", 78188856], ...}}
 
 Only the newest keeps the trainer's state (optimizer, scheduler, RNG: twice the adapter's size and more). Older ones are
-adapters alone; or, where all weights were trained, whole models (config.json, model.safetensors or its parts, tokenizer).
+adapters alone; or, where all weights were trained, whole models (config.json, weights, tokenizer).
 """
 
 import json

@@ -123,31 +123,48 @@ def _bos_ids(tokenizer: Any, bos_text: str) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Collator:
-    """Pads rows on the right to the longest of them. Labels come from positions, not from ids: pad may equal EOS.
+    """A micro-batch of packs: sequences of one example each, or of several laid end to end (training/packing.py).
 
-    `logits_to_keep` counts the last positions whose logits the loss needs; the prompt's are not computed, which saves a
-    tenth of the time and half of the logits' memory.
+    Sequences are padded on the right to the longest; `is_flat` lays them all end to end instead, without padding, which
+    is how flash attention takes packs. Labels come from positions, not from ids: pad may equal EOS. No attention mask
+    is given: padding stands after all that could see it, and of packed examples the position ids, which begin anew
+    with each (padding counts as one), say which tokens see each other. Without packs that leaves plain causal
+    attention, for which there are faster kernels than for any mask.
     """
 
     pad_id: int
+    is_flat: bool = False
 
-    def __call__(self, rows: Sequence[Mapping[str, Row]]) -> dict[str, Any]:
-        """input_ids, attention_mask, labels of shape (rows, longest), int64, and logits_to_keep."""
+    def __call__(self, packs: Sequence[Mapping[str, Sequence[Row]]]) -> dict[str, Any]:
+        """input_ids, labels, and position_ids where packed, of shape (sequences, longest), int64; logits_to_keep.
+
+        `logits_to_keep` (int64) has the positions whose logits the loss needs: those of the prompts are not computed,
+        which saves a tenth of the time and half of the logits' memory.
+        """
         torch = require("torch")
-        items = [row["row"] for row in rows]
-        longest = max(len(row.input_ids) for row in items)
-        ids, masks, labels = [], [], []
-        for row in items:
-            length, padding = len(row.input_ids), longest - len(row.input_ids)
-            ids.append([*row.input_ids, *[self.pad_id] * padding])
-            masks.append([1] * length + [0] * padding)
-            output = row.input_ids[row.prompt_tokens :]
-            labels.append([*[IGNORED] * row.prompt_tokens, *output, *[IGNORED] * padding])
-        # The logits at position t predict the token at t + 1: the first needed stand at the prompt's last token.
-        first = max(min(row.prompt_tokens for row in items) - 1, 0)
-        return {
-            "input_ids": torch.tensor(ids),
-            "attention_mask": torch.tensor(masks),
-            "labels": torch.tensor(labels),
-            "logits_to_keep": longest - first,
-        }
+        sequences = [pack["rows"] for pack in packs]
+        if self.is_flat:
+            sequences = [[row for rows in sequences for row in rows]]
+        longest = max(sum(len(row.input_ids) for row in rows) for rows in sequences)
+        ids, labels, positions = [], [], []
+        for rows in sequences:
+            padding = longest - sum(len(row.input_ids) for row in rows)
+            ids.append([id_ for row in rows for id_ in row.input_ids] + [self.pad_id] * padding)
+            labels.append([label for row in rows for label in _labels(row)] + [IGNORED] * padding)
+            lengths = [*(len(row.input_ids) for row in rows), padding]
+            positions.append([position for length in lengths for position in range(length)])
+        batch = {"input_ids": torch.tensor(ids), "labels": torch.tensor(labels)}
+        if any(len(rows) > 1 for rows in sequences):
+            batch["position_ids"] = torch.tensor(positions)
+        return {**batch, "logits_to_keep": loss_positions(batch["labels"])}
+
+
+def _labels(row: Row) -> list[int]:
+    """The output's ids in their places. The first token never has a label: in a pack, another example stands before."""
+    first = max(row.prompt_tokens, 1)
+    return [IGNORED] * first + list(row.input_ids[first:])
+
+
+def loss_positions(labels: Any) -> Any:
+    """The positions, of (sequences, positions), whose logits predict a labelled token in at least one sequence."""
+    return (labels[:, 1:] != IGNORED).any(dim=0).nonzero()[:, 0]

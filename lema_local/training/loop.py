@@ -4,6 +4,7 @@ What the Trainer is not asked to do: shuffle (training/order.py did), average th
 weight (output_loss divides by the whole batch's output tokens), decide what a checkpoint is (training/checkpoints.py).
 """
 
+import importlib.util
 import json
 import math
 import os
@@ -16,9 +17,10 @@ from typing import Any
 from lema_local.errors import TrainingError
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import PARTIAL, SavedCheckpoint, StepProgress, checkpoint_path, seal
-from lema_local.training.collate import IGNORED, Collator, Row
+from lema_local.training.collate import IGNORED, Collator, Row, loss_positions
 from lema_local.training.packages import require
-from lema_local.training.settings import TrainingSettings
+from lema_local.training.packing import Pack, length, pack_steps
+from lema_local.training.settings import Attention, TrainingSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,35 +46,53 @@ def cannot_load(base: BaseModel, error: Exception) -> str:
     return f"Cannot load the base model {base.name} from {where} ({reason}): check the name, or log in for gated ones."
 
 
+def attention_implementation(wanted: Attention, *, on_cuda: bool) -> str:
+    """What transformers is asked for: `auto` is flash_attention_2 where CUDA and its package are there, else sdpa."""
+    has_flash = on_cuda and importlib.util.find_spec("flash_attn") is not None
+    if wanted == "flash_attention_2" and not has_flash:
+        raise TrainingError(
+            'training.attention = "flash_attention_2" needs CUDA and the package flash-attn: take "auto" or "sdpa".'
+        )
+    return ("flash_attention_2" if has_flash else "sdpa") if wanted == "auto" else wanted
+
+
 def _model(place: str, base: BaseModel, settings: TrainingSettings) -> Any:
-    """The frozen base (NF4 or plain) with a fresh LoRA adapter on every linear layer but lm_head."""
+    """The frozen base (NF4 or plain) with a fresh LoRA adapter on every linear layer but lm_head; or, for method full,
+    the model itself, all its weights trained in float32 (bfloat16 is autocast's there, over these)."""
     torch, transformers, peft = require("torch"), require("transformers"), require("peft")
     on_cuda = torch.cuda.is_available()
-    automatic = "bfloat16" if on_cuda else "float32"
+    automatic = "bfloat16" if on_cuda and settings.method == "lora" else "float32"
     dtype = getattr(torch, automatic if settings.compute_dtype == "auto" else settings.compute_dtype)
-    quantization = None
+    quantization = device_map = None
     if settings.quantization == "nf4":
+        is_sharded = _is_sharded()
         quantization = transformers.BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=settings.double_quantization,
             bnb_4bit_compute_dtype=dtype,
             # FSDP flattens parameters of one dtype only, so the packed 4-bit values must pose as the others' dtype.
-            bnb_4bit_quant_storage=dtype if os.environ.get("ACCELERATE_USE_FSDP") else torch.uint8,
+            bnb_4bit_quant_storage=dtype if is_sharded else torch.uint8,
         )
-    device_map = None
-    if quantization is not None:
-        device_map = {"": int(os.environ.get("LOCAL_RANK", "0")) if on_cuda else "cpu"}
+        # What is to be sharded is quantised in host memory: a GPU that cannot hold all of it gets its shard alone.
+        to_gpu = on_cuda and not is_sharded
+        device_map = {"": int(os.environ.get("LOCAL_RANK", "0")) if to_gpu else "cpu"}
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            place, dtype=dtype, quantization_config=quantization, device_map=device_map
+            place,
+            dtype=dtype,
+            quantization_config=quantization,
+            device_map=device_map,
+            attn_implementation=attention_implementation(settings.attention, on_cuda=on_cuda),
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise TrainingError(cannot_load(base, error)) from error
     model.config.use_cache = False
+    transformers.set_seed(settings.seed)
+    if settings.method == "full":
+        return model
     if settings.gradient_checkpointing:
         model.enable_input_require_grads()  # a frozen embedding's output would cut the graph of the first segment
-    transformers.set_seed(settings.seed)
     return peft.get_peft_model(
         model,
         peft.LoraConfig(
@@ -85,37 +105,43 @@ def _model(place: str, base: BaseModel, settings: TrainingSettings) -> Any:
     )
 
 
+def _is_sharded() -> bool:
+    """Whether accelerate was told to shard the model over the processes (FSDP)."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+
+
 def output_loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
     """Cross entropy in nats, summed over the labels that are not -100 and divided by their number in the global batch.
 
-    `outputs.logits` (rows, last positions, vocabulary) may hold only the last positions of `labels` (rows, positions).
+    `outputs.logits` (sequences, kept positions, vocabulary) are those at the loss_positions of `labels` (sequences,
+    positions): each predicts the token that follows.
     """
     torch = require("torch")
-    logits = outputs.logits
-    targets = labels[:, labels.shape[1] - logits.shape[1] + 1 :]
+    targets = labels[:, loss_positions(labels) + 1]
     wanted = targets != IGNORED
-    total = torch.nn.functional.cross_entropy(logits[:, :-1][wanted].float(), targets[wanted], reduction="sum")
+    total = torch.nn.functional.cross_entropy(outputs.logits[wanted].float(), targets[wanted], reduction="sum")
     return total / (wanted.sum() if num_items_in_batch is None else num_items_in_batch)
 
 
 def build_trainer(loop: Loop) -> Any:
     """A transformers.Trainer over `loop.rows`: one epoch of max_steps global batches. Call its train()."""
-    torch, transformers = require("torch"), require("transformers")
+    torch, transformers, accelerate = require("torch"), require("transformers"), require("accelerate")
     trainer_class: Any = transformers.Trainer
     callback_class: Any = transformers.TrainerCallback
-    settings, rows = loop.settings, loop.rows
+    settings = loop.settings
     on_cuda = torch.cuda.is_available()
     in_bfloat16 = settings.compute_dtype == "bfloat16" or (settings.compute_dtype == "auto" and on_cuda)
+    packs = _packs(loop)
     arguments = transformers.TrainingArguments(
         output_dir=str(loop.directory / PARTIAL),
         max_steps=settings.max_steps,
         per_device_train_batch_size=settings.per_device_batch_size,
-        gradient_accumulation_steps=loop.accumulation,
+        gradient_accumulation_steps=loop.accumulation * len(packs) // len(loop.rows),
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.schedule,
         warmup_steps=settings.warmup_steps,
-        # paged: its state moves to host memory when a long batch needs the room
-        optim="paged_adamw_32bit" if on_cuda else "adamw_torch",
+        # paged: its state moves to host memory when a long batch needs the room; sharded, each GPU holds a part of it
+        optim="paged_adamw_32bit" if on_cuda and not _is_sharded() else "adamw_torch",
         weight_decay=settings.weight_decay,
         adam_beta2=settings.adam_beta2,
         max_grad_norm=settings.max_grad_norm,
@@ -136,13 +162,14 @@ def build_trainer(loop: Loop) -> Any:
 
     class Ordered(trainer_class):  # type: ignore[misc]
         def _get_train_sampler(self, *_: Any, **__: Any) -> Any:
-            return torch.utils.data.SequentialSampler(rows)
+            return torch.utils.data.SequentialSampler(packs)
 
+    model = _model(loop.place, loop.base, settings)
     trainer = Ordered(
-        model=_model(loop.place, loop.base, settings),
+        model=model,
         args=arguments,
-        train_dataset=[{"row": row} for row in rows],
-        data_collator=Collator(loop.pad_id),
+        train_dataset=[{"rows": pack} for pack in packs],
+        data_collator=Collator(loop.pad_id, is_flat=settings.packing and _is_flash(model)),
         compute_loss_func=output_loss,
     )
     trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
@@ -150,6 +177,8 @@ def build_trainer(loop: Loop) -> Any:
 
     class Callback(callback_class):  # type: ignore[misc]
         def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+            # The adapter's first weights are the same everywhere, the dropout is not. Going on, what was saved counts.
+            accelerate.utils.set_seed(settings.seed, device_specific=True)
             watch.begin(state.global_step)
 
         def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -167,6 +196,23 @@ def build_trainer(loop: Loop) -> Any:
 
     trainer.add_callback(Callback())
     return trainer
+
+
+def _packs(loop: Loop) -> list[Pack]:
+    """What micro-batches are made of, in training order: the rows one by one, or packed."""
+    settings = loop.settings
+    if not settings.packing:
+        return [(row,) for row in loop.rows]
+    return pack_steps(
+        loop.rows,
+        batch=settings.global_batch_size,
+        at_once=settings.global_batch_size // loop.accumulation,
+        capacity=max(settings.source_max_length + settings.target_max_length + 1, *map(length, loop.rows)),
+    )
+
+
+def _is_flash(model: Any) -> bool:
+    return str(getattr(model.config, "_attn_implementation", "")).startswith("flash")
 
 
 class _Watch:
@@ -201,13 +247,10 @@ class _Watch:
 
     def save(self, step: int) -> None:
         partial = self._loop.directory / PARTIAL / f"checkpoint-{step}"
-        # peft writes where the base was loaded from; a cache directory of this machine means nothing elsewhere.
-        config = partial / "adapter_config.json"
-        fields = json.loads(config.read_text())
-        config.write_text(
-            json.dumps({**fields, "base_model_name_or_path": self._loop.base.hub_id or self._loop.base.name}, indent=2)
-            + "\n"
-        )
+        if self._settings.method == "full":  # a model that a server can load by itself
+            require("transformers").AutoTokenizer.from_pretrained(self._loop.place).save_pretrained(partial)
+        else:
+            _name_base(partial / "adapter_config.json", self._loop.base.hub_id or self._loop.base.name)
         saved = SavedCheckpoint(
             step=step,
             path=checkpoint_path(self._loop.directory, step),
@@ -218,3 +261,9 @@ class _Watch:
         self._losses.clear()
         seal(partial, self._loop.directory, saved=saved, run=self._loop.run)
         self._loop.on_checkpoint(saved)
+
+
+def _name_base(config: Path, name: str) -> None:
+    """peft writes where the base was loaded from; a cache directory of this machine means nothing elsewhere."""
+    fields = json.loads(config.read_text())
+    config.write_text(json.dumps({**fields, "base_model_name_or_path": name}, indent=2) + "\n")

@@ -1,0 +1,57 @@
+"""Packing: the examples of a global batch laid end to end in few sequences, so that little of a micro-batch is padding.
+
+A step sees the examples it would see without packing, so its gradient is the same: only their places change.
+
+    batch of 4 rows, 9 7 5 3 tokens   ->   2 packs of 12 tokens: (9, 3) (7, 5)
+
+Within a pack the position ids begin anew with each example (0 1 2 ... 8 0 1 2), which is what transformers builds the
+attention mask from: no example sees another. The number of packs is the same for every step, as the number of
+micro-batches of a step must be.
+"""
+
+import heapq
+from collections.abc import Sequence
+
+from lema_local.training.collate import Row
+
+Pack = tuple[Row, ...]
+
+
+def pack_steps(rows: Sequence[Row], *, batch: int, at_once: int, capacity: int) -> list[Pack]:
+    """The packs of all steps, joined: `len(rows) / batch` steps of equally many packs, the longest of a step first.
+
+    `rows` are in training order, `batch` of them a step; `at_once` packs make a micro-batch on each process together,
+    and a step's packs are the smallest multiple of it that leaves no pack longer than `capacity` tokens. A capacity
+    below the longest row, or rows that do not fill their steps, is a ValueError.
+    """
+    if len(rows) % batch or batch % at_once:
+        raise ValueError(f"{len(rows)} rows do not make steps of {batch} in micro-batches of {at_once}")
+    steps = [rows[start : start + batch] for start in range(0, len(rows), batch)]
+    fullest = max(sum(map(length, step)) for step in steps)
+    least = -(-fullest // (capacity * at_once))
+    for micro_batches in range(max(least, 1), batch // at_once + 1):
+        packed = [balance(step, micro_batches * at_once) for step in steps]
+        if all(tokens(pack) <= capacity for packs in packed for pack in packs):
+            return [pack for packs in packed for pack in packs]
+    raise ValueError(f"a row has more than {capacity} tokens")
+
+
+def balance(rows: Sequence[Row], packs: int) -> list[Pack]:
+    """The rows in `packs` packs of about the same length: each, longest first, goes to the shortest pack so far."""
+    filled: list[list[Row]] = [[] for _ in range(packs)]
+    shortest = [(0, index) for index in range(packs)]
+    for row in sorted(rows, key=length, reverse=True):
+        filled_to, index = heapq.heappop(shortest)
+        filled[index].append(row)
+        heapq.heappush(shortest, (filled_to + length(row), index))
+    return sorted(map(tuple, filled), key=tokens, reverse=True)
+
+
+def tokens(pack: Pack) -> int:
+    """How many tokens a pack has."""
+    return sum(map(length, pack))
+
+
+def length(row: Row) -> int:
+    """How many tokens a row has."""
+    return len(row.input_ids)
