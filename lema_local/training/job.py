@@ -6,6 +6,7 @@ step at once: the child is killed, which is safe, because a checkpoint is whole 
     {"event": "left_out", "message": "3 examples left out: 3 with an empty output", "total": 3, "empty_output": 3, ...}
     {"event": "progress", "step": 1, "max_steps": 40, "loss": 1.73, "tokens_per_second": 165.3, "seconds_left": 214.0}
     {"event": "checkpoint", "step": 20, "path": ".../step-000020", "loss": 0.6, "tokens_seen": 17600, ...}
+    {"event": "failed", "message": "No example to train on: ..."}       becomes run_job's TrainingError
 """
 
 import json
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lema_local.errors import DataError, TrainingError
+from lema_local.hardware import cores
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import SavedCheckpoint
 from lema_local.training.collate import LeftOut
@@ -127,10 +129,11 @@ def run_job(
 ) -> None:
     """Trains `job` in a child process and calls `on_event` with each of its events; returns when it is done.
 
-    A run that is finished starts no process: its checkpoint events come from the disk. More than one GPU starts
-    `accelerate launch` with the strategy (ddp unless the plan said fsdp). Call it from the thread that lives as long as
-    the training: the child dies with that thread. Raises TrainingError with the child's last line; on
-    KeyboardInterrupt, or any error in `on_event`, the child is gone within two seconds and the error goes on.
+    A run that is finished starts no process: its checkpoint events come from the disk. More than one process (one a
+    GPU, or settings.processes) starts `accelerate launch` with the strategy (ddp unless the plan said fsdp), several on
+    CPUs torchrun; settings.accelerate_config starts `accelerate launch` with that file alone. Call it from the thread
+    that lives as long as the training: the child dies with that thread. Raises TrainingError with the child's last
+    line; on KeyboardInterrupt, or any error in `on_event`, the child is gone within two seconds and the error goes on.
     """
     run = run_fingerprint(job.examples, job.base, job.settings)
     done = finished(job.directory, run=run, settings=job.settings)
@@ -140,9 +143,16 @@ def run_job(
         return
     job_file = job.write()
     arguments = [sys.executable, "-m", "lema_local.training.run", "--job", str(job_file), "--die-with-parent"]
-    if num_gpus > 1:
-        launch = launch_arguments(str(job_file), strategy=strategy or "ddp", num_processes=num_gpus)
-        arguments = [*arguments, "--launch", json.dumps(launch[2:])]
+    processes, config = job.settings.processes or max(num_gpus, 1), job.settings.accelerate_config
+    if config and not Path(config).is_file():
+        raise TrainingError(f"No file {config}: `accelerate config --config_file {config}` makes one.")
+    environment = {**_ENVIRONMENT, **os.environ, "LEMA_TRAINING_PARENT": str(os.getpid())}
+    if config or processes > 1:
+        strategy = (strategy or "ddp") if num_gpus else "cpu"
+        launch = launch_arguments(str(job_file), strategy=strategy, num_processes=processes, config=config)
+        arguments = [*arguments, "--launch", json.dumps(launch)]
+        environment.setdefault("OMP_NUM_THREADS", str(max(cores() // processes, 1)))
+    failure: str | None = None
     log = job.directory / LOG_FILE
     with log.open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(
@@ -153,19 +163,21 @@ def run_job(
             text=True,
             encoding="utf-8",
             start_new_session=True,  # the terminal's Ctrl-C reaches this process alone, which then stops the child
-            env={**_ENVIRONMENT, **os.environ, "LEMA_TRAINING_PARENT": str(os.getpid())},
+            env=environment,
         )
         try:
             assert process.stdout is not None
             for line in process.stdout:
                 event = _event(line)
-                if event is not None:
+                if event is not None and event["event"] == "failed":
+                    failure = str(event["message"])
+                elif event is not None:
                     on_event(event)
             code = process.wait()
         finally:
             _stop(process)
     if code != 0:
-        raise TrainingError(_reason(code, log, job))
+        raise TrainingError(_reason(code, log, job, failure))
 
 
 def _event(line: str) -> dict[str, Any] | None:
@@ -195,7 +207,7 @@ def _signal_group(process: "subprocess.Popen[str]", number: signal.Signals) -> N
         process.kill()
 
 
-def _reason(code: int, log: Path, job: Job) -> str:
+def _reason(code: int, log: Path, job: Job, failure: str | None = None) -> str:
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     if code == -signal.SIGKILL:
         return (
@@ -205,6 +217,8 @@ def _reason(code: int, log: Path, job: Job) -> str:
     # safetensors and torch have errors of their own for a full disk, and the log may find no room for them
     if any("No space left" in line for line in lines) or shutil.disk_usage(job.directory).free < _NO_ROOM_BYTES:
         return f"No room on the disk of {job.directory}: make some; training goes on from its last checkpoint."
+    if failure is not None:
+        return failure
     if not lines:
         return f"The training process ended with code {code} and said nothing: run it by hand, python -m " + (
             f"lema_local.training.run --job {job.directory / JOB_FILE}"

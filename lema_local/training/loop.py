@@ -1,13 +1,11 @@
-"""The loop of a run: the model with its adapter, the loss, and transformers' Trainer with our order and checkpoints.
+"""The loop of a run: the loss, and transformers' Trainer with our order, micro-batches and checkpoints.
 
 What the Trainer is not asked to do: shuffle (training/order.py did), average the loss over micro-batches of unequal
 weight (output_loss divides by the whole batch's output tokens), decide what a checkpoint is (training/checkpoints.py).
 """
 
-import importlib.util
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +16,10 @@ from lema_local.errors import TrainingError
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import PARTIAL, SavedCheckpoint, StepProgress, checkpoint_path, seal
 from lema_local.training.collate import IGNORED, Collator, Row, loss_positions
+from lema_local.training.model import is_sharded, load_model, uses_flash
 from lema_local.training.packages import require
 from lema_local.training.packing import Pack, length, pack_steps
-from lema_local.training.settings import Attention, TrainingSettings
+from lema_local.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,77 +36,6 @@ class Loop:
     run: str
     on_checkpoint: Callable[[SavedCheckpoint], None]
     on_progress: Callable[[StepProgress], None]
-
-
-def cannot_load(base: BaseModel, error: Exception) -> str:
-    """The line for a base model that does not load."""
-    where = base.hub_id or base.path or base.gguf_path
-    reason = " ".join(str(error).split())[:160]
-    return f"Cannot load the base model {base.name} from {where} ({reason}): check the name, or log in for gated ones."
-
-
-def attention_implementation(wanted: Attention, *, on_cuda: bool) -> str:
-    """What transformers is asked for: `auto` is flash_attention_2 where CUDA and its package are there, else sdpa."""
-    has_flash = on_cuda and importlib.util.find_spec("flash_attn") is not None
-    if wanted == "flash_attention_2" and not has_flash:
-        raise TrainingError(
-            'training.attention = "flash_attention_2" needs CUDA and the package flash-attn: take "auto" or "sdpa".'
-        )
-    return ("flash_attention_2" if has_flash else "sdpa") if wanted == "auto" else wanted
-
-
-def _model(place: str, base: BaseModel, settings: TrainingSettings) -> Any:
-    """The frozen base (NF4 or plain) with a fresh LoRA adapter on every linear layer but lm_head; or, for method full,
-    the model itself, all its weights trained in float32 (bfloat16 is autocast's there, over these)."""
-    torch, transformers, peft = require("torch"), require("transformers"), require("peft")
-    on_cuda = torch.cuda.is_available()
-    automatic = "bfloat16" if on_cuda and settings.method == "lora" else "float32"
-    dtype = getattr(torch, automatic if settings.compute_dtype == "auto" else settings.compute_dtype)
-    quantization = device_map = None
-    if settings.quantization == "nf4":
-        is_sharded = _is_sharded()
-        quantization = transformers.BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=settings.double_quantization,
-            bnb_4bit_compute_dtype=dtype,
-            # FSDP flattens parameters of one dtype only, so the packed 4-bit values must pose as the others' dtype.
-            bnb_4bit_quant_storage=dtype if is_sharded else torch.uint8,
-        )
-        # What is to be sharded is quantised in host memory: a GPU that cannot hold all of it gets its shard alone.
-        to_gpu = on_cuda and not is_sharded
-        device_map = {"": int(os.environ.get("LOCAL_RANK", "0")) if to_gpu else "cpu"}
-    try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            place,
-            dtype=dtype,
-            quantization_config=quantization,
-            device_map=device_map,
-            attn_implementation=attention_implementation(settings.attention, on_cuda=on_cuda),
-        )
-    except (OSError, ValueError, ImportError) as error:
-        raise TrainingError(cannot_load(base, error)) from error
-    model.config.use_cache = False
-    transformers.set_seed(settings.seed)
-    if settings.method == "full":
-        return model
-    if settings.gradient_checkpointing:
-        model.enable_input_require_grads()  # a frozen embedding's output would cut the graph of the first segment
-    return peft.get_peft_model(
-        model,
-        peft.LoraConfig(
-            r=settings.lora_r,
-            lora_alpha=settings.lora_alpha,
-            lora_dropout=settings.lora_dropout,
-            target_modules="all-linear",  # peft leaves the output layer out
-            task_type="CAUSAL_LM",
-        ),
-    )
-
-
-def _is_sharded() -> bool:
-    """Whether accelerate was told to shard the model over the processes (FSDP)."""
-    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
 
 
 def output_loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
@@ -141,7 +69,7 @@ def build_trainer(loop: Loop) -> Any:
         lr_scheduler_type=settings.schedule,
         warmup_steps=settings.warmup_steps,
         # paged: its state moves to host memory when a long batch needs the room; sharded, each GPU holds a part of it
-        optim="paged_adamw_32bit" if on_cuda and not _is_sharded() else "adamw_torch",
+        optim="paged_adamw_32bit" if on_cuda and not is_sharded() else "adamw_torch",
         weight_decay=settings.weight_decay,
         adam_beta2=settings.adam_beta2,
         max_grad_norm=settings.max_grad_norm,
@@ -164,12 +92,12 @@ def build_trainer(loop: Loop) -> Any:
         def _get_train_sampler(self, *_: Any, **__: Any) -> Any:
             return torch.utils.data.SequentialSampler(packs)
 
-    model = _model(loop.place, loop.base, settings)
+    model = load_model(loop.place, loop.base, settings)
     trainer = Ordered(
         model=model,
         args=arguments,
         train_dataset=[{"rows": pack} for pack in packs],
-        data_collator=Collator(loop.pad_id, is_flat=settings.packing and _is_flash(model)),
+        data_collator=Collator(loop.pad_id, is_flat=settings.packing and uses_flash(model)),
         compute_loss_func=output_loss,
     )
     trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
@@ -209,10 +137,6 @@ def _packs(loop: Loop) -> list[Pack]:
         at_once=settings.global_batch_size // loop.accumulation,
         capacity=max(settings.source_max_length + settings.target_max_length + 1, *map(length, loop.rows)),
     )
-
-
-def _is_flash(model: Any) -> bool:
-    return str(getattr(model.config, "_attn_implementation", "")).startswith("flash")
 
 
 class _Watch:

@@ -33,7 +33,7 @@ def pack_steps(rows: Sequence[Row], *, batch: int, at_once: int, capacity: int) 
         packed = [balance(step, micro_batches * at_once) for step in steps]
         if all(tokens(pack) <= capacity for packs in packed for pack in packs):
             return [pack for packs in packed for pack in packs]
-    raise ValueError(f"a row has more than {capacity} tokens")
+    raise ValueError(f"one of the rows has more than {capacity} tokens")
 
 
 def balance(rows: Sequence[Row], packs: int) -> list[Pack]:

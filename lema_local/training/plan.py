@@ -80,7 +80,8 @@ def plan(
     `num_gpus` 0 means the CPU. The strategy is one replica per GPU (ddp) where that fits, the base sharded over the
     GPUs (fsdp) where it does not. Raises TrainingError where the global batch cannot be split evenly.
     """
-    accumulation = settings.accumulation(max(num_gpus, 1))
+    processes = settings.processes or max(num_gpus, 1)
+    accumulation = settings.accumulation(processes)
     strategy = choose_strategy(architecture, settings, num_gpus=num_gpus, memory_gib=memory_gib)
     memory = memory_parts(architecture, settings, strategy=strategy, num_gpus=num_gpus)
     samples = settings.max_steps * settings.global_batch_size
@@ -111,7 +112,9 @@ def plan(
         "memory_per_gpu_gib": {part: round(size, 2) for part, size in memory.items()},
         "fits": _fits(memory, memory_gib),
         "strategy": strategy,
-        "launch": shlex.join(launch_arguments(job, strategy=strategy, num_processes=max(num_gpus, 1))),
+        "launch": shlex.join(
+            launch_arguments(job, strategy=strategy, num_processes=processes, config=settings.accelerate_config)
+        ),
     }
 
 
@@ -182,8 +185,17 @@ def _activation_bytes(architecture: Architecture, settings: TrainingSettings, si
     return architecture.layers * layer
 
 
-def launch_arguments(job: str, *, strategy: Strategy, num_processes: int) -> list[str]:
-    """The command that trains `job` (the path of a job file, training/job.py) under accelerate."""
+def launch_arguments(job: str, *, strategy: Strategy, num_processes: int, config: str = "") -> list[str]:
+    """The command that trains `job` (the path of a job file, training/job.py) under accelerate.
+
+    With `config`, a file that `accelerate config` wrote, nothing else is said: the file decides.
+    """
+    if config:
+        return ["accelerate", "launch", "--config_file", config, "--module", "lema_local.training.run", "--job", job]
+    if strategy == "cpu" and num_processes > 1:
+        # accelerate launch starts several processes on CPUs through MPI only; under torchrun it finds them with gloo
+        launcher = ["torchrun", "--standalone", "--nproc_per_node", str(num_processes)]
+        return [*launcher, "--module", "lema_local.training.run", "--job", job]
     # num_machines and dynamo_backend are accelerate's own defaults: unsaid, it prints a warning.
     common = ["--num_machines", "1", "--dynamo_backend", "no", "--module", "lema_local.training.run", "--job", job]
     processes = ["--num_processes", str(num_processes)]

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lema_local.training.run", description="Train one job.")
     parser.add_argument("--job", type=Path, required=True, help="the job file, e.g. runs/9f2c/job.json")
     parser.add_argument("--die-with-parent", action="store_true", help="be killed when the starting process ends")
-    parser.add_argument("--launch", help="JSON list: arguments for `accelerate launch` to start instead")
+    parser.add_argument("--launch", help="JSON list: the launcher to become, as launch_arguments() gives it")
     options = parser.parse_args(arguments)
     # Killed in the midst of a step nothing is lost, and a backward pass would hold a KeyboardInterrupt up for seconds.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -37,20 +37,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _die_with_parent(expected=os.environ.get("LEMA_TRAINING_PARENT") if options.die_with_parent else None)
     if options.launch is not None:
         # exec keeps the death signal, so the launcher dies with the parent as well
-        os.execv(  # noqa: S606
-            sys.executable, [sys.executable, "-m", "accelerate.commands.launch", *json.loads(options.launch)]
-        )
+        os.execv(sys.executable, [sys.executable, "-m", *_as_module(json.loads(options.launch))])  # noqa: S606
     events = _own_stdout()
     try:
         _train(Job.read(options.job), events)
     except LemaError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+        return _fail(events, str(error))
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
-        sys.stderr.write(f"Training stopped: {error.strerror or error}{where}. Mend it and run again: it goes on.\n")
-        return 1
+        return _fail(events, f"Training stopped: {error.strerror or error}{where}. Mend it and run again: it goes on.")
     return 0
+
+
+def _fail(events: TextIO, message: str) -> int:
+    """The reason on stderr, for who started this by hand, and as an event, past what a launcher says after it."""
+    sys.stderr.write(f"{message}\n")
+    events.write(json.dumps({"event": "failed", "message": message}) + "\n")
+    events.flush()
+    return 1
+
+
+def _as_module(launch: list[str]) -> list[str]:
+    """A launcher's command for `python -m`, whatever PATH says."""
+    if launch[:2] == ["accelerate", "launch"]:
+        return ["accelerate.commands.launch", *launch[2:]]
+    return ["torch.distributed.run", *launch[1:]]
 
 
 def _train(job: Job, events: TextIO) -> None:

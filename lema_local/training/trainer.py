@@ -28,7 +28,8 @@ from lema_local.training.checkpoints import (
     tidy,
 )
 from lema_local.training.collate import LeftOut, Row, tokenize
-from lema_local.training.loop import Loop, build_trainer, cannot_load
+from lema_local.training.loop import Loop, build_trainer
+from lema_local.training.model import cannot_load
 from lema_local.training.order import data_order
 from lema_local.training.packages import require
 from lema_local.training.quiet import quiet

@@ -1,0 +1,90 @@
+"""The model of a run as it trains: a frozen base (NF4 or plain) with a LoRA adapter, or all of its weights.
+
+    load_model("HuggingFaceTB/SmolLM2-135M-Instruct", base, settings)   PeftModel: 19.5 of 154 million parameters train
+
+The same code on a CPU, on CUDA, and where accelerate shards the model over several GPUs (FSDP, arXiv 2304.11277).
+"""
+
+import importlib.util
+import os
+from typing import Any
+
+from lema_local.errors import TrainingError
+from lema_local.training.base import BaseModel
+from lema_local.training.packages import require
+from lema_local.training.settings import Attention, TrainingSettings
+
+
+def cannot_load(base: BaseModel, error: Exception) -> str:
+    """The line for a base model that does not load."""
+    where = base.hub_id or base.path or base.gguf_path
+    reason = " ".join(str(error).split())[:160]
+    return f"Cannot load the base model {base.name} from {where} ({reason}): check the name, or log in for gated ones."
+
+
+def attention_implementation(wanted: Attention, *, on_cuda: bool) -> str:
+    """What transformers is asked for: `auto` is flash_attention_2 where CUDA and its package are there, else sdpa."""
+    has_flash = on_cuda and importlib.util.find_spec("flash_attn") is not None
+    if wanted == "flash_attention_2" and not has_flash:
+        raise TrainingError(
+            'training.attention = "flash_attention_2" needs CUDA and the package flash-attn: take "auto" or "sdpa".'
+        )
+    return ("flash_attention_2" if has_flash else "sdpa") if wanted == "auto" else wanted
+
+
+def load_model(place: str, base: BaseModel, settings: TrainingSettings) -> Any:
+    """The frozen base (NF4 or plain) with a fresh LoRA adapter on every linear layer but lm_head; or, for method full,
+    the model itself, all its weights trained in float32 (bfloat16 is autocast's there, over these)."""
+    torch, transformers, peft = require("torch"), require("transformers"), require("peft")
+    on_cuda = torch.cuda.is_available()
+    automatic = "bfloat16" if on_cuda and settings.method == "lora" else "float32"
+    dtype = getattr(torch, automatic if settings.compute_dtype == "auto" else settings.compute_dtype)
+    quantization = device_map = None
+    if settings.quantization == "nf4":
+        quantization = transformers.BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=settings.double_quantization,
+            bnb_4bit_compute_dtype=dtype,
+            # FSDP flattens parameters of one dtype only, so the packed 4-bit values must pose as the others' dtype.
+            bnb_4bit_quant_storage=dtype if is_sharded() else torch.uint8,
+        )
+        # What is to be sharded is quantised in host memory: a GPU that cannot hold all of it gets its shard alone.
+        to_gpu = on_cuda and not is_sharded()
+        device_map = {"": int(os.environ.get("LOCAL_RANK", "0")) if to_gpu else "cpu"}
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            place,
+            dtype=dtype,
+            quantization_config=quantization,
+            device_map=device_map,
+            attn_implementation=attention_implementation(settings.attention, on_cuda=on_cuda),
+        )
+    except (OSError, ValueError, ImportError) as error:
+        raise TrainingError(cannot_load(base, error)) from error
+    model.config.use_cache = False  # with a cache transformers would not look for packed examples, and mix them
+    transformers.set_seed(settings.seed)
+    if settings.method == "full":
+        return model
+    if settings.gradient_checkpointing:
+        model.enable_input_require_grads()  # a frozen embedding's output would cut the graph of the first segment
+    return peft.get_peft_model(
+        model,
+        peft.LoraConfig(
+            r=settings.lora_r,
+            lora_alpha=settings.lora_alpha,
+            lora_dropout=settings.lora_dropout,
+            target_modules="all-linear",  # peft leaves the output layer out
+            task_type="CAUSAL_LM",
+        ),
+    )
+
+
+def is_sharded() -> bool:
+    """Whether accelerate was told to shard the model over the processes (FSDP)."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+
+
+def uses_flash(model: Any) -> bool:
+    """Whether attention takes examples laid end to end, by their position ids, and no mask."""
+    return str(getattr(model.config, "_attn_implementation", "")).startswith("flash")
