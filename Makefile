@@ -1,6 +1,6 @@
 # The main job:  make data train eval        Tests:  make test
 # Each target is one `lema` line; state lives in the database, so a target that is done costs seconds.
-# PROFILE DB MODEL DATASET DATA_PATH LIMIT CORRECTOR_URL CORRECTOR_MODEL CORRECTOR_KEY_ENV BUDGET are passed on as options.
+# PROFILE DB MODEL DATASET DATA_PATH LIMIT CORRECTOR_URL CORRECTOR_MODEL CORRECTOR_KEY_ENV BUDGET SEEDS KEEP are passed on as options.
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,6 +11,7 @@ OPTIONS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(DB),--db "$(DB)") $(if 
 	$(if $(CORRECTOR_URL),--corrector-url "$(CORRECTOR_URL)") $(if $(CORRECTOR_MODEL),--corrector-model "$(CORRECTOR_MODEL)") \
 	$(if $(CORRECTOR_KEY_ENV),--corrector-key-env "$(CORRECTOR_KEY_ENV)")
 
+SEVERAL = $(if $(SEEDS),--seeds "$(SEEDS)")
 SPENDING = $(if $(BUDGET),--budget "$(BUDGET)")
 
 .NOTPARALLEL:
@@ -20,10 +21,10 @@ data: $(VENV)/.data
 	@$(LEMA) data $(OPTIONS) $(SPENDING)
 
 train: $(VENV)/.train
-	@$(LEMA) train $(OPTIONS)
+	@$(LEMA) train $(OPTIONS) $(SEVERAL) $(if $(KEEP),--keep "$(KEEP)")
 
 eval: $(VENV)/.train
-	@$(LEMA) eval $(OPTIONS) $(SPENDING)
+	@$(LEMA) eval $(OPTIONS) $(SEVERAL) $(SPENDING)
 
 doctor: $(VENV)/.data
 	@$(LEMA) doctor $(OPTIONS)

@@ -10,13 +10,14 @@ import click
 from lema_local.evaluation_profile import check_evaluation, with_options
 from lema_local.stages.run import Run
 
-from .options import call_options, notice, open_run, run_options
+from .options import call_options, notice, open_run, run_options, seeds_option
 
 BAD_ROWS_SHOWN = 10
 
 
 @click.command("eval")
 @run_options
+@seeds_option
 @call_options
 @click.option(
     "--on",

@@ -64,6 +64,11 @@ _OFFLINE = click.option(
 )
 
 
+seeds_option = click.option(
+    "--seeds", type=int, metavar="N", help="Train each arm N times, with the profile's seed and the N - 1 after it."
+)
+
+
 def db_option(function: F) -> F:
     """--db"""
     return _DB(function)

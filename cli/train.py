@@ -10,11 +10,14 @@ from typing import Any
 
 import click
 
-from .options import open_run, refuse_options_before, require_database, run_options
+from .options import open_run, refuse_options_before, require_database, run_options, seeds_option
 
 
 @click.group("train", invoke_without_command=True)
 @run_options
+@seeds_option
+@click.option("--keep", type=int, metavar="N", help="Keep the weights of the N newest checkpoints of each run.")
+@click.option("--tensorboard", is_flag=True, default=None, help="Write the curves for TensorBoard too.")
 @click.option("--dry-run", is_flag=True, help="Print the plan (steps, memory, launch line) and stop. Needs no torch.")
 @click.option("--gpus", help="Plan for these GPUs instead of the ones here, e.g. 4xA100-80GB.")
 @click.option("--json", "as_json", is_flag=True, help="The plan, or the checkpoints, as JSON.")
@@ -47,7 +50,8 @@ def command(
         checkpoints = train(run)
     if as_json:
         rows = [
-            {"arm": c.arm, "step": c.step, "loss": c.loss, "path": c.path, "checkpoint_id": c.id} for c in checkpoints
+            {"arm": c.arm, "seed": c.seed, "step": c.step, "loss": c.loss, "path": c.path, "checkpoint_id": c.id}
+            for c in checkpoints
         ]
         click.echo(json.dumps(rows, indent=1))
         return

@@ -159,6 +159,23 @@ create table checkpoint (
     created_at timestamptz not null
 );
 
+create table training_metric (         -- what was measured at each step of a training run
+    run_id uuid not null,
+    step integer not null,
+    base_model varchar not null,
+    arm varchar not null,
+    dataset varchar not null,
+    seed integer not null,
+    loss double not null,                -- mean, nats per output token
+    learning_rate double not null,
+    grad_norm double not null,           -- before clipping
+    tokens_per_second double not null,
+    memory_gib double not null,          -- peak so far: of the GPU, or of the process where there is none
+    tokens_seen bigint not null,
+    samples_seen bigint not null,
+    created_at timestamptz not null
+);
+
 create table evaluation (
     id uuid not null,
     problem_id uuid not null,

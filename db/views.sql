@@ -218,3 +218,11 @@ select
 from training_set
 join training_set_example on training_set_example.training_set_id = training_set.id
 join example on example.id = training_set_example.example_id;
+
+-- training_curve: how did loss, learning rate, gradient, speed and memory go in each training run, step by step?
+create or replace view training_curve as
+select
+    base_model, dataset, arm, seed, step, loss, learning_rate, grad_norm, tokens_per_second, memory_gib, tokens_seen,
+    samples_seen, created_at, run_id
+from training_metric
+order by base_model, dataset, arm, seed, run_id, step;

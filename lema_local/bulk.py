@@ -22,6 +22,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "mended": ("record", "id", "field"),
     "batch_call": ("batch_id", "completion_id"),
     "batch_end": ("batch_id",),
+    "training_metric": ("run_id", "step"),
 }
 
 

@@ -23,9 +23,19 @@ from pathlib import Path
 from typing import Any
 
 from lema_local.errors import StoreError
-from lema_local.records import Attempt, Batch, BatchCall, BatchEnd, Checkpoint, Completion, Problem, Review
+from lema_local.records import (
+    Attempt,
+    Batch,
+    BatchCall,
+    BatchEnd,
+    Checkpoint,
+    Completion,
+    Problem,
+    Review,
+    TrainingMetric,
+)
 
-Fact = Problem | Completion | Attempt | Batch | BatchCall | BatchEnd | Checkpoint | Review
+Fact = Problem | Completion | Attempt | Batch | BatchCall | BatchEnd | Checkpoint | Review | TrainingMetric
 
 TABLES: dict[type[Any], str] = {
     Problem: "problem",
@@ -36,6 +46,7 @@ TABLES: dict[type[Any], str] = {
     BatchEnd: "batch_end",
     Checkpoint: "checkpoint",
     Review: "review",
+    TrainingMetric: "training_metric",
 }
 _HEAD = b'{"table": "'
 _getters: dict[type[Any], Callable[[Any], tuple[Any, ...]]] = {}

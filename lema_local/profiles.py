@@ -74,6 +74,9 @@ class Overrides:
     corrector_url: str | None = None
     corrector_model: str | None = None
     corrector_key_env: str | None = None
+    seeds: int | None = None
+    keep: int | None = None
+    tensorboard: bool | None = None
 
 
 def profile_names() -> list[str]:
@@ -188,7 +191,9 @@ def _apply_options(profile: Profile, options: Overrides) -> Profile:
             train_problems=_least(data.train_problems, options.limit),
             test_problems=_least(data.test_problems, options.limit),
         )
-    return replace(profile, data=data)
+    given: dict[str, Any] = {"seeds": options.seeds, "keep": options.keep, "tensorboard": options.tensorboard or None}
+    training = replace(profile.training, **{name: value for name, value in given.items() if value is not None})
+    return replace(profile, data=data, training=training)
 
 
 def _override_endpoint(

@@ -212,6 +212,26 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingMetric:
+    """What was measured at one step of a training run."""
+
+    run_id: str
+    step: int
+    base_model: str
+    arm: str
+    dataset: str
+    seed: int
+    loss: float  # mean, nats per output token
+    learning_rate: float
+    grad_norm: float  # before clipping
+    tokens_per_second: float
+    memory_gib: float  # peak so far: of the GPU, or of the process where there is none
+    tokens_seen: int
+    samples_seen: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """One graded answer of the base model or of a checkpoint. Its id is its completion's."""
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,42 +18,17 @@ pytest.importorskip("peft")
 pytest.importorskip("bitsandbytes")
 
 from tiny_model import write_tiny_model
+from training_runs import EXAMPLES, SETTINGS, assert_same_end, run, weights
 
 from lema_local.errors import DataError, TrainingError
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import (
     SavedCheckpoint,
-    StepProgress,
     find_checkpoints,
     has_adapter,
     refuse_damaged,
 )
 from lema_local.training.job import Job, _reason, read_examples, run_job, saved_checkpoint
-from lema_local.training.settings import TrainingSettings
-from lema_local.training.trainer import train
-
-EXAMPLES = [
-    (f"Question: {a} + {b}\nAnswer:\n", f"Step 1: {a} + {b} = {a + b}. The answer is {a + b}." + " Good." * (a % 4))
-    for a in range(4)
-    for b in range(5)
-]
-SETTINGS = TrainingSettings(
-    learning_rate=1e-2,
-    max_steps=6,
-    save_steps=2,
-    global_batch_size=4,
-    per_device_batch_size=2,
-    lora_r=4,
-    lora_dropout=0.1,
-    source_max_length=64,
-    target_max_length=64,
-    gradient_checkpointing=False,
-    seed=7,
-)
-
-
-class Stopped(BaseException):
-    """Like KeyboardInterrupt, but pytest does not take it for its own."""
 
 
 @pytest.fixture(scope="module")
@@ -62,43 +36,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     return BaseModel(name="tiny", path=write_tiny_model(tmp_path_factory.mktemp("tiny")), bos_text="<bos>")
 
 
-def run(
-    base: BaseModel,
-    directory: Path,
-    settings: TrainingSettings = SETTINGS,
-    examples: list[tuple[str, str]] = EXAMPLES,
-    on_progress: Callable[[StepProgress], None] = lambda progress: None,
-) -> list[SavedCheckpoint]:
-    return train(
-        examples=examples,
-        base=base,
-        settings=settings,
-        directory=directory,
-        on_checkpoint=lambda saved: None,
-        on_progress=on_progress,
-    )
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> list[SavedCheckpoint]:
     return run(base, tmp_path_factory.mktemp("uninterrupted"))
-
-
-def weights(saved: SavedCheckpoint) -> dict[str, Any]:
-    from safetensors.numpy import load_file
-
-    return load_file(saved.path / "adapter_model.safetensors")
-
-
-def assert_same_end(one: list[SavedCheckpoint], other: list[SavedCheckpoint]) -> None:
-    import numpy
-
-    assert [saved.step for saved in one] == [saved.step for saved in other]
-    assert one[-1].loss == pytest.approx(other[-1].loss, abs=1e-6)
-    theirs = weights(other[-1])
-    assert weights(one[-1]).keys() == theirs.keys()
-    for name, tensor in weights(one[-1]).items():
-        numpy.testing.assert_allclose(tensor, theirs[name], atol=1e-6, err_msg=name)
 
 
 def test_training_saves_adapters_that_learned(uninterrupted: list[SavedCheckpoint]) -> None:
@@ -113,80 +53,12 @@ def test_training_saves_adapters_that_learned(uninterrupted: list[SavedCheckpoin
     assert config["base_model_name_or_path"] == "tiny"
 
 
-def test_only_the_newest_checkpoint_keeps_the_trainer_state(uninterrupted: list[SavedCheckpoint]) -> None:
+def test_only_the_newest_two_checkpoints_keep_the_trainer_state(uninterrupted: list[SavedCheckpoint]) -> None:
     files = [sorted(path.name for path in saved.path.iterdir()) for saved in uninterrupted]
-    assert files[0] == files[1] == ["COMPLETE", "adapter_config.json", "adapter_model.safetensors"]
+    assert files[0] == ["COMPLETE", "adapter_config.json", "adapter_model.safetensors"]
+    assert files[1] == files[2]
     assert {"optimizer.pt", "rng_state.pth", "trainer_state.json"} <= set(files[2])
     assert not (uninterrupted[0].path.parent / ".partial").exists()
-
-
-@pytest.mark.parametrize("stop_at", [1, 3, 6], ids=["before-any-checkpoint", "between-two", "before-the-last-save"])
-def test_training_goes_on_as_if_it_had_not_stopped(
-    base: BaseModel, uninterrupted: list[SavedCheckpoint], tmp_path: Path, stop_at: int
-) -> None:
-    def stop(progress: StepProgress) -> None:
-        if progress.step == stop_at:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        run(base, tmp_path, on_progress=stop)
-    steps: list[int] = []
-    resumed = run(base, tmp_path, on_progress=lambda progress: steps.append(progress.step))
-    assert steps[0] == (stop_at - 1) // 2 * 2 + 1
-    assert_same_end(resumed, uninterrupted)
-
-
-def test_a_killed_process_loses_no_complete_checkpoint(
-    base: BaseModel, uninterrupted: list[SavedCheckpoint], tmp_path: Path
-) -> None:
-    job = Job(examples=tuple(EXAMPLES), base=base, settings=SETTINGS, directory=tmp_path)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lema_local.training.run", "--job", str(job.write())], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if json.loads(line).get("step") == 3:
-            process.kill()
-            break
-    process.stdout.close()
-    assert process.wait() == -signal.SIGKILL
-    assert [saved.step for saved in find_checkpoints(tmp_path)][:1] == [2]
-    assert_same_end(run(base, tmp_path), uninterrupted)
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda path: (path / "COMPLETE").unlink(),
-        lambda path: (path / "COMPLETE").write_text("{"),
-        lambda path: (path / "optimizer.pt").write_bytes(b""),
-        lambda path: (path / "adapter_model.safetensors").write_bytes(
-            bytes([255]) + (path / "adapter_model.safetensors").read_bytes()[1:]
-        ),
-    ],
-    ids=["no-marker", "half-a-marker", "cut-state", "changed-byte"],
-)
-def test_a_broken_checkpoint_does_not_exist(
-    base: BaseModel, uninterrupted: list[SavedCheckpoint], tmp_path: Path, damage: Callable[[Path], None]
-) -> None:
-    directory = tmp_path / "run"
-    shutil.copytree(uninterrupted[0].path.parent, directory)
-    damage(directory / "step-000006")
-    (directory / ".partial" / "checkpoint-6").mkdir(parents=True)
-    assert [saved.step for saved in find_checkpoints(directory)] == [2, 4]
-    assert_same_end(run(base, directory), uninterrupted)
-
-
-@pytest.mark.parametrize("lost", ["step-000002", "step-000004"], ids=["first", "second"])
-def test_an_early_checkpoint_that_is_lost_is_made_again(
-    base: BaseModel, uninterrupted: list[SavedCheckpoint], tmp_path: Path, lost: str
-) -> None:
-    directory = tmp_path / "run"
-    shutil.copytree(uninterrupted[0].path.parent, directory)
-    shutil.rmtree(directory / lost)
-    again = run(base, directory)
-    assert_same_end(again, uninterrupted)
-    assert has_adapter(directory / lost)
 
 
 def test_a_damaged_adapter_is_refused_and_no_longer_counts(

@@ -24,7 +24,7 @@ from lema_local.stages.imported_answers import ImportedAnswers, import_answers
 from lema_local.stages.run import Run
 from lema_local.stages.sweep import Target, complete_target, served
 from lema_local.store import stage_sql
-from lema_local.training.checkpoints import refuse_damaged
+from lema_local.training.checkpoints import is_removed, refuse_damaged
 
 
 def targets(run: Run) -> list[Target]:
@@ -43,7 +43,9 @@ def targets(run: Run) -> list[Target]:
     for checkpoint in found:
         checkpoint_id = checkpoint.id if checkpoint else None
         endpoint = describe_endpoint("student", profile, checkpoint_id=checkpoint_id)
-        made.append(Target(checkpoint, tuple(evaluation_calls(run, endpoint, checkpoint_id))))
+        made.append(
+            Target(checkpoint, tuple(evaluation_calls(run, endpoint, checkpoint_id)), run.profile.training.seeds > 1)
+        )
     return made
 
 
@@ -51,10 +53,10 @@ def _name_missing(run: Run, planned: Sequence[train.TrainingRun], recorded: Sequ
     """A table without an arm must say why: not trained, or trained with other settings or data."""
     there = {(c.run_id, c.step) for c in recorded}
     for training_run in planned:
-        missing = [str(s) for s in run.profile.training.checkpoint_steps if (training_run.id, s) not in there]
+        missing = [str(s) for s in training_run.settings.checkpoint_steps if (training_run.id, s) not in there]
         if missing:
             run.notice(
-                f"{training_run.built.training_set.arm}: step {', '.join(missing)} of this profile and data is not "
+                f"{training_run.label}: step {', '.join(missing)} of this profile and data is not "
                 "trained yet: `lema train` with the same options, then this again."
             )
 
@@ -63,6 +65,7 @@ def evaluate(run: Run) -> tuple[list[Target], Outcome]:
     """Evaluate what is pending and grade it; a finished evaluation is never run again."""
     everything = targets(run)
     open_targets = [replace(t, calls=tuple(left)) for t in everything if (left := pending(run, t.calls))]
+    open_targets = _without_removed(run, open_targets)
     for target in open_targets:
         if target.checkpoint is not None:
             refuse_damaged(run.checkpoint_path(target.checkpoint))
@@ -71,6 +74,18 @@ def evaluate(run: Run) -> tuple[list[Target], Outcome]:
         total += complete_target(run, target, endpoint)
     derive(run.store, "evaluate")
     return everything, total
+
+
+def _without_removed(run: Run, open_targets: Sequence[Target]) -> list[Target]:
+    """Those whose weights are there: `lema train --keep` takes away the oldest, and says so; this says so again."""
+    there = [t for t in open_targets if t.checkpoint is None or not is_removed(run.checkpoint_path(t.checkpoint))]
+    gone = [t.label for t in open_targets if t not in there]
+    if gone:
+        run.notice(
+            f"Not evaluated, because their weights were removed (training.keep): {', '.join(gone)}. To have them, "
+            "delete their step-... folders and `lema train` without keep."
+        )
+    return there
 
 
 def result_rows(run: Run, everything: Sequence[Target]) -> list[dict[str, Any]]:

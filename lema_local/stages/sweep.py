@@ -26,10 +26,14 @@ class Target:
 
     checkpoint: Checkpoint | None
     calls: tuple[Call, ...]
+    has_seed_in_label: bool = False  # adapters of several seeds must have names of their own
 
     @property
     def label(self) -> str:
-        return "base" if self.checkpoint is None else f"{self.checkpoint.arm}-{self.checkpoint.step}"
+        if self.checkpoint is None:
+            return "base"
+        seed = f"-seed{self.checkpoint.seed}" if self.has_seed_in_label else ""
+        return f"{self.checkpoint.arm}{seed}-{self.checkpoint.step}"
 
 
 def served(run: Run, open_targets: Sequence[Target]) -> Iterator[tuple[Target, Endpoint]]:

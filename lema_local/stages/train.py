@@ -1,9 +1,9 @@
-"""Training: one QLoRA run for each arm. A run that is done is not done again; one that was interrupted goes on."""
+"""Training: one run for each arm and seed. A run that is done is not done again; one that was interrupted goes on."""
 
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +15,13 @@ from lema_local.models import Model, resolve_model
 from lema_local.profile_tables import Arm
 from lema_local.profiles import Profile
 from lema_local.recipes import load_recipe
-from lema_local.records import Checkpoint
+from lema_local.records import Checkpoint, TrainingMetric
 from lema_local.stages.build import Built, build
 from lema_local.stages.run import Run
 from lema_local.training.base import BaseModel
-from lema_local.training.checkpoints import SavedCheckpoint, has_adapter
+from lema_local.training.checkpoints import SavedCheckpoint, bound, has_adapter, is_removed
 from lema_local.training.job import Job, run_job, saved_checkpoint
+from lema_local.training.metrics import refuse_without_tensorboard
 from lema_local.training.plan import Strategy, choose_strategy
 from lema_local.training.progress import TrainingProgress
 from lema_local.training.settings import TrainingSettings
@@ -28,12 +29,14 @@ from lema_local.training.settings import TrainingSettings
 
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
-    """What one arm's training is: same model, training set and settings, same run."""
+    """What one training of an arm is: same model, training set and settings (with the seed), same run."""
 
     id: str
     built: Built
     model: Model
+    settings: TrainingSettings
     directory: Path
+    label: str  # for people: the arm, and its seed where there are several
 
 
 def student_model(profile: Profile) -> Model:
@@ -47,58 +50,90 @@ def student_model(profile: Profile) -> Model:
 
 
 def planned_runs(run: Run, arms: tuple[Arm, ...] | None = None) -> list[TrainingRun]:
-    """The training runs of the profile's arms, built from the records as they are now."""
+    """The training runs of the profile's arms, built from the records as they are now; seed after seed.
+
+    Every seed trains on the same training sets: it changes the LoRA weights at the start, the dropout and the order.
+    """
     model = student_model(run.profile)
     identity = model.gguf_identity() if model.gguf_path else model.hf_identity()
-    settings = run.profile.training.identity  # memory may run out: what only saves memory must not begin a run anew
+    training, everything = run.profile.training, build(run, arms)
     planned = []
-    for built in build(run, arms):
-        run_id = content_key("training_run", identity, built.training_set.id, settings)
-        directory = run.directory / "checkpoints" / f"{built.training_set.arm}-{run_id[:8]}"
-        planned.append(TrainingRun(run_id, built, model, directory))
+    for seed in range(training.seed, training.seed + training.seeds):
+        settings = replace(training, seed=seed)
+        for built in everything:
+            arm = built.training_set.arm
+            # memory may run out: what only saves memory is not in the identity and does not begin a run anew
+            run_id = content_key("training_run", identity, built.training_set.id, settings.identity)
+            directory = run.directory / "checkpoints" / f"{arm}-{run_id[:8]}"
+            label = f"{arm} seed {seed}" if training.seeds > 1 else arm
+            planned.append(TrainingRun(run_id, built, model, settings, directory, label))
     return planned
 
 
 def checkpoints(run: Run, runs: Sequence[TrainingRun]) -> list[Checkpoint]:
-    """The recorded checkpoints of these runs, by arm and step."""
-    rows = run.store.rows("from checkpoint order by arm, step")
+    """The recorded checkpoints of these runs, by arm, seed and step."""
+    rows = run.store.rows("from checkpoint order by arm, seed, step")
     ids = {training_run.id for training_run in runs}
     return [Checkpoint(**row) for row in rows if row["run_id"] in ids]
 
 
 def train(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Checkpoint]:
     """Train what is not trained yet; every checkpoint is recorded after its directory is whole."""
+    if run.profile.training.tensorboard:
+        refuse_without_tensorboard()
     runs = planned_runs(run, arms)
     for training_run in runs:
         if not _is_done(run, training_run):
             _train(run, training_run)
+        _keep(run, training_run)
     run.store.merge()
     return checkpoints(run, runs)
 
 
+def _keep(run: Run, training_run: TrainingRun) -> None:
+    """Remove the weights of all but the newest checkpoints where the user wants so, and say which are gone."""
+    keep = training_run.settings.keep
+    if keep is None:
+        return
+    bound(training_run.directory, keep=keep)
+    gone = [c.step for c in checkpoints(run, [training_run]) if is_removed(run.checkpoint_path(c))]
+    if gone:
+        run.notice(
+            f"{training_run.label}: the weights of step {', '.join(map(str, gone))} were removed (keep = {keep}); "
+            "evaluation passes over them."
+        )
+
+
 def _is_done(run: Run, training_run: TrainingRun) -> bool:
     recorded = {c.step: run.checkpoint_path(c) for c in checkpoints(run, [training_run])}
-    return all(step in recorded and has_adapter(recorded[step]) for step in run.profile.training.checkpoint_steps)
+    return all(
+        step in recorded and (has_adapter(recorded[step]) or is_removed(recorded[step]))
+        for step in training_run.settings.checkpoint_steps
+    )
 
 
 def _train(run: Run, training_run: TrainingRun) -> None:
-    built, model, settings = training_run.built, training_run.model, run.profile.training
-    arm = built.training_set.arm
+    built, model, settings = training_run.built, training_run.model, training_run.settings
+    label = training_run.label
     examples = tuple((example.prompt, example.output) for example in built.examples)
     job = Job(examples=examples, base=_base(model), settings=settings, directory=training_run.directory)
-    progress = TrainingProgress(arm)
+    progress = TrainingProgress(label)
     devices = gpus()
     run.notice(
-        f"training {arm}: {len(built.examples)} examples, {settings.max_steps} steps of {settings.global_batch_size}"
+        f"training {label}: {len(built.examples)} examples, {settings.max_steps} steps of {settings.global_batch_size}"
     )
 
     def on_event(event: dict[str, Any]) -> None:
         progress.show(event)
+        if event["event"] in ("progress", "recorded"):
+            run.store.add(_metric(training_run, event))
+        if event["event"] == "notice":
+            run.notice(f"{label}: {event['message']}")
         if event["event"] == "checkpoint":  # row last: its existence means the adapter is whole
             run.store.add(_record(run, training_run, saved_checkpoint(event)))
         if event["event"] == "left_out" and event["total"]:
             run.notice(
-                f"{arm}: {event['total']} examples left out, too long for source_max_length or target_max_length"
+                f"{label}: {event['total']} examples left out, too long for source_max_length or target_max_length"
             )
 
     try:
@@ -126,7 +161,7 @@ def _base(model: Model) -> BaseModel:
 
 
 def _record(run: Run, training_run: TrainingRun, saved: SavedCheckpoint) -> Checkpoint:
-    training_set, settings = training_run.built.training_set, run.profile.training
+    training_set, settings = training_run.built.training_set, training_run.settings
     return Checkpoint(
         id=content_key("checkpoint", training_run.id, saved.step),
         run_id=training_run.id,
@@ -143,4 +178,24 @@ def _record(run: Run, training_run: TrainingRun, saved: SavedCheckpoint) -> Chec
         tokens_seen=saved.tokens_seen,
         samples_seen=saved.samples_seen,
         created_at=datetime.now(UTC),
+    )
+
+
+def _metric(training_run: TrainingRun, event: Mapping[str, Any]) -> TrainingMetric:
+    training_set = training_run.built.training_set
+    return TrainingMetric(
+        run_id=training_run.id,
+        step=event["step"],
+        base_model=training_run.model.name,
+        arm=training_set.arm,
+        dataset=training_set.dataset,
+        seed=training_run.settings.seed,
+        loss=event["loss"],
+        learning_rate=event["learning_rate"],
+        grad_norm=event["grad_norm"],
+        tokens_per_second=event["step_tokens_per_second"],
+        memory_gib=event["memory_gib"],
+        tokens_seen=event["tokens_seen"],
+        samples_seen=event["samples_seen"],
+        created_at=datetime.fromisoformat(event["at"]),
     )

@@ -1,24 +1,26 @@
 """Checkpoint directories: written aside, sealed by a COMPLETE marker, renamed; without it they do not exist.
 
-    RUN/step-000020/adapter_model.safetensors  adapter_config.json  COMPLETE
-    RUN/step-000040/adapter_model.safetensors  adapter_config.json  COMPLETE  optimizer.pt  rng_state.pth  ...
+    RUN/step-000020/COMPLETE                                                               (removed: --keep 2)
+    RUN/step-000040/COMPLETE  adapter_model.safetensors  adapter_config.json  optimizer.pt  rng_state.pth  ...
+    RUN/step-000060/COMPLETE  adapter_model.safetensors  adapter_config.json  optimizer.pt  rng_state.pth  ...
 
 COMPLETE is JSON with the hash and size of every file, and what the database wants to know:
 
     {"step": 40, "loss": 0.21, "tokens_seen": 35210, "samples_seen": 320, "run": "9f2c...", "is_resumable": true,
      "files": {"adapter_model.safetensors": ["e3b0c4...", 78188856], ...}}
 
-Only the newest keeps the trainer's state (optimizer, scheduler, RNG: twice the adapter's size and more). Older ones are
-adapters alone; or, where all weights were trained, whole models (config.json, weights, tokenizer).
+Only the newest two keep the trainer's state (optimizer, scheduler, RNG: twice the adapter's size and more): one to go
+on from, and one in case that one turns out broken. Older ones are adapters alone; or, where all weights were trained,
+whole models (config.json, model.safetensors or its parts, tokenizer). Where the user bounds how many are kept, of the
+oldest the marker alone stays, with `"is_removed": true`: the step was done, its weights are gone.
 """
 
 import json
-import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lema_local.errors import TrainingError
@@ -26,6 +28,7 @@ from lema_local.keys import file_sha256
 
 COMPLETE = "COMPLETE"
 PARTIAL = ".partial"  # where the Trainer writes
+RESUMABLE = 2  # so many checkpoints keep the trainer's state
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 _MODEL_CONFIG = "config.json"  # of a whole model; its weights are one safetensors file or several
 _UNWANTED_FILES = ("README.md", "training_args.bin")  # peft's empty model card; a pickle of the arguments
@@ -34,8 +37,6 @@ _STATE = re.compile(r"(optimizer|scheduler|scaler|rng_state|trainer_state|pytorc
 _STEP = re.compile(r"step-(\d{6,})")
 
 Files = dict[str, tuple[str, int]]  # name -> SHA-256, size
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +51,48 @@ class SavedCheckpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class StepProgress:
-    """Where a run stands after a step. `loss` is that step's mean in nats per output token."""
+class Marker:
+    """What a COMPLETE file says."""
 
-    step: int
-    max_steps: int
-    loss: float
-    tokens_per_second: float
-    seconds_left: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Marker:
     saved: SavedCheckpoint
     run: str
     is_resumable: bool
     files: Files
+    is_removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The checkpoint directories of a run directory, by step: those that are whole, and what is wrong with the rest."""
+
+    whole: tuple[Marker, ...]
+    broken: tuple[tuple[Path, str], ...]
+
+    def of(self, run: str) -> list[SavedCheckpoint]:
+        """The checkpoints that a run wrote (settings, base and data the same), those since removed included."""
+        return [marker.saved for marker in self.whole if marker.run == run]
+
+    def resumable(self, run: str, *, before: int) -> SavedCheckpoint | None:
+        """The latest of the run that still has its optimizer and RNG state, of a step under `before`.
+
+        `before` is the first step whose checkpoint is wanted and not there: from a later one it would not be made.
+        """
+        states = [marker.saved for marker in self.whole if marker.run == run and marker.is_resumable]
+        return next((saved for saved in reversed(states) if saved.step < before), None)
+
+
+def survey(directory: Path, *, verify: bool = True) -> Survey:
+    """Reads every marker in `directory` and, unless `verify` is False, every file that it names, for its SHA-256."""
+    whole, broken = [], []
+    for path in _steps(directory):
+        marker = _read_marker(path)
+        if marker is None:
+            broken.append((path, f"has no valid {COMPLETE} marker"))
+        elif not (_has_sums if verify else _has_sizes)(path, marker.files):
+            broken.append((path, "does not match its checksums" if verify else "lacks a file"))
+        else:
+            whole.append(marker)
+    return Survey(tuple(whole), tuple(broken))
 
 
 def checkpoint_path(directory: Path, step: int) -> Path:
@@ -76,36 +103,33 @@ def checkpoint_path(directory: Path, step: int) -> Path:
 def find_checkpoints(directory: Path, *, run: str | None = None) -> list[SavedCheckpoint]:
     """The complete checkpoints in `directory`, by step: marker present, every file there with its size and SHA-256.
 
-    With `run`, only those that this run wrote (settings, base and data the same). Broken ones are named in the log.
+    With `run`, only those that this run wrote (settings, base and data the same).
     """
-    return [marker.saved for marker in _complete(directory) if run in (None, marker.run)]
-
-
-def find_resumable(directory: Path, *, run: str, before: int) -> SavedCheckpoint | None:
-    """The latest complete checkpoint of the run that still has its optimizer and RNG state, of a step under `before`.
-
-    `before` is the first step whose checkpoint is wanted and not there: from a later one it would not be made again.
-    """
-    found = [marker.saved for marker in _complete(directory) if marker.run == run and marker.is_resumable]
-    return next((saved for saved in reversed(found) if saved.step < before), None)
+    return [marker.saved for marker in survey(directory).whole if run in (None, marker.run)]
 
 
 def has_adapter(path: Path) -> bool:
     """Whether a checkpoint has its marker, and its adapter's files their sizes: a look that reads no weights."""
     marker = _read_marker(path)
-    return marker is not None and _has_sizes(path, _weights_of(marker))
+    return marker is not None and not marker.is_removed and _has_sizes(path, _weights_of(marker))
+
+
+def is_removed(path: Path) -> bool:
+    """Whether a checkpoint was whole once and its weights were removed to bound the disk."""
+    marker = _read_marker(path)
+    return marker is not None and marker.is_removed
 
 
 def refuse_damaged(path: Path) -> None:
     """TrainingError where an adapter is not what was written. Its marker goes, so that training makes it anew."""
     marker = _read_marker(path)
-    if marker is None or not _has_sums(path, _weights_of(marker)):
+    if marker is None or marker.is_removed or not _has_sums(path, _weights_of(marker)):
         (path / COMPLETE).unlink(missing_ok=True)
         raise TrainingError(f"The checkpoint {path} is damaged or gone: `lema train` makes it anew.")
 
 
-def seal(partial: Path, directory: Path, *, saved: SavedCheckpoint, run: str) -> None:
-    """Makes `partial` the checkpoint of its step: hashes, marker last, rename; then frees the older ones' state.
+def seal(partial: Path, directory: Path, *, saved: SavedCheckpoint, run: str, keep: int | None = None) -> None:
+    """Makes `partial` the checkpoint of its step: hashes, marker last, rename; then frees what the older hold.
 
     `saved.path` is where it ends up. Killed at any moment, either the old state or the new one is whole.
     """
@@ -118,40 +142,52 @@ def seal(partial: Path, directory: Path, *, saved: SavedCheckpoint, run: str) ->
     }
     for file in files:
         _fsync(partial / file)
-    _write_marker(partial, _Marker(saved, run, True, files))
-    if saved.path.exists():  # a broken one, or an adapter whose later checkpoints were lost
+    _write_marker(partial, Marker(saved, run, True, files))
+    if saved.path.exists():  # a broken one, or one whose later checkpoints were lost
         shutil.rmtree(saved.path)
     partial.rename(saved.path)
     _fsync(directory)
-    for marker in _complete(directory, verify=False):
-        if marker.is_resumable and marker.saved.step < saved.step:
-            _drop_state(marker)
+    # those that are newer are of an earlier try of this run that lost a checkpoint: they will be written again
+    whole = survey(directory, verify=False).whole
+    _release([marker for marker in whole if marker.saved.step <= saved.step], keep)
+    if keep is not None:
+        bound(directory, keep=keep, until=saved.step)
 
 
-def tidy(directory: Path) -> None:
-    """Removes what interrupted saves left: half-written and broken checkpoint directories, state no marker lists."""
+def bound(directory: Path, *, keep: int, until: int | None = None) -> list[int]:
+    """Removes the weights of all but the newest `keep` checkpoints (up to the step `until`); returns their steps."""
+    there = [m for m in survey(directory, verify=False).whole if not m.is_removed]
+    there = [m for m in there if until is None or m.saved.step <= until]
+    for marker in there[:-keep]:
+        _trim(replace(marker, is_resumable=False, files={}, is_removed=True))
+    return [marker.saved.step for marker in there[:-keep]]
+
+
+def tidy(directory: Path, *, keep: int | None = None, verify: bool = True) -> list[str]:
+    """Removes what interrupted saves left: half-written and broken checkpoint directories, files that no marker lists.
+
+    Returns a line for people about each broken one. `verify` reads every file for its SHA-256.
+    """
     shutil.rmtree(directory / PARTIAL, ignore_errors=True)
-    whole = {marker.saved.path: marker for marker in _complete(directory)}
-    for path in list(directory.iterdir()) if directory.is_dir() else []:
-        if _STEP.fullmatch(path.name) is None or not path.is_dir():
-            continue
-        if path not in whole:
-            logger.warning("checkpoint %s is not whole: removed", path)
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            _remove_unlisted_state(whole[path])
+    found = survey(directory, verify=verify)
+    for path, _ in found.broken:
+        shutil.rmtree(path, ignore_errors=True)
+    for marker in found.whole:
+        _remove_unlisted(marker)
+    _release(found.whole, keep)
+    return [f"The checkpoint {path} {reason}: it is passed over and made anew." for path, reason in found.broken]
 
 
-def _complete(directory: Path, *, verify: bool = True) -> Iterator[_Marker]:
-    names = sorted(path for path in directory.glob("step-*") if _STEP.fullmatch(path.name) and path.is_dir())
-    for path in sorted(names, key=lambda path: int(path.name.removeprefix("step-"))):
-        marker = _read_marker(path)
-        if marker is None:
-            logger.warning("checkpoint %s has no valid %s marker: passed over", path, COMPLETE)
-        elif verify and not _has_sums(path, marker.files):
-            logger.warning("checkpoint %s does not match its checksums: passed over", path)
-        else:
-            yield marker
+def _release(markers: Sequence[Marker], keep: int | None) -> None:
+    """The trainer's state goes from all but the newest that may keep it."""
+    states = [marker for marker in markers if marker.is_resumable]
+    for marker in states[: -min(RESUMABLE, keep or RESUMABLE)]:
+        _trim(replace(marker, is_resumable=False, files=_weights_of(marker)))
+
+
+def _steps(directory: Path) -> Iterator[Path]:
+    paths = [path for path in directory.glob("step-*") if _STEP.fullmatch(path.name) and path.is_dir()]
+    yield from sorted(paths, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def _has_sizes(path: Path, files: Files) -> bool:
@@ -168,7 +204,7 @@ def _has_sums(path: Path, files: Files) -> bool:
         return False
 
 
-def _weights_of(marker: _Marker) -> Files:
+def _weights_of(marker: Marker) -> Files:
     """What serves: the adapter, or the whole model with its tokenizer; all but the trainer's state."""
     return {name: entry for name, entry in marker.files.items() if _STATE.match(name) is None}
 
@@ -179,7 +215,7 @@ def _has_weights(files: Files) -> bool:
     return all(name in files for name in ADAPTER_FILES)
 
 
-def _read_marker(path: Path) -> _Marker | None:
+def _read_marker(path: Path) -> Marker | None:
     try:
         fields = json.loads((path / COMPLETE).read_text())
         saved = SavedCheckpoint(
@@ -190,14 +226,15 @@ def _read_marker(path: Path) -> _Marker | None:
             samples_seen=int(fields["samples_seen"]),
         )
         files = {str(name): (str(sha256), int(size)) for name, (sha256, size) in fields["files"].items()}
-        marker = _Marker(saved, str(fields["run"]), bool(fields["is_resumable"]), files)
+        is_gone = bool(fields.get("is_removed", False))
+        marker = Marker(saved, str(fields["run"]), bool(fields["is_resumable"]), files, is_gone)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    is_whole = checkpoint_path(path.parent, saved.step) == path and _has_weights(files)
+    is_whole = checkpoint_path(path.parent, saved.step) == path and (is_gone or _has_weights(files))
     return marker if is_whole else None
 
 
-def _write_marker(path: Path, marker: _Marker) -> None:
+def _write_marker(path: Path, marker: Marker) -> None:
     fields = {
         "step": marker.saved.step,
         "loss": marker.saved.loss,
@@ -206,6 +243,7 @@ def _write_marker(path: Path, marker: _Marker) -> None:
         "run": marker.run,
         "is_resumable": marker.is_resumable,
         "files": marker.files,
+        **({"is_removed": True} if marker.is_removed else {}),
     }
     temporary = path / f".{COMPLETE}"
     temporary.write_text(json.dumps(fields, indent=1) + "\n")
@@ -213,17 +251,19 @@ def _write_marker(path: Path, marker: _Marker) -> None:
     temporary.replace(path / COMPLETE)
 
 
-def _drop_state(marker: _Marker) -> None:
+def _trim(marker: Marker) -> None:
     # Marker first: killed in between, the files are extra, not missing; tidy() removes them at the next start.
-    trimmed = _Marker(marker.saved, marker.run, False, _weights_of(marker))
-    _write_marker(marker.saved.path, trimmed)
-    _remove_unlisted_state(trimmed)
+    _write_marker(marker.saved.path, marker)
+    _remove_unlisted(marker)
 
 
-def _remove_unlisted_state(marker: _Marker) -> None:
+def _remove_unlisted(marker: Marker) -> None:
+    """Files of the trainer's state that the marker does not list; where the weights were removed, all files."""
     for path in list(marker.saved.path.iterdir()):
-        listed = any(name == path.name or name.startswith(f"{path.name}/") for name in marker.files)
-        if _STATE.match(path.name) and not listed:
+        listed = path.name == COMPLETE or any(
+            name == path.name or name.startswith(f"{path.name}/") for name in marker.files
+        )
+        if not listed and (marker.is_removed or _STATE.match(path.name)):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 

@@ -4,7 +4,9 @@ The command line stays free of torch, a crash or an out-of-memory kill costs one
 step at once: the child is killed, which is safe, because a checkpoint is whole or does not exist. One event per line:
 
     {"event": "left_out", "message": "3 examples left out: 3 with an empty output", "total": 3, "empty_output": 3, ...}
-    {"event": "progress", "step": 1, "max_steps": 40, "loss": 1.73, "tokens_per_second": 165.3, "seconds_left": 214.0}
+    {"event": "notice", "message": "The checkpoint .../step-000040 does not match its checksums: it is passed over ..."}
+    {"event": "recorded", "step": 1, "loss": 1.92, ...}      a step of an earlier start
+    {"event": "progress", "step": 2, "max_steps": 40, "loss": 1.73, "tokens_per_second": 165.3, "seconds_left": 214.0}
     {"event": "checkpoint", "step": 20, "path": ".../step-000020", "loss": 0.6, "tokens_seen": 17600, ...}
     {"event": "failed", "message": "No example to train on: ..."}       becomes run_job's TrainingError
 """
@@ -23,8 +25,10 @@ from typing import Any
 from lema_local.errors import DataError, TrainingError
 from lema_local.hardware import cores
 from lema_local.training.base import BaseModel
-from lema_local.training.checkpoints import SavedCheckpoint
+from lema_local.training.checkpoints import SavedCheckpoint, tidy
 from lema_local.training.collate import LeftOut
+from lema_local.training.failures import out_of_memory
+from lema_local.training.metrics import recorded
 from lema_local.training.plan import Strategy, launch_arguments
 from lema_local.training.settings import TrainingSettings
 from lema_local.training.trainer import finished, run_fingerprint
@@ -138,6 +142,9 @@ def run_job(
     run = run_fingerprint(job.examples, job.base, job.settings)
     done = finished(job.directory, run=run, settings=job.settings)
     if done is not None:
+        tidy(job.directory, keep=job.settings.keep, verify=False)
+        for progress in recorded(job.directory):
+            on_event({"event": "recorded", **asdict(progress)})
         for saved in done:
             on_event(checkpoint_event(saved))
         return
@@ -177,7 +184,7 @@ def run_job(
         finally:
             _stop(process)
     if code != 0:
-        raise TrainingError(_reason(code, log, job, failure))
+        raise TrainingError(_reason(code, log, job, failure, processes=processes))
 
 
 def _event(line: str) -> dict[str, Any] | None:
@@ -207,13 +214,11 @@ def _signal_group(process: "subprocess.Popen[str]", number: signal.Signals) -> N
         process.kill()
 
 
-def _reason(code: int, log: Path, job: Job, failure: str | None = None) -> str:
+def _reason(code: int, log: Path, job: Job, failure: str | None = None, *, processes: int = 1) -> str:
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    if code == -signal.SIGKILL:
-        return (
-            f"The training process was killed, most likely for want of memory: lower training.per_device_batch_size "
-            f"({job.settings.per_device_batch_size}); training goes on from its last checkpoint."
-        )
+    # the kernel kills what takes the last of the memory; of several processes their launcher tells
+    if code == -signal.SIGKILL or any("Signal 9 (SIGKILL)" in line for line in lines):
+        return f"The training process was killed. {out_of_memory(job.settings, processes=processes)}"
     # safetensors and torch have errors of their own for a full disk, and the log may find no room for them
     if any("No space left" in line for line in lines) or shutil.disk_usage(job.directory).free < _NO_ROOM_BYTES:
         return f"No room on the disk of {job.directory}: make some; training goes on from its last checkpoint."

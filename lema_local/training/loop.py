@@ -4,22 +4,20 @@ What the Trainer is not asked to do: shuffle (training/order.py did), average th
 weight (output_loss divides by the whole batch's output tokens), decide what a checkpoint is (training/checkpoints.py).
 """
 
-import json
-import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lema_local.errors import TrainingError
 from lema_local.training.base import BaseModel
-from lema_local.training.checkpoints import PARTIAL, SavedCheckpoint, StepProgress, checkpoint_path, seal
+from lema_local.training.checkpoints import PARTIAL, SavedCheckpoint
 from lema_local.training.collate import IGNORED, Collator, Row, loss_positions
+from lema_local.training.metrics import StepProgress
 from lema_local.training.model import is_sharded, load_model, uses_flash
 from lema_local.training.packages import require
 from lema_local.training.packing import Pack, length, pack_steps
 from lema_local.training.settings import TrainingSettings
+from lema_local.training.watch import Watch, checkpoint_bytes, free_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +34,8 @@ class Loop:
     run: str
     on_checkpoint: Callable[[SavedCheckpoint], None]
     on_progress: Callable[[StepProgress], None]
+    last_saved: int | None = None  # the checkpoint that the run goes on from
+    free: Callable[[Path], int] = free_bytes
 
 
 def output_loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
@@ -101,7 +101,20 @@ def build_trainer(loop: Loop) -> Any:
         compute_loss_func=output_loss,
     )
     trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
-    watch = _Watch(loop)
+    watch = Watch(
+        directory=loop.directory,
+        run=loop.run,
+        place=loop.place,
+        base=loop.base,
+        settings=settings,
+        row_tokens=[len(row.input_ids) for row in loop.rows],
+        on_checkpoint=loop.on_checkpoint,
+        on_progress=loop.on_progress,
+        is_main=trainer.is_world_process_zero(),
+        checkpoint_bytes=_checkpoint_bytes(trainer.model),
+        last_saved=loop.last_saved,
+        free=loop.free,
+    )
 
     class Callback(callback_class):  # type: ignore[misc]
         def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
@@ -112,15 +125,25 @@ def build_trainer(loop: Loop) -> Any:
         def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
             control.should_save = state.global_step in settings.checkpoint_steps
 
-        def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        def on_log(self, _args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
             if logs and "loss" in logs:
-                watch.step(state.global_step, logs["loss"], is_main=state.is_world_process_zero)
+                watch.step(
+                    state.global_step,
+                    loss=logs["loss"],
+                    grad_norm=logs["grad_norm"],
+                    learning_rate=logs["learning_rate"],
+                )
+                if control.should_save and state.is_world_process_zero:
+                    watch.make_sure_of_room(state.global_step)
 
         def on_save(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
             trainer.accelerator.wait_for_everyone()  # every process has written its RNG state
             if state.is_world_process_zero:
                 watch.save(state.global_step)
             trainer.accelerator.wait_for_everyone()
+
+        def on_train_end(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
+            watch.close()
 
     trainer.add_callback(Callback())
     return trainer
@@ -139,55 +162,7 @@ def _packs(loop: Loop) -> list[Pack]:
     )
 
 
-class _Watch:
-    """Counts what the Trainer does not: tokens without padding, the loss since the last checkpoint, the time left."""
-
-    def __init__(self, loop: Loop) -> None:
-        self._loop = loop
-        self._settings = loop.settings
-        self._losses: list[float] = []
-        self._first_step = 0
-        self._started = time.monotonic()
-        self._tokens_after = [0]  # by step
-        for start in range(0, len(loop.rows), loop.settings.global_batch_size):
-            batch = loop.rows[start : start + loop.settings.global_batch_size]
-            self._tokens_after.append(self._tokens_after[-1] + sum(len(row.input_ids) for row in batch))
-
-    def begin(self, step: int) -> None:
-        self._first_step, self._started = step, time.monotonic()
-
-    def step(self, step: int, loss: float, *, is_main: bool) -> None:
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"The loss is {loss} at step {step}: lower training.learning_rate "
-                f"({self._settings.learning_rate}); with another rate it begins anew."
-            )
-        self._losses.append(loss)
-        if is_main:
-            seconds = max(time.monotonic() - self._started, 1e-9)
-            rate = (self._tokens_after[step] - self._tokens_after[self._first_step]) / seconds
-            left = (self._tokens_after[self._settings.max_steps] - self._tokens_after[step]) / rate
-            self._loop.on_progress(StepProgress(step, self._settings.max_steps, loss, rate, left))
-
-    def save(self, step: int) -> None:
-        partial = self._loop.directory / PARTIAL / f"checkpoint-{step}"
-        if self._settings.method == "full":  # a model that a server can load by itself
-            require("transformers").AutoTokenizer.from_pretrained(self._loop.place).save_pretrained(partial)
-        else:
-            _name_base(partial / "adapter_config.json", self._loop.base.hub_id or self._loop.base.name)
-        saved = SavedCheckpoint(
-            step=step,
-            path=checkpoint_path(self._loop.directory, step),
-            loss=sum(self._losses) / len(self._losses),
-            tokens_seen=self._tokens_after[step],
-            samples_seen=step * self._settings.global_batch_size,
-        )
-        self._losses.clear()
-        seal(partial, self._loop.directory, saved=saved, run=self._loop.run)
-        self._loop.on_checkpoint(saved)
-
-
-def _name_base(config: Path, name: str) -> None:
-    """peft writes where the base was loaded from; a cache directory of this machine means nothing elsewhere."""
-    fields = json.loads(config.read_text())
-    config.write_text(json.dumps({**fields, "base_model_name_or_path": name}, indent=2) + "\n")
+def _checkpoint_bytes(model: Any) -> int:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    count = sum(parameter.numel() for parameter in trained)
+    return checkpoint_bytes(sum(parameter.numel() * parameter.element_size() for parameter in trained), count)

@@ -11,15 +11,9 @@ from typing import Any
 
 from lema_local.errors import TrainingError
 from lema_local.training.base import BaseModel
+from lema_local.training.failures import cannot_load
 from lema_local.training.packages import require
 from lema_local.training.settings import Attention, TrainingSettings
-
-
-def cannot_load(base: BaseModel, error: Exception) -> str:
-    """The line for a base model that does not load."""
-    where = base.hub_id or base.path or base.gguf_path
-    reason = " ".join(str(error).split())[:160]
-    return f"Cannot load the base model {base.name} from {where} ({reason}): check the name, or log in for gated ones."
 
 
 def attention_implementation(wanted: Attention, *, on_cuda: bool) -> str:

@@ -10,7 +10,7 @@ from lema_local.progress import PLAIN_EVERY_S, clock
 
 @dataclass(slots=True)
 class TrainingProgress:
-    """For example: train lema 12/40  loss 0.412  81 tok/s  4:10 left"""
+    """For example: train lema 12/40  loss 0.412  81 tok/s  3.1 GiB  4:10 left"""
 
     arm: str
     stream: TextIO = field(default_factory=lambda: sys.stderr)
@@ -24,7 +24,8 @@ class TrainingProgress:
             return
         self._line = (
             f"train {self.arm} {event['step']}/{event['max_steps']}  loss {event['loss']:.3f}  "
-            f"{event['tokens_per_second']:.0f} tok/s  {clock(event['seconds_left'])} left"
+            f"{event['tokens_per_second']:.0f} tok/s  {event['memory_gib']:.1f} GiB  "
+            f"{clock(event['seconds_left'])} left"
         )
         now = time.monotonic()
         if self.stream.isatty() or now - self._shown >= PLAIN_EVERY_S or event["step"] == event["max_steps"]:

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from lema_local.errors import LemaError, TrainingError
+from lema_local.errors import LemaError
 from lema_local.training.job import Job, checkpoint_event, left_out_event
 from lema_local.training.trainer import train
 
@@ -74,23 +74,18 @@ def _train(job: Job, events: TextIO) -> None:
 
     # read by tqdm and the Hub client when they are imported, which happens in train()
     os.environ.update({"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false"})
-    try:
-        train(
-            examples=job.examples,
-            base=job.base,
-            settings=job.settings,
-            directory=job.directory,
-            cache=job.cache,
-            on_checkpoint=lambda saved: say(checkpoint_event(saved)),
-            on_progress=lambda progress: say({"event": "progress", **asdict(progress)}),
-            on_left_out=lambda left_out: say(left_out_event(left_out)) if left_out.total else None,
-        )
-    except RuntimeError as error:
-        # torch on CPU reports a failed allocation as a plain RuntimeError
-        if "alloc" in str(error) and "memory" in str(error):
-            smaller = max(job.settings.per_device_batch_size // 2, 1)
-            raise TrainingError(f"Out of memory: try training.per_device_batch_size = {smaller}.") from error
-        raise
+    train(
+        examples=job.examples,
+        base=job.base,
+        settings=job.settings,
+        directory=job.directory,
+        cache=job.cache,
+        on_checkpoint=lambda saved: say(checkpoint_event(saved)),
+        on_progress=lambda progress: say({"event": "progress", **asdict(progress)}),
+        on_recorded=lambda progress: say({"event": "recorded", **asdict(progress)}),
+        on_left_out=lambda left_out: say(left_out_event(left_out)) if left_out.total else None,
+        on_notice=lambda message: say({"event": "notice", "message": message}),
+    )
 
 
 def _own_stdout() -> TextIO:

@@ -26,6 +26,7 @@ Match = Literal["steps", "epochs", "tokens"]
 _NO_IDENTITY = (
     *("per_device_batch_size", "gradient_checkpointing", "attention", "match"),
     *("packing", "processes", "accelerate_config"),
+    *("seeds", "keep", "tensorboard"),
 )
 # Younger than the first recorded runs: left out while they have their defaults, so that those runs keep their ids.
 _YOUNGER = ("method", "truncate")
@@ -69,6 +70,9 @@ class TrainingSettings:
     accelerate_config: str = ""  # a file of `accelerate config`: it decides on processes, nodes and sharding
     truncate: bool = False  # over-long rows are cut, not left out
     match: Match = "steps"
+    seeds: int = 1  # so many runs of each arm: with seed, seed + 1, ...
+    keep: int | None = None  # of so many checkpoints, the newest, the weights stay on the disk; None: of all
+    tensorboard: bool = False  # write the curves for TensorBoard too
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "save_steps", "global_batch_size", "per_device_batch_size", "lora_r", "lora_alpha"):
@@ -88,6 +92,8 @@ class TrainingSettings:
             raise TrainingError("training.weight_decay and training.warmup_steps must be 0 or more.")
         if self.schedule == "constant" and self.warmup_steps:
             raise TrainingError('training.warmup_steps needs schedule = "linear" or "cosine"; constant has no warm-up.')
+        if self.seeds < 1 or (self.keep is not None and self.keep < 1):
+            raise TrainingError("training.seeds and training.keep must be 1 or more; leave keep out to keep all.")
         if self.processes < 0:
             raise TrainingError(f"training.processes is {self.processes}: give 1 or more, or 0 for one on each GPU.")
         if self.method == "full" and self.quantization != "none":

@@ -10,7 +10,6 @@ size, accumulation and number of GPUs change the speed and not the gradient.
 
 import hashlib
 import json
-import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -19,23 +18,16 @@ from typing import Any
 
 from lema_local.errors import TrainingError
 from lema_local.training.base import BaseModel, default_cache, resolve_base
-from lema_local.training.checkpoints import (
-    PARTIAL,
-    SavedCheckpoint,
-    StepProgress,
-    find_checkpoints,
-    find_resumable,
-    tidy,
-)
+from lema_local.training.checkpoints import PARTIAL, SavedCheckpoint, find_checkpoints, survey, tidy
 from lema_local.training.collate import LeftOut, Row, tokenize
+from lema_local.training.failures import cannot_load, is_out_of_memory, out_of_memory
 from lema_local.training.loop import Loop, build_trainer
-from lema_local.training.model import cannot_load
+from lema_local.training.metrics import StepProgress, recorded
 from lema_local.training.order import data_order
 from lema_local.training.packages import require
 from lema_local.training.quiet import quiet
 from lema_local.training.settings import TrainingSettings
-
-logger = logging.getLogger(__name__)
+from lema_local.training.watch import free_bytes
 
 
 def run_fingerprint(examples: Sequence[tuple[str, str]], base: BaseModel, settings: TrainingSettings) -> str:
@@ -69,30 +61,42 @@ def train(
     on_checkpoint: Callable[[SavedCheckpoint], None],
     on_progress: Callable[[StepProgress], None],
     on_left_out: Callable[[LeftOut], None] | None = None,
+    on_recorded: Callable[[StepProgress], None] = lambda progress: None,
+    on_notice: Callable[[str], None] = lambda message: None,
+    free: Callable[[Path], int] = free_bytes,
     cache: Path | None = None,
 ) -> list[SavedCheckpoint]:
     """Trains an adapter on (prompt, output) texts and returns its checkpoints, the last step's being the last.
 
     Goes on from the last complete checkpoint in `directory`, to the weights that an uninterrupted run would have; where
     the last step's is there already, nothing is loaded. `on_checkpoint` is called for every complete checkpoint, those
-    found included (a row that a crash kept from the database is written then). Raises TrainingError: no usable example,
-    uneven batches, NaN loss, out of memory, a directory of another run.
+    found included (a row that a crash kept from the database is written then); for the same reason `on_recorded` is
+    called for every step that was done before. `on_notice` is told of checkpoints passed over. `free` gives the bytes
+    free on a directory's disk. Raises TrainingError: no usable example, uneven batches, NaN loss, out of memory, no
+    room for a checkpoint, a directory of another run.
     """
     run = run_fingerprint(examples, base, settings)
     done = finished(directory, run=run, settings=settings)
     if done is not None:
-        for saved in done:
-            on_checkpoint(saved)
+        if os.environ.get("RANK", "0") == "0":
+            tidy(directory, keep=settings.keep, verify=False)
+        _tell(done, recorded(directory), on_checkpoint, on_recorded)
         return done
-    if find_checkpoints(directory) and not find_checkpoints(directory, run=run):
-        raise TrainingError(f"{directory} holds the checkpoints of another training run: give another directory.")
+    there = survey(directory)
+    if there.whole and not there.of(run):
+        raise TrainingError(
+            f"{directory} holds the checkpoints of another training run{_base_of(there.whole[0].saved.path)}: "
+            "move it away, then train again."
+        )
     torch, accelerate = require("torch"), require("accelerate")
-    accumulation = settings.accumulation(int(os.environ.get("WORLD_SIZE", "1")))
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    accumulation = settings.accumulation(processes)
     with quiet():
         state = accelerate.PartialState(cpu=not torch.cuda.is_available())
         if state.is_main_process:
             directory.mkdir(parents=True, exist_ok=True)
-            tidy(directory)
+            for line in tidy(directory, keep=settings.keep):
+                on_notice(line)
         state.wait_for_everyone()
         with state.main_process_first():  # one dequantises or downloads, the others find it
             place = resolve_base(base, cache=cache or default_cache())
@@ -104,12 +108,12 @@ def train(
             steps=settings.max_steps,
             group_by_length=settings.group_by_length,
         )
-        found = find_checkpoints(directory, run=run)
-        for saved in found:
-            on_checkpoint(saved)
-        resume = find_resumable(directory, run=run, before=_missing(found, settings)[0])
-        if resume is not None:
-            logger.info("going on from %s", resume.path)
+        there = survey(directory, verify=False)  # tidy() has read the sums
+        resume = there.resumable(run, before=_missing(there.of(run), settings)[0])
+        until = 0 if resume is None else resume.step
+        _tell(there.of(run), recorded(directory, until=until), on_checkpoint, on_recorded)
+        if there.whole or until:
+            on_notice(f"going on from step {until} of {settings.max_steps}")
         try:
             loop = Loop(
                 place=place,
@@ -122,17 +126,37 @@ def train(
                 run=run,
                 on_checkpoint=on_checkpoint,
                 on_progress=on_progress,
+                last_saved=None if resume is None else resume.step,
+                free=free,
             )
             build_trainer(loop).train(resume_from_checkpoint=None if resume is None else str(resume.path))
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            smaller = max(settings.per_device_batch_size // 2, 1)
-            raise TrainingError(
-                f"Out of memory at training.per_device_batch_size {settings.per_device_batch_size}: try {smaller}, or "
-                "training.gradient_checkpointing = true; training goes on from its last checkpoint."
-            ) from error
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainingError(out_of_memory(settings, processes=processes)) from error
         if state.is_main_process:
             shutil.rmtree(directory / PARTIAL, ignore_errors=True)
-    return find_checkpoints(directory, run=run)
+    return survey(directory, verify=False).of(run)
+
+
+def _tell(
+    checkpoints: Sequence[SavedCheckpoint],
+    steps: Sequence[StepProgress],
+    on_checkpoint: Callable[[SavedCheckpoint], None],
+    on_recorded: Callable[[StepProgress], None],
+) -> None:
+    for progress in steps:
+        on_recorded(progress)
+    for saved in checkpoints:
+        on_checkpoint(saved)
+
+
+def _base_of(path: Path) -> str:
+    """ " (over NAME)", as the adapter in a checkpoint directory says; "" where it says nothing."""
+    try:
+        return f" (over {json.loads((path / 'adapter_config.json').read_text())['base_model_name_or_path']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _rows(

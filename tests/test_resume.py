@@ -1,0 +1,234 @@
+"""Training that is killed goes on to the weights and losses that it would have had: real SIGKILLs, at any moment."""
+
+import importlib.util
+import os
+import random
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("peft")
+pytest.importorskip("bitsandbytes")
+
+from tiny_model import write_tiny_model
+from training_runs import EXAMPLES, SETTINGS, assert_same_end, one_thread, run
+from training_server import TrainingServer, at_step
+
+from lema_local.errors import MissingPackageError
+from lema_local.training.base import BaseModel
+from lema_local.training.checkpoints import SavedCheckpoint, find_checkpoints, has_adapter, is_removed
+from lema_local.training.job import Job
+from lema_local.training.metrics import StepProgress, recorded
+
+COSINE = replace(SETTINGS, schedule="cosine", warmup_steps=2)
+Moment = dict[str, Any]
+
+
+class Stopped(BaseException):
+    """Like KeyboardInterrupt, but pytest does not take it for its own."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    return BaseModel(name="tiny", path=write_tiny_model(tmp_path_factory.mktemp("tiny")), bos_text="<bos>")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> list[SavedCheckpoint]:
+    return run(base, tmp_path_factory.mktemp("uninterrupted"), COSINE)
+
+
+@pytest.fixture(scope="module")
+def trainings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingServer]:
+    server = TrainingServer("http://127.0.0.1:9", tmp_path_factory.mktemp("hub"))
+    yield server
+    server.stop()
+
+
+def job_in(directory: Path, base: BaseModel) -> Path:
+    return Job(examples=tuple(EXAMPLES), base=base, settings=COSINE, directory=directory).write()
+
+
+STEP_4 = "checkpoint-4/"
+MOMENTS: dict[str, Moment] = {
+    "at a step between two saves": at_step(random.Random(5).choice([3, 5])),
+    "while the Trainer writes": {"event": "open", "name": f"{STEP_4}trainer_state.json", "mode": "w", "count": 1},
+    "before the marker": {"event": "os.rename", "name": f"{STEP_4}COMPLETE", "count": 1},
+    "before the directory has its name": {"event": "os.rename", "name": "step-000004", "count": 1},
+    "before the oldest state is let go": {"event": "os.rename", "name": "step-000002/COMPLETE", "count": 1},
+    "while the oldest state is let go": {"event": "os.remove", "name": "step-000002/optimizer.pt", "count": 1},
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS.keys())
+def test_killed_at_any_moment_training_goes_on_to_the_same_weights(
+    base: BaseModel, uninterrupted: list[SavedCheckpoint], trainings: TrainingServer, tmp_path: Path, moment: Moment
+) -> None:
+    assert trainings.run(job_in(tmp_path, base), at=moment) == -signal.SIGKILL
+    whole = [saved.step for saved in find_checkpoints(tmp_path)]
+    first: list[int] = []
+    notices: list[str] = []
+    resumed = run(base, tmp_path, COSINE, on_progress=lambda p: first.append(p.step), on_notice=notices.append)
+    assert first[:1] == ([whole[-1] + 1] if whole[-1] < 6 else [])
+    assert_same_end(resumed, uninterrupted)
+    assert not (tmp_path / ".partial").exists()
+    assert_files_are_listed(tmp_path)
+
+
+def assert_files_are_listed(directory: Path) -> None:
+    states = [path.parent.name for path in sorted(directory.glob("step-*/optimizer.pt"))]
+    assert states == ["step-000004", "step-000006"]
+
+
+def test_killed_twice_in_a_row_training_goes_on_to_the_same_weights(
+    base: BaseModel, uninterrupted: list[SavedCheckpoint], trainings: TrainingServer, tmp_path: Path
+) -> None:
+    job = job_in(tmp_path, base)
+    assert trainings.run(job, at=at_step(4)) == -signal.SIGKILL
+    assert [saved.step for saved in find_checkpoints(tmp_path)] == [2]
+    assert trainings.run(job, at=at_step(3)) == -signal.SIGKILL  # the third step from 2 on: step 5
+    assert [saved.step for saved in find_checkpoints(tmp_path)] == [2, 4]
+    assert trainings.run(job) == 0
+    assert_same_end(find_checkpoints(tmp_path), uninterrupted)
+
+
+@pytest.mark.parametrize("stop_at", [1, 6], ids=["before-any-checkpoint", "before-the-last-save"])
+@pytest.mark.parametrize("schedule", ["constant", "linear"])
+def test_training_goes_on_as_if_it_had_not_stopped(
+    base: BaseModel, tmp_path: Path, stop_at: int, schedule: Any
+) -> None:
+    def stop(progress: StepProgress) -> None:
+        if progress.step == stop_at:
+            raise Stopped
+
+    settings = replace(SETTINGS, schedule=schedule, per_device_batch_size=1)
+    with pytest.raises(Stopped):
+        run(base, tmp_path / "stopped", settings, on_progress=stop)
+    steps: list[int] = []
+    resumed = run(base, tmp_path / "stopped", settings, on_progress=lambda progress: steps.append(progress.step))
+    assert steps[0] == (stop_at - 1) // 2 * 2 + 1
+    assert_same_end(resumed, run(base, tmp_path / "whole", settings))
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda path: (path / "COMPLETE").unlink(), "has no valid COMPLETE marker"),
+        (lambda path: (path / "COMPLETE").write_text("{"), "has no valid COMPLETE marker"),
+        (lambda path: os.truncate(path / "optimizer.pt", 99), "does not match its checksums"),
+        (lambda path: flip(path / "adapter_model.safetensors"), "does not match its checksums"),
+    ],
+    ids=["no-marker", "half-a-marker", "cut-state", "flipped-bit"],
+)
+def test_a_broken_checkpoint_is_passed_over_with_a_word_and_the_one_before_goes_on(
+    base: BaseModel,
+    uninterrupted: list[SavedCheckpoint],
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    reason: str,
+) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(uninterrupted[0].path.parent, directory)
+    damage(directory / "step-000006")
+    (directory / ".partial" / "checkpoint-6").mkdir(parents=True)
+    assert [saved.step for saved in find_checkpoints(directory)] == [2, 4]
+    notices: list[str] = []
+    steps: list[int] = []
+    again = run(base, directory, COSINE, on_progress=lambda p: steps.append(p.step), on_notice=notices.append)
+    assert steps == [5, 6]
+    assert notices == [
+        f"The checkpoint {directory / 'step-000006'} {reason}: it is passed over and made anew.",
+        "going on from step 4 of 6",
+    ]
+    assert_same_end(again, uninterrupted)
+
+
+def test_where_both_states_are_broken_training_begins_anew_and_says_so(
+    base: BaseModel, uninterrupted: list[SavedCheckpoint], tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(uninterrupted[0].path.parent, directory)
+    for step in (4, 6):
+        flip(directory / f"step-{step:06d}" / "optimizer.pt")
+    notices: list[str] = []
+    again = run(base, directory, COSINE, on_notice=notices.append)
+    assert notices[-1] == "going on from step 0 of 6"
+    assert_same_end(again, uninterrupted)
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_keep_bounds_the_disk_and_a_killed_run_still_goes_on(
+    base: BaseModel, uninterrupted: list[SavedCheckpoint], trainings: TrainingServer, tmp_path: Path, keep: int
+) -> None:
+    settings = replace(COSINE, keep=keep)
+    assert settings.identity == COSINE.identity
+    job = Job(examples=tuple(EXAMPLES), base=base, settings=settings, directory=tmp_path)
+    assert trainings.run(job.write(), at=at_step(5)) == -signal.SIGKILL
+    steps: list[int] = []
+    again = run(base, tmp_path, settings, on_progress=lambda progress: steps.append(progress.step))
+    assert steps == [5, 6]
+    assert_same_end(again, uninterrupted)
+    paths = [saved.path for saved in again]
+    assert [has_adapter(path) for path in paths] == [step in (4, 6)[-keep:] for step in (2, 4, 6)]
+    assert [is_removed(path) for path in paths] == [not has_adapter(path) for path in paths]
+    assert [len(list(path.iterdir())) for path in paths if is_removed(path)] == [1] * (3 - keep)
+    assert len(list(tmp_path.glob("step-*/optimizer.pt"))) == keep
+    assert run(base, tmp_path, settings, on_progress=lambda progress: steps.append(-1)) == again
+    assert -1 not in steps
+
+
+def test_curves_for_tensorboard_begin_again_where_the_run_goes_on(base: BaseModel, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def stop(progress: StepProgress) -> None:
+        if progress.step == 4:
+            raise Stopped
+
+    settings = replace(COSINE, tensorboard=True)
+    with pytest.raises(Stopped):
+        run(base, tmp_path, settings, on_progress=stop)
+    run(base, tmp_path, settings)
+    read = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    for name in ("loss", "learning_rate", "grad_norm", "step_tokens_per_second", "memory_gib"):
+        assert [event.step for event in read.Scalars(name)] == [1, 2, 3, 4, 5, 6], name
+    losses = [progress.loss for progress in recorded(tmp_path)]
+    assert [event.value for event in read.Scalars("loss")] == pytest.approx(losses)
+
+
+def test_without_the_package_tensorboard_is_refused_in_one_line(base: BaseModel, tmp_path: Path) -> None:
+    if importlib.util.find_spec("tensorboard") is not None:
+        pytest.skip("it is installed here")
+    with pytest.raises(MissingPackageError, match=r"^--tensorboard needs .* pip install 'lema-local\[tensorboard\]'$"):
+        run(base, tmp_path, replace(COSINE, tensorboard=True))
+    assert find_checkpoints(tmp_path) == []
+
+
+def test_every_step_is_recorded_with_what_was_measured(uninterrupted: list[SavedCheckpoint]) -> None:
+    curve = recorded(uninterrupted[0].path.parent)
+    assert [progress.step for progress in curve] == [1, 2, 3, 4, 5, 6]
+    assert [progress.samples_seen for progress in curve] == [4, 8, 12, 16, 20, 24]
+    assert curve[-1].tokens_seen == uninterrupted[-1].tokens_seen
+    assert uninterrupted[-1].loss == pytest.approx((curve[-1].loss + curve[-2].loss) / 2)
+    assert curve[1].learning_rate == pytest.approx(0.005)  # half way up the warm-up
+    assert curve[2].learning_rate == pytest.approx(0.01)
+    assert curve[5].learning_rate < curve[3].learning_rate
+    assert all(p.grad_norm > 0 and 0.05 < p.memory_gib < 64 and p.step_tokens_per_second > 1 for p in curve)
