@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ pytest.importorskip("peft")
 pytest.importorskip("bitsandbytes")
 
 from tiny_model import write_tiny_model
-from training_runs import EXAMPLES, SETTINGS, assert_same_end, run, weights
+from training_runs import EXAMPLES, SETTINGS, assert_same_end, one_thread, run, weights
 
 from lema_local.errors import DataError, TrainingError
 from lema_local.training.base import BaseModel
@@ -29,6 +30,12 @@ from lema_local.training.checkpoints import (
     refuse_damaged,
 )
 from lema_local.training.job import Job, _reason, read_examples, run_job, saved_checkpoint
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +107,12 @@ def test_training_that_is_done_loads_no_torch(base: BaseModel, uninterrupted: li
     job = Job(examples=tuple(EXAMPLES), base=base, settings=SETTINGS, directory=uninterrupted[0].path.parent).write()
     code = (
         "import sys; from pathlib import Path; from lema_local.training.job import Job, run_job\n"
-        f"run_job(Job.read(Path({str(job)!r})), num_gpus=0, on_event=lambda event: print(event['step']))\n"
+        f"run_job(Job.read(Path({str(job)!r})), num_gpus=0, on_event=lambda event: print(event['event'], event['step']))\n"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["2", "4", "6", "False"]
+    recorded = [f"recorded {step}" for step in range(1, 7)]
+    assert done.stdout.splitlines() == [*recorded, *(f"checkpoint {step}" for step in (2, 4, 6)), "False"]
 
 
 def test_micro_batches_do_not_change_the_loss(base: BaseModel, tmp_path: Path) -> None:
@@ -130,7 +138,7 @@ def test_another_run_does_not_take_over_a_directory(base: BaseModel, uninterrupt
 
 
 def test_a_loss_that_is_no_number_stops_training(base: BaseModel, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"lower training\.learning_rate"):
+    with pytest.raises(TrainingError, match=r"no checkpoint was reached\. Lower training\.learning_rate"):
         run(base, tmp_path, replace(SETTINGS, learning_rate=1e30, max_grad_norm=1e30))
     assert find_checkpoints(tmp_path) == []
 

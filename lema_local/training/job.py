@@ -218,7 +218,8 @@ def _reason(code: int, log: Path, job: Job, failure: str | None = None, *, proce
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     # the kernel kills what takes the last of the memory; of several processes their launcher tells
     if code == -signal.SIGKILL or any("Signal 9 (SIGKILL)" in line for line in lines):
-        return f"The training process was killed. {out_of_memory(job.settings, processes=processes)}"
+        killed = "The training process was killed, as it is when memory runs out."
+        return f"{killed} {out_of_memory(job.settings, processes=processes)}"
     # safetensors and torch have errors of their own for a full disk, and the log may find no room for them
     if any("No space left" in line for line in lines) or shutil.disk_usage(job.directory).free < _NO_ROOM_BYTES:
         return f"No room on the disk of {job.directory}: make some; training goes on from its last checkpoint."
