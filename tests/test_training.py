@@ -107,7 +107,8 @@ def test_training_that_is_done_loads_no_torch(base: BaseModel, uninterrupted: li
     job = Job(examples=tuple(EXAMPLES), base=base, settings=SETTINGS, directory=uninterrupted[0].path.parent).write()
     code = (
         "import sys; from pathlib import Path; from lema_local.training.job import Job, run_job\n"
-        f"run_job(Job.read(Path({str(job)!r})), num_gpus=0, on_event=lambda event: print(event['event'], event['step']))\n"
+        "say = lambda event: print(event['event'], event['step'])\n"
+        f"run_job(Job.read(Path({str(job)!r})), num_gpus=0, on_event=say)\n"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -19,7 +19,7 @@ pytest.importorskip("peft")
 pytest.importorskip("bitsandbytes")
 
 from tiny_model import tiny_tokenizer, write_tiny_model
-from training_runs import EXAMPLES, SETTINGS, assert_same_end, one_thread, run
+from training_runs import EXAMPLES, SETTINGS, assert_same_end, one_thread, run, weights
 from training_server import TrainingServer
 
 from lema_local.errors import TrainingError
@@ -28,6 +28,7 @@ from lema_local.training.checkpoints import SavedCheckpoint, find_checkpoints
 from lema_local.training.failures import out_of_memory, smaller_batch
 from lema_local.training.job import Job, _reason
 from lema_local.training.metrics import StepProgress
+from lema_local.training.watch import checkpoint_bytes
 
 HUB = {  # repository -> status and the Hub's own code for it
     "closed/gated": (403, "GatedRepo"),
@@ -189,6 +190,12 @@ def test_a_disk_without_room_is_named_before_anything_is_written(
     assert [saved.step for saved in find_checkpoints(tmp_path)] == [2]
     assert not (tmp_path / ".partial" / "checkpoint-4").exists()
     assert_same_end(run(base, tmp_path), uninterrupted)
+
+
+def test_the_room_asked_for_is_what_a_checkpoint_takes(uninterrupted: list[SavedCheckpoint]) -> None:
+    trained = sum(array.size for array in weights(uninterrupted[-1]).values())
+    taken = sum(file.stat().st_size for file in uninterrupted[-1].path.iterdir())
+    assert taken <= checkpoint_bytes(4 * trained, trained) <= taken + 2**20
 
 
 @contextmanager
