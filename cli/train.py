@@ -18,6 +18,8 @@ from .options import open_run, refuse_options_before, require_database, run_opti
 @seeds_option
 @click.option("--keep", type=int, metavar="N", help="Keep the weights of the N newest checkpoints of each run.")
 @click.option("--tensorboard", is_flag=True, default=None, help="Write the curves for TensorBoard too.")
+@click.option("--processes", type=int, metavar="N", help="Train in N processes: without it one on each GPU.")
+@click.option("--accelerate-config", metavar="FILE", help="A file of `accelerate config`: nodes, GPUs and sharding.")
 @click.option("--dry-run", is_flag=True, help="Print the plan (steps, memory, launch line) and stop. Needs no torch.")
 @click.option("--gpus", help="Plan for these GPUs instead of the ones here, e.g. 4xA100-80GB.")
 @click.option("--json", "as_json", is_flag=True, help="The plan, or the checkpoints, as JSON.")

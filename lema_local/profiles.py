@@ -77,6 +77,8 @@ class Overrides:
     seeds: int | None = None
     keep: int | None = None
     tensorboard: bool | None = None
+    processes: int | None = None
+    accelerate_config: str | None = None
 
 
 def profile_names() -> list[str]:
@@ -191,7 +193,8 @@ def _apply_options(profile: Profile, options: Overrides) -> Profile:
             train_problems=_least(data.train_problems, options.limit),
             test_problems=_least(data.test_problems, options.limit),
         )
-    given: dict[str, Any] = {"seeds": options.seeds, "keep": options.keep, "tensorboard": options.tensorboard or None}
+    of_training = ("seeds", "keep", "tensorboard", "processes", "accelerate_config")
+    given: dict[str, Any] = {name: getattr(options, name) for name in of_training}
     training = replace(profile.training, **{name: value for name, value in given.items() if value is not None})
     return replace(profile, data=data, training=training)
 

@@ -1,5 +1,6 @@
 """Packing: packed and separate examples give the same loss and gradient, and a mask that leaks would be seen."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from tiny_model import write_tiny_model
+from training_runs import one_thread
 
 from lema_local.training.base import BaseModel
 from lema_local.training.collate import Collator, Row
@@ -29,6 +31,12 @@ ROWS = [row(number, tokens) for number, tokens in enumerate(LENGTHS)]
 
 def rows_of(lengths: list[int]) -> list[Row]:
     return [row(number, tokens) for number, tokens in enumerate(lengths)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def on_one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module", params=["sdpa", "eager"])

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lema_local.errors import TrainingError
 from lema_local.hardware import Gpu, gpus
 from lema_local.keys import content_key
 from lema_local.models import Model, resolve_model
@@ -81,6 +82,7 @@ def train(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Checkpoint]:
     """Train what is not trained yet; every checkpoint is recorded after its directory is whole."""
     if run.profile.training.tensorboard:
         refuse_without_tensorboard()
+    _refuse_unservable(run.profile)
     runs = planned_runs(run, arms)
     for training_run in runs:
         if not _is_done(run, training_run):
@@ -88,6 +90,16 @@ def train(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Checkpoint]:
         _keep(run, training_run)
     run.store.merge()
     return checkpoints(run, runs)
+
+
+def _refuse_unservable(profile: Profile) -> None:
+    """Nobody trains for days what the profile cannot evaluate: no whole model becomes a GGUF here."""
+    recipe = profile.endpoint("student").recipe
+    if profile.training.method == "full" and recipe is not None and load_recipe(recipe).weights == "gguf":
+        raise TrainingError(
+            f'training.method = "full" makes whole models, and the student\'s recipe {recipe} serves GGUF files: set '
+            'recipe = "vllm" in [endpoints.student], which loads their folders.'
+        )
 
 
 def _keep(run: Run, training_run: TrainingRun) -> None:
@@ -138,7 +150,7 @@ def _train(run: Run, training_run: TrainingRun) -> None:
 
     try:
         strategy = planned_strategy(model, settings, devices)
-        run_job(job, num_gpus=max(1, len(devices)), on_event=on_event, strategy=strategy)
+        run_job(job, num_gpus=len(devices), on_event=on_event, strategy=strategy)
     finally:
         progress.close()
 
