@@ -46,6 +46,7 @@ bench: $(VENV)/.dev
 	$(VENV)/bin/python bench/grading.py
 	$(VENV)/bin/python bench/store.py
 	$(VENV)/bin/python bench/building.py
+	$(VENV)/bin/python bench/training.py
 
 setup: $(VENV)/.data
 setup-train: $(VENV)/.train

@@ -6,6 +6,7 @@
 
 Each side trains in a process of its own, on the same examples in the same order. A step of each in turn, so that what
 else the machine does hits all alike; a figure is the median over the steps, a ratio the median of the steps' ratios.
+CPU seconds tell the same where the cores are shared with others.
 The bare loop has the same model, adapter, micro-batches and loss, written out below: it is what the Trainer, the events
 and the bookkeeping cost. TRL (pip install trl) has its adapter in float32, as ours is; without it that side is left
 out. A measurement, not a test: it never fails on time.
@@ -74,6 +75,14 @@ class Work:
         return [made[index] for index in order]
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Seconds that a step took: on the clock, and of all cores for this process alone."""
+
+    wall: float
+    cpu: float
+
+
 Side = Callable[[Connection, Work], None]
 
 
@@ -94,14 +103,17 @@ def main() -> None:
         print("TRL is not installed (pip install trl): its side is left out")
     else:
         sides["TRL"] = (_trl, work)
-    seconds = _interleaved(sides, given.steps)
+    measured = _interleaved(sides, given.steps)
     tokens = _step_tokens(work, given.steps)
     print(f"SmolLM2-135M, NF4, LoRA r = {SETTINGS.lora_r}, batch {SETTINGS.global_batch_size}, CPU")
-    print(f"{'':<12}{'tok/s':>8}{'s a step':>10}{'ours is':>10}")
-    for name, times in seconds.items():
-        rate = statistics.median(count / time_ for count, time_ in zip(tokens, times, strict=True))
-        ratio = statistics.median(other / own for other, own in zip(times, seconds["ours"], strict=True))
-        print(f"{name:<12}{rate:>8.1f}{statistics.median(times):>10.2f}{ratio:>9.2f}x")
+    print(f"{'':<12}{'tok/s':>8}{'ours is':>10}{'CPU s a step':>15}{'ours is':>10}")
+    for name, steps in measured.items():
+        rate = statistics.median(count / step.wall for count, step in zip(tokens, steps, strict=True))
+        pairs = list(zip(steps, measured["ours"], strict=True))
+        wall = statistics.median(other.wall / own.wall for other, own in pairs)
+        cpu = statistics.median(other.cpu / own.cpu for other, own in pairs)
+        of_cpu = statistics.median(step.cpu for step in steps)
+        print(f"{name:<12}{rate:>8.1f}{wall:>9.2f}x{of_cpu:>15.2f}{cpu:>9.2f}x")
 
 
 def _compare_layouts(work: Work, steps: int) -> None:
@@ -114,20 +126,20 @@ def _compare_layouts(work: Work, steps: int) -> None:
         "packed": replace(shuffled, packing=True),
     }
     sides = {name: (_ours, replace(work, settings=settings)) for name, settings in layouts.items()}
-    seconds = _interleaved(sides, steps)
+    measured = _interleaved(sides, steps)
     print(f"SmolLM2-135M, NF4, LoRA r = {shuffled.lora_r}, batch 16, micro-batches of 4, CPU")
-    print(f"{'':<12}{'tok/s':>8}")
-    for name, times in seconds.items():
-        tokens = _step_tokens(replace(work, settings=layouts[name]), steps)
-        print(f"{name:<12}{sum(tokens) / sum(times):>8.1f}")
+    print(f"{'':<12}{'tok/s':>8}{'tok/CPU s':>11}")
+    for name, done in measured.items():
+        tokens = sum(_step_tokens(replace(work, settings=layouts[name]), steps))
+        print(f"{name:<12}{tokens / sum(t.wall for t in done):>8.1f}{tokens / sum(t.cpu for t in done):>11.1f}")
 
 
-def _interleaved(sides: dict[str, tuple[Side, Work]], steps: int) -> dict[str, list[float]]:
-    """Seconds of each timed step by side: a process each, of which one works at a time."""
+def _interleaved(sides: dict[str, tuple[Side, Work]], steps: int) -> dict[str, list[Step]]:
+    """Each timed step by side: a process each, of which one works at a time."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as run_job sets it
     os.environ.update({"TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false"})
     context = multiprocessing.get_context("spawn")
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    measured: dict[str, list[Step]] = {name: [] for name in sides}
     connections, processes = {}, []
     try:
         for name, (side, work) in sides.items():
@@ -142,11 +154,11 @@ def _interleaved(sides: dict[str, tuple[Side, Work]], steps: int) -> dict[str, l
                 connections[name].send("go")
                 taken = connections[name].recv()
                 if step > 0:
-                    seconds[name].append(taken)
+                    measured[name].append(taken)
     finally:
         for process in processes:
             process.kill()
-    return seconds
+    return measured
 
 
 class Baton:
@@ -159,10 +171,10 @@ class Baton:
     def _wait(self, word: Any) -> None:
         self._connection.send(word)
         self._connection.recv()
-        self._started = time.perf_counter()
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def pass_on(self) -> None:
-        self._wait(time.perf_counter() - self._started)
+        self._wait(Step(time.perf_counter() - self._wall, time.process_time() - self._cpu))
 
 
 def _ours(connection: Connection, work: Work) -> None:

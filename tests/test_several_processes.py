@@ -140,21 +140,30 @@ def test_an_accelerate_file_that_is_not_there_is_named(base: BaseModel, tmp_path
         losses_of(job_of(base, tmp_path, replace(SETTINGS, accelerate_config="nowhere.yaml")))
 
 
-def watched(base: BaseModel, directory: Path) -> list[dict[str, Any]]:
-    """What each of two processes saw (tests/ddp_worker.py)."""
-    job, out = job_of(base, directory, WITH_DROPOUT).write(), directory / "seen"
+def start_two(worker: str, *arguments: str, **environment: str) -> None:
+    """A script of this directory in two processes under torchrun."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    worker = str(Path(__file__).with_name("ddp_worker.py"))
-    command = [sys.executable, *launcher, worker, str(job), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    command = [sys.executable, *launcher, str(Path(__file__).with_name(worker)), *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    return [json.loads(Path(f"{out}.{rank}.json").read_text()) for rank in range(2)]
 
 
 def test_the_whole_gradient_is_clipped_and_dropout_is_each_process_own(base: BaseModel, tmp_path: Path) -> None:
-    seen = watched(base, tmp_path)
+    job, out = job_of(base, tmp_path, WITH_DROPOUT).write(), tmp_path / "seen"
+    start_two("ddp_worker.py", str(job), str(out))
+    seen = [json.loads(Path(f"{out}.{rank}.json").read_text()) for rank in range(2)]
     for each in seen:
         assert min(each["norms"]) > SETTINGS.max_grad_norm  # else nothing would be clipped here
         assert each["clipped"] == pytest.approx([SETTINGS.max_grad_norm] * 4, rel=1e-4)
     assert seen[0]["gradients"] == seen[1]["gradients"]
     assert seen[0]["dropout"] != seen[1]["dropout"]
+
+
+def test_a_sharded_nf4_model_has_the_gradient_of_a_whole_one(base: BaseModel, tmp_path: Path) -> None:
+    """FSDP-QLoRA as far as a CPU goes: packed weights in float32's clothes, sharded, and gathered for each layer."""
+    start_two("fsdp_worker.py", str(base.path), str(tmp_path / "seen.json"), ACCELERATE_USE_FSDP="true")
+    seen = json.loads((tmp_path / "seen.json").read_text())
+    assert seen["dtypes"] == ["torch.float32"]
+    assert seen["compared"] == 2 * 7 * 2  # two layers, seven linear modules, A and B
+    assert seen["worst"] < 1e-6 < seen["largest"]
