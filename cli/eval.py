@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from .options import call_options, open_run, run_options
+from .options import call_options, match_option, open_run, run_options
 from .tables import format_rows
 
 
 @click.command("eval")
 @run_options
+@match_option
 @call_options
 @click.option(
     "--json", "as_json", is_flag=True, help="Rows with model, dataset, arm, step, n, correct, pass_at_1, low, high."

@@ -10,11 +10,12 @@ from typing import Any
 
 import click
 
-from .options import open_run, refuse_options_before, require_database, run_options
+from .options import match_option, open_run, refuse_options_before, require_database, run_options
 
 
 @click.group("train", invoke_without_command=True)
 @run_options
+@match_option
 @click.option("--dry-run", is_flag=True, help="Print the plan (steps, memory, launch line) and stop. Needs no torch.")
 @click.option("--gpus", help="Plan for these GPUs instead of the ones here, e.g. 4xA100-80GB.")
 @click.option("--json", "as_json", is_flag=True, help="The plan, or the checkpoints, as JSON.")

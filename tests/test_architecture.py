@@ -37,7 +37,7 @@ PURE = {
     "rationales", "reply_text", "corrections", "splicing", "structured", "checks", "arithmetic", "amounts", "faults",
     "resolving", "prompts", "examples", "augmentation", "arms", "tokens", "shapes", "statistics",
     "endpoint", "endpoint_profile", "replies", "prices", "batches",
-    "profiles", "profile_tables", "evolution", "reasoners", "typed_toml", "models", "recipes", "hardware",
+    "profiles", "profile_tables", "evolution", "reasoners", "typed_toml", "models", "variants", "recipes", "hardware",
     "gsm_symbolic",
     "datasets", "problem_rows", "decontamination",
 }  # fmt: skip

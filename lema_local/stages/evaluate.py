@@ -46,7 +46,7 @@ def _name_missing(run: Run, planned: Sequence[train.TrainingRun], recorded: Sequ
     """A table without an arm must say why: not trained, or trained with other settings or data."""
     there = {(c.run_id, c.step) for c in recorded}
     for training_run in planned:
-        missing = [str(s) for s in run.profile.training.checkpoint_steps if (training_run.id, s) not in there]
+        missing = [str(s) for s in training_run.settings.checkpoint_steps if (training_run.id, s) not in there]
         if missing:
             run.notice(
                 f"{training_run.built.training_set.arm}: step {', '.join(missing)} of this profile and data is not "

@@ -11,17 +11,20 @@ from typing import Any
 
 from lema_local.hardware import Gpu, gpus
 from lema_local.keys import content_key
-from lema_local.models import Model, resolve_model
+from lema_local.models import Model, resolve_model, shapes_of
 from lema_local.profile_tables import Arm
 from lema_local.profiles import Profile
 from lema_local.recipes import load_recipe
-from lema_local.records import Checkpoint
+from lema_local.records import Checkpoint, TrainingSet
 from lema_local.stages.build import Built, build
+from lema_local.stages.plan import manifest_tokens
 from lema_local.stages.run import Run
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import SavedCheckpoint, has_adapter
 from lema_local.training.job import Job, run_job, saved_checkpoint
-from lema_local.training.plan import Strategy, choose_strategy
+from lema_local.training.launch import Strategy
+from lema_local.training.matching import ArmSize, arm_steps
+from lema_local.training.plan import fit
 from lema_local.training.progress import TrainingProgress
 from lema_local.training.settings import TrainingSettings
 
@@ -34,6 +37,7 @@ class TrainingRun:
     built: Built
     model: Model
     directory: Path
+    settings: TrainingSettings  # the profile's, with the steps of this arm
 
 
 def student_model(profile: Profile) -> Model:
@@ -50,13 +54,21 @@ def planned_runs(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Training
     """The training runs of the profile's arms, built from the records as they are now."""
     model = student_model(run.profile)
     identity = model.gguf_identity() if model.gguf_path else model.hf_identity()
-    settings = run.profile.training.identity  # memory may run out: what only saves memory must not begin a run anew
-    planned = []
-    for built in build(run, arms):
-        run_id = content_key("training_run", identity, built.training_set.id, settings)
+    everything, planned = build(run, arms), []
+    steps = arm_steps(run.profile.training, {b.training_set.arm: arm_size(b.training_set) for b in everything})
+    for built in everything:
+        settings = replace(run.profile.training, max_steps=steps[built.training_set.arm])
+        # memory may run out: what only saves memory is not in the identity, and does not begin a run anew
+        run_id = content_key("training_run", identity, built.training_set.id, settings.identity)
         directory = run.directory / "checkpoints" / f"{built.training_set.arm}-{run_id[:8]}"
-        planned.append(TrainingRun(run_id, built, model, directory))
+        planned.append(TrainingRun(run_id, built, model, directory, settings))
     return planned
+
+
+def arm_size(training_set: TrainingSet) -> ArmSize:
+    """Its examples, and the tokens that its manifest counted."""
+    examples = training_set.cot_examples + training_set.correction_examples
+    return ArmSize(examples, manifest_tokens(training_set.manifest))
 
 
 def checkpoints(run: Run, runs: Sequence[TrainingRun]) -> list[Checkpoint]:
@@ -78,16 +90,16 @@ def train(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Checkpoint]:
 
 def _is_done(run: Run, training_run: TrainingRun) -> bool:
     recorded = {c.step: run.checkpoint_path(c) for c in checkpoints(run, [training_run])}
-    return all(step in recorded and has_adapter(recorded[step]) for step in run.profile.training.checkpoint_steps)
+    return all(step in recorded and has_adapter(recorded[step]) for step in training_run.settings.checkpoint_steps)
 
 
 def _train(run: Run, training_run: TrainingRun) -> None:
-    built, model, settings = training_run.built, training_run.model, run.profile.training
-    arm = built.training_set.arm
+    built, model = training_run.built, training_run.model
+    arm, devices = built.training_set.arm, gpus()
+    settings, strategy = fitted(model, training_run.settings, devices)
     examples = tuple((example.prompt, example.output) for example in built.examples)
     job = Job(examples=examples, base=_base(model), settings=settings, directory=training_run.directory)
     progress = TrainingProgress(arm)
-    devices = gpus()
     run.notice(
         f"training {arm}: {len(built.examples)} examples, {settings.max_steps} steps of {settings.global_batch_size}"
     )
@@ -102,18 +114,22 @@ def _train(run: Run, training_run: TrainingRun) -> None:
             )
 
     try:
-        strategy = planned_strategy(model, settings, devices)
         run_job(job, num_gpus=max(1, len(devices)), on_event=on_event, strategy=strategy)
     finally:
         progress.close()
 
 
-def planned_strategy(model: Model, settings: TrainingSettings, devices: Sequence[Gpu]) -> Strategy | None:
-    """What the dry run says for these GPUs; None (one process, or ddp) where the model's shapes are not known."""
-    if model.architecture is None or not devices:
-        return None
+def fitted(
+    model: Model, settings: TrainingSettings, devices: Sequence[Gpu]
+) -> tuple[TrainingSettings, Strategy | None]:
+    """The micro-batch and strategy that the dry run says for these GPUs; as they are (one process, or ddp) where the
+    model's shapes are not known. What will not fit is tried as it is: the estimate may be wrong, and torch says so."""
+    architecture = shapes_of(model)
+    if architecture is None or not devices:
+        return settings, None
     memory = min(device.memory_gib for device in devices)
-    return choose_strategy(model.architecture, settings, num_gpus=len(devices), memory_gib=memory)
+    found = fit(architecture, settings, num_gpus=len(devices), memory_gib=memory)
+    return found.settings, found.strategy
 
 
 def _base(model: Model) -> BaseModel:
@@ -126,7 +142,7 @@ def _base(model: Model) -> BaseModel:
 
 
 def _record(run: Run, training_run: TrainingRun, saved: SavedCheckpoint) -> Checkpoint:
-    training_set, settings = training_run.built.training_set, run.profile.training
+    training_set, settings = training_run.built.training_set, training_run.settings
     return Checkpoint(
         id=content_key("checkpoint", training_run.id, saved.step),
         run_id=training_run.id,

@@ -23,7 +23,7 @@ from lema_local.errors import DataError, TrainingError
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import SavedCheckpoint
 from lema_local.training.collate import LeftOut
-from lema_local.training.plan import Strategy, launch_arguments
+from lema_local.training.launch import Strategy, launch_arguments
 from lema_local.training.settings import TrainingSettings
 from lema_local.training.trainer import finished, run_fingerprint
 
