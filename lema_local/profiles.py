@@ -19,12 +19,14 @@ from typing import Any
 
 from lema_local.endpoint_profile import EndpointProfile, check_endpoint
 from lema_local.errors import ProfileError, did_you_mean
+from lema_local.models import prompt_of
 from lema_local.profile_tables import (
     BuildProfile,
     CorrectionProfile,
     DataProfile,
     EvaluationProfile,
     EvolutionProfile,
+    SamplerProfile,
     SamplingProfile,
 )
 from lema_local.reasoners import apply_presets
@@ -96,7 +98,7 @@ def load_profile(name: str, overrides: Overrides | None = None, environment: Map
     raw, _ = choose_variants(raw, where, model=_student(overrides, environment), dataset=overrides.dataset)
     profile = build(Profile, raw, where)
     profile = _apply_environment(profile, environment)
-    profile = _apply_options(profile, overrides)
+    profile = _own_prompts(_apply_options(profile, overrides))
     _check(profile)
     return profile
 
@@ -214,6 +216,19 @@ def _override_endpoint(
     if name == "corrector" and (url is not None or model is not None):
         profile = replace(profile, correction=replace(profile.correction, correctors=("corrector",)))
     return profile
+
+
+def _own_prompts(profile: Profile) -> Profile:
+    """Reasoners that were tuned with an input of their own are asked by it, unless the profile says otherwise."""
+    sampling = profile.sampling
+    if sampling.prompt is not None:
+        return profile
+    of = dict(sampling.of)
+    for name in (*sampling.reasoners, "augmenter"):
+        own = of.get(name, SamplerProfile())
+        if name in profile.endpoints and own.prompt is None and prompt_of(profile.endpoints[name].model) == "alpaca":
+            of[name] = replace(own, prompt="alpaca")
+    return replace(profile, sampling=replace(sampling, of=of))
 
 
 def _check(profile: Profile) -> None:

@@ -13,6 +13,7 @@ from conftest import lema
 
 from lema_local.errors import ProfileError, TrainingError
 from lema_local.models import known_models, parameters_of, prompt_of, resolve_model, shapes_of
+from lema_local.profiles import load_profile
 from lema_local.stages.plan import parse_gpus, plan_training
 from lema_local.training.architecture import from_config
 
@@ -188,6 +189,12 @@ def test_a_hub_id_of_the_table_has_its_shapes_prompt_and_bos() -> None:
     assert resolve_model("HuggingFaceTB/SmolLM2-135M-Instruct").gguf_path is None
 
 
+def test_reasoners_are_asked_by_the_input_they_were_tuned_with() -> None:
+    wizard = load_profile("a100", environment={"LEMA_REASONER_MODEL": "wizardmath-70b"})
+    assert wizard.sampling.by("reasoner").prompt == "alpaca"
+    assert load_profile("a100", environment={}).sampling.by("reasoner").prompt is None
+
+
 def test_an_unknown_preset_is_refused_with_the_nearest() -> None:
     with pytest.raises(ProfileError, match="did you mean 'llama-2-70b'"):
         planned("llama2-70b", "gsm8k")
@@ -208,7 +215,8 @@ def test_gpus_that_are_none_are_refused(text: str) -> None:
         ("llama-2-70b", "2xRTX4090-24GB", False, "fsdp", 1),
         ("llama-2-13b", "1xRTX4090-24GB", True, "single", 6),
         ("llama-2-7b", "3xA100-80GB", True, "ddp", 4),
-        ("llama-2-7b", "1xT4-8GB", True, "single", None),
+        ("llama-2-7b", "1xT4-16GB", True, "single", 6),
+        ("llama-2-13b", "1xRTX4080-16GB", True, "single", None),
     ],
 )
 def test_the_batch_is_the_largest_that_divides_and_fits(

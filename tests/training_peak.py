@@ -1,4 +1,4 @@
-"""A process that trains three steps and prints what they took of its memory (GiB), for tests/test_memory.py.
+"""A process that trains two steps and prints what they took of its memory (GiB), for tests/test_memory.py.
 
     {"parameters": 0.57, "steps": 0.41, "baseline": 0.51}
 
@@ -31,7 +31,7 @@ def status(field: str) -> int:
 
 def main(place: str, directory: str, given: str) -> None:
     """Rows are full: source_max_length - 1 prompt tokens after BOS, target_max_length with loss."""
-    settings = TrainingSettings(max_steps=3, save_steps=100, **json.loads(given))
+    settings = TrainingSettings(max_steps=2, save_steps=100, **json.loads(given))
     assert settings.global_batch_size == settings.per_device_batch_size
     row = Row(tuple(3 + k % 200 for k in range(settings.source_max_length + settings.target_max_length)), 0)
     row = Row(row.input_ids, settings.source_max_length)
@@ -40,7 +40,7 @@ def main(place: str, directory: str, given: str) -> None:
         Loop(
             place=place,
             base=BaseModel(name="base", path=Path(place)),
-            rows=[row] * (3 * settings.global_batch_size),
+            rows=[row] * (2 * settings.global_batch_size),
             pad_id=0,
             settings=settings,
             accumulation=1,

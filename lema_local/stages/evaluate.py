@@ -8,7 +8,8 @@ from typing import Any
 
 from lema_local.endpoint import Endpoint, Sampling
 from lema_local.errors import DataError
-from lema_local.prompts import EVALUATION_TEMPLATE
+from lema_local.models import prompt_of
+from lema_local.prompts import evaluation_template
 from lema_local.recipes import load_recipe
 from lema_local.records import Checkpoint, Problem
 from lema_local.serving import describe_endpoint
@@ -97,4 +98,5 @@ def facts(run: Run, everything: Sequence[Target]) -> list[str]:
 
 def _call(endpoint: Endpoint, checkpoint: Checkpoint | None, problem: Problem, sampling: Sampling) -> Call:
     checkpoint_id = checkpoint.id if checkpoint else None
-    return Call(endpoint, "evaluate", EVALUATION_TEMPLATE, sampling, problem.id, checkpoint_id=checkpoint_id)
+    template = evaluation_template(prompt_of(endpoint.model))
+    return Call(endpoint, "evaluate", template, sampling, problem.id, checkpoint_id=checkpoint_id)

@@ -75,7 +75,7 @@ def memory_parts(
     autocast = 2 if size == 2 else 0  # float32 weights that are trained have a bfloat16 copy while a step lasts
     base = _full_bytes(a, settings, autocast) if is_full else _base_bytes(a, settings, size)
 
-    layer = _layer_bytes(a, settings, size=size, on_cpu=strategy == "cpu", length=batch.length)
+    layer = layer_bytes(a, settings, size=size, on_cpu=strategy == "cpu", length=batch.length)
     kept_layers = a.layers * (a.hidden_size * size if settings.gradient_checkpointing else layer)
     stored = tokens * (kept_layers + a.hidden_size * 4)  # the last norm's input
     # in the backward pass of a layer: its activations once more, and three gradients as wide as the feed-forward
@@ -117,7 +117,7 @@ def _full_bytes(a: Architecture, settings: TrainingSettings, autocast: int) -> f
     return float(a.parameters * (2 if settings.compute_dtype == "bfloat16" else 4 + autocast))
 
 
-def _layer_bytes(a: Architecture, settings: TrainingSettings, *, size: int, on_cpu: bool, length: int) -> float:
+def layer_bytes(a: Architecture, settings: TrainingSettings, *, size: int, on_cpu: bool, length: int) -> float:
     """Bytes that autograd keeps of one layer, per token.
 
     norms        their float32 input and its float32 root mean square
@@ -130,7 +130,9 @@ def _layer_bytes(a: Architecture, settings: TrainingSettings, *, size: int, on_c
     """
     hidden, wide, q, k = a.hidden_size, a.intermediate_size, a.queries, a.keys
     norms = a.norms_per_layer * (hidden + 1) * 4 + ((q + k + a.heads + a.kv_heads) * 4 if a.qk_norm else 0)
-    if settings.attention == "eager" or a.is_soft_capped:
+    is_eager = settings.attention == "eager" or a.is_soft_capped
+    eager_output = q if is_eager else 0
+    if is_eager:
         weights = 4 + (size if size < 4 else 0) + (size if a.is_soft_capped else 0)  # softmax is float32
         attention = 3 * q * size + a.heads * length * weights
     else:
@@ -138,13 +140,14 @@ def _layer_bytes(a: Architecture, settings: TrainingSettings, *, size: int, on_c
     feed_forward = 3 * wide * size
     inputs = [inputs for inputs, _ in a.linear_shapes.values()]
     if settings.method == "full":
-        normalised = a.norms_per_layer * hidden * (4 if a.norms_per_layer > 2 else size)  # Gemma multiplies in float32
-        learned = normalised + (2 * hidden + wide) * size
+        normalised = a.norms_per_layer * hidden + (q + k if a.qk_norm else 0)
+        # Gemma multiplies in float32; fused attention's output is o_proj's input, the eager one's is copied
+        learned = normalised * (4 if a.norms_per_layer > 2 else size) + (2 * hidden + wide + eager_output) * size
         return float(norms + attention + feed_forward + learned)
     if settings.lora_dropout:
         adapters = sum(inputs) * (size + (4 if on_cpu else 1))
     elif size == 4:
-        adapters = (2 * hidden + wide) * size
+        adapters = (2 * hidden + wide + eager_output) * size
     else:
         adapters = sum(inputs) * size
     return float(norms + attention + feed_forward + adapters + len(inputs) * settings.lora_r * size)
