@@ -53,7 +53,7 @@ def _arms(plan: dict[str, Any]) -> Iterator[str]:
     disk = plan["checkpoint_disk_gib"]
     yield (
         f"disk       {disk['weights'] + disk['state']:.1f} GiB for checkpoints: weights {disk['weights']:.1f}, newest "
-        f"state {disk['state']:.1f} (one checkpoint's weights {disk['one_checkpoint']:.2f})"
+        f"states {disk['state']:.1f} (one checkpoint's weights {disk['one_checkpoint']:.2f})"
     )
 
 

@@ -1,6 +1,7 @@
 """Building from a database: the paper's sizes and its books, the same sets on any machine, nothing unfit trains."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,17 @@ def test_expanded_cot_has_the_corrected_solution_of_each_correction(tmp_path: Pa
     assert len(corrected) == 6
     assert "Try 0: we count the books. That makes 1. The answer is 1." in corrected
     assert manifest(expanded)["sources"]["corrected solution by bulk-corrector"] == 6
+
+
+def test_a_student_of_another_input_gets_the_same_examples_in_it(tmp_path: Path) -> None:
+    with Writer(tmp_path / "lema.duckdb") as store:
+        run = fill(store, write_files(tmp_path, SMALL), SMALL)
+        (paper,) = build(run, ("lema",))
+        student = replace(run.profile.endpoint("student"), model="wizardmath-7b")
+        run.profile = replace(run.profile, endpoints={**run.profile.endpoints, "student": student})
+        (alpaca,) = build(run, ("lema",))
+    assert alpaca.training_set.id != paper.training_set.id
+    assert sorted(e.output.strip() for e in alpaca.examples) == sorted(e.output.strip() for e in paper.examples)
+    responses = {e.kind: e.prompt.rpartition("### Response: ")[2] for e in alpaca.examples}
+    assert responses == {"cot": "Let's think step by step.", "correction": "Incorrect Step:"}
+    assert all("Please solve" not in e.prompt for e in alpaca.examples)

@@ -20,6 +20,8 @@ from lema_local.training.matching import ArmSize, arm_steps
 from lema_local.training.memory import GIB, fits, memory_parts, needed_gib
 from lema_local.training.settings import TrainingSettings
 
+# Checkpoints of a run that keep what going on takes: the newest, and one before it in case that is broken.
+_STATES = 2
 # Of a GPU's memory as it is sold, so that a verdict can name one.
 _GPU_SIZES = (8, 12, 16, 24, 32, 40, 48, 80, 94, 141, 180, 288)
 
@@ -139,15 +141,15 @@ def _run(arm: str, size: ArmSize, steps: int, settings: TrainingSettings) -> dic
 
 
 def _disk(architecture: Architecture, settings: TrainingSettings, runs: Any) -> dict[str, float]:
-    """GiB of all arms' checkpoints: float32 weights of the adapter (or of the model), and of the newest checkpoint of
-    each arm the optimizer's two moments, from which a run is resumed."""
+    """GiB of all arms' checkpoints: float32 weights of the adapter (or of the model), and of the newest checkpoints of
+    each arm the optimizer's two moments, from which a run is resumed (while one is saved, one more of each)."""
     full = settings.method == "full"
     trained = architecture.parameters if full else architecture.lora_parameters(settings.lora_r)
-    kept = getattr(settings, "keep", None)
+    kept: int | None = getattr(settings, "keep", None)  # a younger setting
     counts = [min(run["checkpoints"], kept or run["checkpoints"]) for run in runs]
     return {
         "weights": round(sum(counts) * trained * 4 / GIB, 2),
-        "state": round(len(counts) * trained * 8 / GIB, 2),
+        "state": round(sum(min(_STATES, count) for count in counts) * trained * 8 / GIB, 2),
         "one_checkpoint": round(trained * 4 / GIB, 3),
     }
 
