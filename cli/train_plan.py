@@ -49,7 +49,9 @@ def _arms(plan: dict[str, Any]) -> Iterator[str]:
     yield format_rows(["arm", "examples", "tokens", "steps", *names[3:]], rows)
     yield f"sizes from {plan['sizes_from']}"
     others = " (also --match epochs, --match tokens)" if plan["match"] == "steps" else ""
-    yield f"matched by {plan['match']}{others}"
+    unknown = any(run["examples"] is None for run in plan["runs"].values())
+    waits = "; max_steps stands where sizes are not known" if unknown and not others else ""
+    yield f"matched by {plan['match']}{others}{waits}"
     disk = plan["checkpoint_disk_gib"]
     yield (
         f"disk       {disk['weights'] + disk['state']:.1f} GiB for checkpoints: weights {disk['weights']:.1f}, newest "

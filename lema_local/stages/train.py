@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lema_local.hardware import Gpu, gpus
+from lema_local.hardware import Gpu, gpus, ram_gib
 from lema_local.keys import content_key
 from lema_local.models import Model, resolve_model, shapes_of
 from lema_local.profile_tables import Arm
@@ -122,14 +122,15 @@ def _train(run: Run, training_run: TrainingRun) -> None:
 def fitted(
     model: Model, settings: TrainingSettings, devices: Sequence[Gpu]
 ) -> tuple[TrainingSettings, Strategy | None]:
-    """The micro-batch and strategy that the dry run says for these GPUs; as they are (one process, or ddp) where the
-    model's shapes are not known. What will not fit is tried as it is: the estimate may be wrong, and torch says so."""
+    """The micro-batch and strategy that the dry run says for these GPUs, or for this CPU; as they are (one process, or
+    ddp) where the model's shapes are not known. What will not fit is tried all the same, by the smallest micro-batch:
+    the estimate may be wrong, and torch says so."""
     architecture = shapes_of(model)
-    if architecture is None or not devices:
+    if architecture is None:
         return settings, None
-    memory = min(device.memory_gib for device in devices)
+    memory = min((device.memory_gib for device in devices), default=ram_gib())
     found = fit(architecture, settings, num_gpus=len(devices), memory_gib=memory)
-    return found.settings, found.strategy
+    return found.settings, found.strategy if devices else None
 
 
 def _base(model: Model) -> BaseModel:
