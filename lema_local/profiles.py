@@ -228,7 +228,7 @@ def _own_prompts(profile: Profile) -> Profile:
         own = of.get(name, SamplerProfile())
         if name in profile.endpoints and own.prompt is None and prompt_of(profile.endpoints[name].model) == "alpaca":
             of[name] = replace(own, prompt="alpaca")
-    return replace(profile, sampling=replace(sampling, of=of))
+    return replace(profile, sampling=replace(sampling, of=of, prompt="few-shot"))
 
 
 def _check(profile: Profile) -> None:

@@ -192,7 +192,7 @@ def test_a_hub_id_of_the_table_has_its_shapes_prompt_and_bos() -> None:
 def test_reasoners_are_asked_by_the_input_they_were_tuned_with() -> None:
     wizard = load_profile("a100", environment={"LEMA_REASONER_MODEL": "wizardmath-70b"})
     assert wizard.sampling.by("reasoner").prompt == "alpaca"
-    assert load_profile("a100", environment={}).sampling.by("reasoner").prompt is None
+    assert load_profile("a100", environment={}).sampling.by("reasoner").prompt == "few-shot"
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest() -> None:
