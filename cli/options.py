@@ -81,6 +81,15 @@ def run_options(function: F) -> F:
     return function
 
 
+def match_option(function: F) -> F:
+    """--match, of the commands that train arms or look for what was trained."""
+    return click.option(
+        "--match",
+        type=click.Choice(["steps", "epochs", "tokens"]),
+        help="Arms of different size take as many steps (the default), or what gives the first arm's epochs or tokens.",
+    )(function)
+
+
 def call_options(function: F) -> F:
     """--budget and --offline, of the commands that call models."""
     return dollars_option(_OFFLINE(function))

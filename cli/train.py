@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from .options import open_run, refuse_options_before, require_database, run_options, seeds_option
+from .options import match_option, open_run, refuse_options_before, require_database, run_options, seeds_option
 
 
 @click.group("train", invoke_without_command=True)
@@ -20,6 +20,7 @@ from .options import open_run, refuse_options_before, require_database, run_opti
 @click.option("--tensorboard", is_flag=True, default=None, help="Write the curves for TensorBoard too.")
 @click.option("--processes", type=int, metavar="N", help="Train in N processes: without it one on each GPU.")
 @click.option("--accelerate-config", metavar="FILE", help="A file of `accelerate config`: nodes, GPUs and sharding.")
+@match_option
 @click.option("--dry-run", is_flag=True, help="Print the plan (steps, memory, launch line) and stop. Needs no torch.")
 @click.option("--gpus", help="Plan for these GPUs instead of the ones here, e.g. 4xA100-80GB.")
 @click.option("--json", "as_json", is_flag=True, help="The plan, or the checkpoints, as JSON.")

@@ -1,10 +1,13 @@
-"""lema train --dry-run: the plan of a training run, printed."""
+"""lema train --dry-run: the plan of a training run, printed for people, or as JSON."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+
+from .tables import format_rows
 
 
 def print_plan(profile: str, overrides: dict[str, Any], *, db: Path, gpus: str | None, as_json: bool) -> None:
@@ -12,14 +15,59 @@ def print_plan(profile: str, overrides: dict[str, Any], *, db: Path, gpus: str |
     from lema_local.stages.plan import plan_training
 
     plan = plan_training(profile, overrides, db=db, gpus=gpus)
-    if as_json:
-        click.echo(json.dumps(plan, indent=1))
-        return
-    for key, value in plan.items():
-        click.echo(f"{key:28} {_plain(value)}")
+    click.echo(json.dumps(plan, indent=1) if as_json else "\n".join(_lines(plan)))
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return "  ".join(f"{key} {_plain(item)}" for key, item in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _lines(plan: dict[str, Any]) -> Iterator[str]:
+    yield f"{plan['model']} on {plan['dataset']}, profile {plan['profile']}: {plan['verdict']}"
+    yield f"model      {plan['parameters'] / 1e9:.2f}B parameters ({plan['model_from']}), prompt {plan['prompt']}"
+    memory = ", ".join(f"{size:g}" for size in sorted(set(plan["devices"]["memory_gib"])))
+    devices = plan["devices"]
+    yield f"devices    {devices['names']}, {memory} GiB ({devices['from']}); strategy {plan['strategy']}"
+    processes = max(plan["num_gpus"], 1)
+    yield (
+        f"batch      {plan['per_device_batch_size']} per device x {plan['gradient_accumulation_steps']} accumulation x "
+        f"{processes} process{'es' if processes > 1 else ''} = {plan['global_batch_size']}"
+    )
+    yield ""
+    yield from _arms(plan)
+    yield ""
+    yield from _memory(plan)
+    yield ""
+    yield from _settings(plan)
+    yield ""
+    yield f"launch     {plan['launch']}"
+    yield "           RUN/job.json is what `lema train` writes: it starts this line by itself"
+
+
+def _arms(plan: dict[str, Any]) -> Iterator[str]:
+    names = ("examples", "tokens", "max_steps", "epochs", "samples_seen", "tokens_seen", "checkpoints")
+    rows = [
+        [arm, *("not known" if run[name] is None else f"{run[name]:,}" for name in names)]
+        for arm, run in plan["runs"].items()
+    ]
+    yield format_rows(["arm", "examples", "tokens", "steps", *names[3:]], rows)
+    yield f"sizes from {plan['sizes_from']}"
+    others = " (also --match epochs, --match tokens)" if plan["match"] == "steps" else ""
+    unknown = any(run["examples"] is None for run in plan["runs"].values())
+    waits = "; max_steps stands where sizes are not known" if unknown and not others else ""
+    yield f"matched by {plan['match']}{others}{waits}"
+    disk = plan["checkpoint_disk_gib"]
+    yield (
+        f"disk       {disk['weights'] + disk['state']:.1f} GiB for checkpoints: weights {disk['weights']:.1f}, newest "
+        f"states {disk['state']:.1f} (one checkpoint's weights {disk['one_checkpoint']:.2f})"
+    )
+
+
+def _memory(plan: dict[str, Any]) -> Iterator[str]:
+    parts = plan["memory_per_gpu_gib"]
+    where = "per GPU" if plan["num_gpus"] else "of RAM"
+    yield format_rows(["memory", f"GiB {where}"], [[part, f"{size:.2f}"] for part, size in parts.items()])
+    given = plan["memory_gib"]
+    worst = sum(parts.values())
+    yield f"{worst:.1f} GiB at its worst; {given['needed']} with room for the allocator, {given['given']} given"
+
+
+def _settings(plan: dict[str, Any]) -> Iterator[str]:
+    rows = [[name, str(entry["value"]), entry["from"]] for name, entry in plan["settings"].items()]
+    yield format_rows(["setting", "value", "from"], rows)

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from lema_local.errors import MissingPackageError, ProfileError, did_you_mean
+from lema_local.errors import LemaError, MissingPackageError, ProfileError, did_you_mean
 from lema_local.keys import content_key, file_sha256
-from lema_local.training.plan import Architecture
+from lema_local.training.architecture import Architecture, from_config, from_gguf
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -34,7 +34,8 @@ class Model:
     gguf_path: Path | None = None
     path: Path | None = None
     bos_text: str = ""
-    architecture: Architecture | None = None
+    prompt: Literal["cot", "alpaca"] = "cot"  # the input that it was tuned with
+    architecture: Architecture | None = None  # of a GGUF or a Hub id that models.toml has not: see shapes_of()
 
     @property
     def source(self) -> str:
@@ -74,13 +75,17 @@ def resolve_model(name: str) -> Model:
     weights."""
     if name in known_models():
         return _known(name, known_models()[name])
+    entry = next((entry for entry in known_models().values() if entry["hub_id"] == name), None)
+    if entry is not None:  # by its Hub id: the weights there, not those of a package
+        return _known(name, {key: value for key, value in entry.items() if not key.startswith("gguf_")})
     path = Path(name).expanduser()
     if name.endswith(".gguf"):
         if not path.is_file():
             raise ProfileError(f"No GGUF file at {name}.")
         return Model(name=path.stem.lower(), gguf_path=path.resolve(), bos_text=_gguf_bos_text(path))
     if (path / "config.json").is_file():
-        return Model(name=path.name, path=path.resolve(), bos_text=_folder_bos_text(path))
+        architecture = _config_architecture(path / "config.json")
+        return Model(name=path.name, path=path.resolve(), bos_text=_folder_bos_text(path), architecture=architecture)
     if HUB_ID.fullmatch(name) and not path.exists():
         return Model(name=name, hub_id=name)
     nearest = did_you_mean(name, known_models())
@@ -104,8 +109,70 @@ def _known(name: str, entry: dict[str, Any]) -> Model:
         hub_id=entry["hub_id"],
         gguf_path=gguf_path,
         bos_text=entry.get("bos_text", ""),
+        prompt=entry.get("prompt", "cot"),
         architecture=Architecture(**entry["architecture"]),
     )
+
+
+def shapes_of(model: Model) -> Architecture | None:
+    """A model's shapes: models.toml's, those of its folder or GGUF file, or of its config.json in the Hub's cache. None
+    where none of these tells of a family that is known here; nothing is fetched."""
+    if model.architecture is not None:
+        return model.architecture
+    if model.gguf_path is not None:
+        return _gguf_architecture(model.gguf_path)
+    if model.hub_id is None:
+        return None
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return None
+    cached = try_to_load_from_cache(model.hub_id, "config.json")
+    return _config_architecture(Path(cached)) if isinstance(cached, str) else None
+
+
+def parameters_of(name: str) -> int:
+    """How many parameters a model has, by its name in models.toml, its Hub id or its folder; 0 where that is not
+    known."""
+    try:
+        architecture = resolve_model(name).architecture if not name.endswith(".gguf") else None
+    except LemaError:
+        return 0
+    return architecture.parameters if architecture is not None else 0
+
+
+def prompt_of(name: str) -> Literal["cot", "alpaca"]:
+    """The input that a model was tuned with; an unknown name is that of some server, and takes the paper's."""
+    entry = known_models().get(name) or next((e for e in known_models().values() if e["hub_id"] == name), {})
+    return "alpaca" if entry.get("prompt") == "alpaca" else "cot"
+
+
+def _config_architecture(path: Path) -> Architecture | None:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return from_config(config) if isinstance(config, dict) else None
+
+
+def _gguf_architecture(path: Path) -> Architecture | None:
+    try:
+        import gguf
+    except ImportError:
+        return None
+    try:
+        reader = gguf.GGUFReader(path)
+    except (OSError, ValueError) as error:
+        raise ProfileError(f"{path} is not a GGUF file that can be read ({str(error)[:80]}).") from error
+    metadata: dict[str, Any] = {}
+    for key, field in reader.fields.items():
+        if field.types and field.types[0] != gguf.GGUFValueType.ARRAY:  # the vocabulary would take seconds
+            metadata[key] = field.contents()
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    family = metadata.get("general.architecture")
+    if "token_embd.weight" in tensors:
+        metadata[f"{family}.vocab_size"] = int(tensors["token_embd.weight"].shape[1])
+    return from_gguf(metadata, is_tied="output.weight" not in tensors)
 
 
 def _gguf_bos_text(path: Path) -> str:

@@ -69,7 +69,7 @@ class SamplingProfile:
     top_p: float = 1.0
     max_tokens: int = 512
     seed: int = 1
-    prompt: PromptFormat = "few-shot"  # alpaca: WizardMath's and MetaMath's own input
+    prompt: PromptFormat | None = None  # None: alpaca for models tuned with it (models.toml), few-shot for others
     of: Mapping[str, SamplerProfile] = field(default_factory=dict)
 
     def by(self, name: str) -> "SamplingProfile":

@@ -12,7 +12,6 @@ before it becomes frozen dataclasses. Keys are never in a profile; it names the 
 import os
 import tomllib
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -21,17 +20,19 @@ from typing import Any
 from lema_local.endpoint_profile import EndpointProfile, check_endpoint
 from lema_local.errors import ProfileError, did_you_mean
 from lema_local.evaluation_profile import EvaluationProfile, check_evaluation
-from lema_local.models import known_models
+from lema_local.models import prompt_of
 from lema_local.profile_tables import (
     BuildProfile,
     CorrectionProfile,
     DataProfile,
     EvolutionProfile,
+    SamplerProfile,
     SamplingProfile,
 )
 from lema_local.reasoners import apply_presets
-from lema_local.training.settings import TrainingSettings
+from lema_local.training.settings import Match, TrainingSettings
 from lema_local.typed_toml import build
+from lema_local.variants import choose_variants
 
 ENDPOINTS = ("reasoner", "corrector", "augmenter", "evolver", "student", "judge")
 OUTSIDE_CONCURRENCY = 8  # a recipe on CPU takes one call at a time; a server that is given from outside takes more
@@ -79,6 +80,7 @@ class Overrides:
     tensorboard: bool | None = None
     processes: int | None = None
     accelerate_config: str | None = None
+    match: Match | None = None
 
 
 def profile_names() -> list[str]:
@@ -98,12 +100,27 @@ def load_profile(name: str, overrides: Overrides | None = None, environment: Map
     overrides = overrides or Overrides()
     raw, where = _read(name)
     raw = apply_presets(raw, where)
-    model = overrides.model or environment.get("LEMA_STUDENT_MODEL")
-    profile = build(Profile, _choose_variants(raw, where, model=model, dataset=overrides.dataset), where)
+    raw, _ = choose_variants(raw, where, model=_student(overrides, environment), dataset=overrides.dataset)
+    profile = build(Profile, raw, where)
     profile = _apply_environment(profile, environment)
-    profile = _apply_options(profile, overrides)
+    profile = _own_prompts(_apply_options(profile, overrides))
     _check(profile)
     return profile
+
+
+def training_origins(
+    name: str, overrides: Overrides | None = None, environment: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Where each training setting of load_profile's profile comes from; what is not named has its default."""
+    overrides = overrides or Overrides()
+    raw, where = _read(name)
+    student = _student(overrides, environment)
+    _, origins = choose_variants(raw, where, model=student, dataset=overrides.dataset)
+    return origins | ({"match": "option"} if overrides.match else {})
+
+
+def _student(overrides: Overrides, environment: Mapping[str, str]) -> str | None:
+    return overrides.model or environment.get("LEMA_STUDENT_MODEL")
 
 
 def _read(name: str) -> tuple[dict[str, Any], str]:
@@ -128,32 +145,6 @@ def _read(name: str) -> tuple[dict[str, Any], str]:
     except tomllib.TOMLDecodeError as error:
         raise ProfileError(f"Profile {name} is not valid TOML: {error}") from error
     return {"name": default_name} | raw, f"profile {name}"
-
-
-def _choose_variants(raw: dict[str, Any], where: str, *, model: str | None, dataset: str | None) -> dict[str, Any]:
-    """Training settings that hang on the student's size or on the data set: the `[[variants]]` that match, in order."""
-    raw = dict(raw)
-    variants = raw.pop("variants", [])
-    if not isinstance(variants, list) or not all(isinstance(variant, dict) for variant in variants):
-        raise ProfileError(f"In {where}: write each variant as a [[variants]] table.")
-    with suppress(KeyError, TypeError):
-        model, dataset = model or raw["endpoints"]["student"]["model"], dataset or raw["data"]["dataset"]
-    parameters = known_models().get(model or "", {}).get("architecture", {}).get("parameters", 0)
-    known = ("dataset", "from_parameters", "training")
-    for variant in variants:
-        for key in variant:
-            if key not in known:
-                raise ProfileError(f"In {where}, variants: unknown key {key!r}{did_you_mean(key, known)}.")
-        threshold, training = variant.get("from_parameters", 0), variant.get("training", {})
-        if not isinstance(threshold, int | float) or not isinstance(training, dict):
-            raise ProfileError(f"In {where}, variants: from_parameters is a number and training is a table.")
-        if (
-            variant.get("dataset", dataset) == dataset
-            and parameters >= threshold
-            and isinstance(raw.get("training", {}), dict)
-        ):
-            raw["training"] = {**raw.get("training", {}), **training}
-    return raw
 
 
 def _apply_environment(profile: Profile, environment: Mapping[str, str]) -> Profile:
@@ -193,7 +184,7 @@ def _apply_options(profile: Profile, options: Overrides) -> Profile:
             train_problems=_least(data.train_problems, options.limit),
             test_problems=_least(data.test_problems, options.limit),
         )
-    of_training = ("seeds", "keep", "tensorboard", "processes", "accelerate_config")
+    of_training = ("seeds", "keep", "tensorboard", "processes", "accelerate_config", "match")
     given: dict[str, Any] = {name: getattr(options, name) for name in of_training}
     training = replace(profile.training, **{name: value for name, value in given.items() if value is not None})
     return replace(profile, data=data, training=training)
@@ -232,6 +223,19 @@ def _override_endpoint(
     if name == "corrector" and (url is not None or model is not None):
         profile = replace(profile, correction=replace(profile.correction, correctors=("corrector",)))
     return profile
+
+
+def _own_prompts(profile: Profile) -> Profile:
+    """Reasoners that were tuned with an input of their own are asked by it, unless the profile says otherwise."""
+    sampling = profile.sampling
+    if sampling.prompt is not None:
+        return profile
+    of = dict(sampling.of)
+    for name in (*sampling.reasoners, "augmenter"):
+        own = of.get(name, SamplerProfile())
+        if name in profile.endpoints and own.prompt is None and prompt_of(profile.endpoints[name].model) == "alpaca":
+            of[name] = replace(own, prompt="alpaca")
+    return replace(profile, sampling=replace(sampling, of=of, prompt="few-shot"))
 
 
 def _check(profile: Profile) -> None:

@@ -61,7 +61,32 @@ def correction_input(question: str, steps: str) -> str:
     return f"{head}{question}{before}{steps}{after}"
 
 
-def sample_template(kind: AnswerKind, form: PromptFormat = "few-shot") -> str:
+def evaluation_template(form: Literal["cot", "alpaca"]) -> str:
+    """What a student tuned with this input is evaluated by: the same that it is trained with."""
+    return ALPACA_TEMPLATE if form == "alpaca" else EVALUATION_TEMPLATE
+
+
+def student_input(question: str, template: str) -> str:
+    """What a student is asked at evaluation: the paper's CoT input, or the input of the model's own card."""
+    return _fill(turns(template)[0][1], {"question": question}) if template == ALPACA_TEMPLATE else cot_input(question)
+
+
+def in_alpaca(kind: Literal["cot", "correction"], prompt: str, output: str) -> tuple[str, str]:
+    """A training text with the paper's input as one with the Alpaca-style input; (prompt, output).
+
+    CoT: the very input that such a model is asked by. A correction is one more instruction, whose response begins with
+    "Incorrect Step:". The response's first word follows a space, as after "Let's think step by step.".
+    """
+    if kind == "cot":
+        before, _, after = COT_INPUT.partition("{question}")
+        question = prompt.removeprefix(before).removesuffix(after)
+        return student_input(question, ALPACA_TEMPLATE), f" {output}"
+    begins = CORRECTION_INPUT.rpartition("\n")[2]
+    frame = turns(ALPACA_TEMPLATE)[0][1].rpartition("Let's")[0]
+    return _fill(frame, {"question": prompt.removesuffix(f"\n{begins}")}) + begins, output
+
+
+def sample_template(kind: AnswerKind, form: PromptFormat | None = None) -> str:
     """The template P_r: few-shot for a kind of answer, or the Alpaca-style input that WizardMath and MetaMath take."""
     if form == "alpaca":
         return ALPACA_TEMPLATE

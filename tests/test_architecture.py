@@ -38,7 +38,7 @@ PURE = {
     "resolving", "prompts", "examples", "augmentation", "arms", "tokens", "shapes",
     "statistics", "selection", "seeds", "sample_metrics",
     "endpoint", "endpoint_profile", "replies", "prices", "batches",
-    "profiles", "profile_tables", "evaluation_profile",
+    "profiles", "profile_tables", "evaluation_profile", "variants",
     "evolution", "reasoners", "typed_toml", "models", "recipes", "hardware",
     "gsm_symbolic",
     "datasets", "problem_rows", "decontamination",

@@ -1,6 +1,7 @@
 """Building from a database: the paper's sizes and its books, the same sets on any machine, nothing unfit trains."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from lema_local.serving import describe_endpoint
 from lema_local.stages import sample
 from lema_local.stages.build import Built, build
 from lema_local.stages.run import Run
+from lema_local.stages.train import TrainingRun, planned_runs
 from lema_local.store import Writer
+from lema_local.training.settings import Match
 
 SMALL = Counts(gold=8, sampled=20, right=14, corrections=6)
 PAPER = {  # gold, sampled, right, corrections; cot, lema, lema-controlled (arXiv 2310.20689, section 3)
@@ -148,3 +151,37 @@ def test_expanded_cot_has_the_corrected_solution_of_each_correction(tmp_path: Pa
     assert len(corrected) == 6
     assert "Try 0: we count the books. That makes 1. The answer is 1." in corrected
     assert manifest(expanded)["sources"]["corrected solution by bulk-corrector"] == 6
+
+
+def test_a_student_of_another_input_gets_the_same_examples_in_it(tmp_path: Path) -> None:
+    with Writer(tmp_path / "lema.duckdb") as store:
+        run = fill(store, write_files(tmp_path, SMALL), SMALL)
+        (paper,) = build(run, ("lema",))
+        student = replace(run.profile.endpoint("student"), model="wizardmath-7b")
+        run.profile = replace(run.profile, endpoints={**run.profile.endpoints, "student": student})
+        (alpaca,) = build(run, ("lema",))
+    assert alpaca.training_set.id != paper.training_set.id
+    assert sorted(e.output.strip() for e in alpaca.examples) == sorted(e.output.strip() for e in paper.examples)
+    responses = {e.kind: e.prompt.rpartition("### Response: ")[2] for e in alpaca.examples}
+    assert responses == {"cot": "Let's think step by step.", "correction": "Incorrect Step:"}
+    assert all("Please solve" not in e.prompt for e in alpaca.examples)
+
+
+def test_matched_arms_train_for_steps_of_their_own(tmp_path: Path) -> None:
+    with Writer(tmp_path / "lema.duckdb") as store:
+        run = fill(store, write_files(tmp_path, SMALL), SMALL)
+        student = replace(run.profile.endpoint("student"), model="llama-2-7b")
+        run.profile = replace(run.profile, endpoints={**run.profile.endpoints, "student": student})
+
+        def runs(match: Match) -> list[TrainingRun]:
+            run.profile = replace(run.profile, training=replace(run.profile.training, match=match, max_steps=220))
+            return planned_runs(run, ("cot", "lema"))
+
+        (cot, lema), (same_cot, longer) = runs("steps"), runs("epochs")
+        (_, shorter) = runs("tokens")
+    assert (cot.settings.max_steps, lema.settings.max_steps) == (220, 220)
+    assert same_cot.id == cot.id  # it sets the measure: nothing is trained again
+    assert longer.settings.max_steps == 280  # 22 CoT + 6 corrections
+    assert longer.settings.checkpoint_steps == (100, 200, 280)
+    assert len({lema.id, longer.id, shorter.id}) == 3
+    assert shorter.settings.max_steps != 220

@@ -16,10 +16,13 @@ from lema_local.prompts import (
     correction_input,
     correction_template,
     cot_input,
+    evaluation_template,
+    in_alpaca,
     render,
     sample_template,
     sampled_steps,
     stop_texts,
+    student_input,
     turns,
 )
 from lema_local.rationales import split_steps
@@ -183,3 +186,26 @@ def test_an_alpaca_style_reply_is_continued_on_a_line_of_its_own() -> None:
     prompt = continued(ALPACA_TEMPLATE, {"question": "Why?"}, ["One."], api="completions")
     assert prompt.text is not None
     assert prompt.text.endswith("Let's think step by step.\nStep 1: One.\nStep 2:")
+
+
+ALPACA_HEAD = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n"
+)
+
+
+def test_a_model_tuned_with_the_alpaca_style_input_trains_and_is_asked_by_it() -> None:
+    question = "What is {question} + 1?"
+    asked = f"{ALPACA_HEAD}{question}\n\n### Response: Let's think step by step."
+    assert student_input(question, evaluation_template("alpaca")) == asked
+    assert in_alpaca("cot", cot_input(question), "The answer is 2.") == (asked, " The answer is 2.")
+    assert student_input(question, evaluation_template("cot")) == cot_input(question)
+
+
+def test_a_correction_in_the_alpaca_style_ends_where_the_answer_begins() -> None:
+    paper = correction_input("What is 1 + 1?", "Step 1: {steps}\nIncorrect Step: 1 + 1 = 3.")
+    prompt, output = in_alpaca("correction", paper, " Step 1.\nExplanation: no.")
+    assert prompt == (
+        f"{ALPACA_HEAD}{paper.removesuffix(chr(10) + 'Incorrect Step:')}\n\n### Response: Incorrect Step:"
+    )
+    assert output == " Step 1.\nExplanation: no."

@@ -4,7 +4,7 @@ call."""
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lema_local.answers import extract_answer, is_correct
@@ -20,8 +20,9 @@ from lema_local.examples import (
     cot_example,
     sampled_output,
 )
+from lema_local.models import prompt_of
 from lema_local.profile_tables import Arm
-from lema_local.prompts import sampled_steps
+from lema_local.prompts import in_alpaca, sampled_steps
 from lema_local.rationales import answer_text, gold_output
 from lema_local.records import Example, Problem, TrainingSet
 from lema_local.review.rubric import consensus, counts_of
@@ -50,8 +51,31 @@ def build(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Built]:
     ingredients = gather(run, arms)
     if not ingredients.corrections and any(arm != "cot" for arm in arms):
         raise DataError(_no_corrections(run, ingredients.left_out))
-    counter = token_counter(run.profile.endpoint("student").model)
+    student = run.profile.endpoint("student").model
+    if prompt_of(student) == "alpaca":
+        ingredients = _in_alpaca(ingredients)
+    counter = token_counter(student)
     return [_record(run, assemble(arm, ingredients, seed=run.profile.build.seed), ingredients, counter) for arm in arms]
+
+
+def _in_alpaca(ingredients: Ingredients) -> Ingredients:
+    """The same with the input of students that were tuned with the Alpaca-style one."""
+
+    def changed(candidates: Sequence[Candidate]) -> list[Candidate]:
+        found = []
+        for candidate in candidates:
+            example = candidate.example
+            prompt, output = in_alpaca(example.kind, example.prompt, example.output)
+            found.append(replace(candidate, example=replace(example, prompt=prompt, output=output)))
+        return found
+
+    return replace(
+        ingredients,
+        cot=changed(ingredients.cot),
+        corrections=changed(ingredients.corrections),
+        corrected=changed(ingredients.corrected),
+        spare=changed(ingredients.spare),
+    )
 
 
 def _record(run: Run, assembled: Assembled, ingredients: Ingredients, counter: TokenCounter) -> Built:

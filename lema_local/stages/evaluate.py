@@ -13,7 +13,8 @@ from typing import Any
 
 from lema_local.endpoint import Endpoint, Sampling
 from lema_local.errors import DataError
-from lema_local.prompts import EVALUATION_TEMPLATE
+from lema_local.models import prompt_of
+from lema_local.prompts import evaluation_template
 from lema_local.recipes import load_recipe
 from lema_local.records import Checkpoint, Problem
 from lema_local.serving import describe_endpoint
@@ -142,9 +143,10 @@ def evaluation_calls(run: Run, endpoint: Endpoint, checkpoint_id: str | None) ->
     e = run.profile.evaluation
     greedy = Sampling(temperature=0.0, max_tokens=e.max_tokens)
     sampled = Sampling(temperature=e.temperature, max_tokens=e.max_tokens, top_p=e.top_p, seed=e.seed)
+    template = evaluation_template(prompt_of(endpoint.model))
 
     def call(problem: Problem, sampling: Sampling, index: int) -> Call:
-        return Call(endpoint, "evaluate", EVALUATION_TEMPLATE, sampling, problem.id, index, checkpoint_id=checkpoint_id)
+        return Call(endpoint, "evaluate", template, sampling, problem.id, index, checkpoint_id=checkpoint_id)
 
     tested = [problem for each in run.evaluation_sets if each.split != "dev" for problem in each.problems]
     yield from (call(problem, greedy, 0) for each in run.evaluation_sets for problem in each.problems)

@@ -12,7 +12,7 @@ from pathlib import Path
 from lema_local.answers import extract_answer, is_correct
 from lema_local.endpoint import Endpoint, Prompt
 from lema_local.models import resolve_model
-from lema_local.prompts import cot_input
+from lema_local.prompts import student_input
 from lema_local.recipes import Recipe, load_recipe
 from lema_local.records import Checkpoint
 from lema_local.serving import open_endpoint
@@ -87,7 +87,7 @@ def complete_target(run: Run, target: Target, endpoint: Endpoint) -> Outcome:
 
     def prompt(call: Call) -> Prompt:
         # one BOS: as text where the server's tokenizer adds none by itself
-        text = cot_input(problems[call.problem_id].question)
+        text = student_input(problems[call.problem_id].question, call.template)
         return (
             Prompt(text=bos_text + text)
             if endpoint.api == "completions"

@@ -10,20 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from lema_local.errors import TrainingError
-from lema_local.hardware import Gpu, gpus
+from lema_local.hardware import Gpu, gpus, ram_gib
 from lema_local.keys import content_key
-from lema_local.models import Model, resolve_model
+from lema_local.models import Model, resolve_model, shapes_of
 from lema_local.profile_tables import Arm
 from lema_local.profiles import Profile
 from lema_local.recipes import load_recipe
-from lema_local.records import Checkpoint, TrainingMetric
+from lema_local.records import Checkpoint, TrainingMetric, TrainingSet
 from lema_local.stages.build import Built, build
+from lema_local.stages.plan import manifest_tokens
 from lema_local.stages.run import Run
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import SavedCheckpoint, bound, has_adapter, is_removed
 from lema_local.training.job import Job, run_job, saved_checkpoint
+from lema_local.training.launch import Strategy
+from lema_local.training.matching import ArmSize, arm_steps
 from lema_local.training.metrics import refuse_without_tensorboard
-from lema_local.training.plan import Strategy, choose_strategy
+from lema_local.training.plan import fit
 from lema_local.training.progress import TrainingProgress
 from lema_local.training.settings import TrainingSettings
 
@@ -58,17 +61,24 @@ def planned_runs(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Training
     model = student_model(run.profile)
     identity = model.gguf_identity() if model.gguf_path else model.hf_identity()
     training, everything = run.profile.training, build(run, arms)
+    steps = arm_steps(training, {b.training_set.arm: arm_size(b.training_set) for b in everything})
     planned = []
     for seed in range(training.seed, training.seed + training.seeds):
-        settings = replace(training, seed=seed)
         for built in everything:
             arm = built.training_set.arm
+            settings = replace(training, seed=seed, max_steps=steps[arm])
             # memory may run out: what only saves memory is not in the identity and does not begin a run anew
             run_id = content_key("training_run", identity, built.training_set.id, settings.identity)
             directory = run.directory / "checkpoints" / f"{arm}-{run_id[:8]}"
             label = f"{arm} seed {seed}" if training.seeds > 1 else arm
             planned.append(TrainingRun(run_id, built, model, settings, directory, label))
     return planned
+
+
+def arm_size(training_set: TrainingSet) -> ArmSize:
+    """Its examples, and the tokens that its manifest counted."""
+    examples = training_set.cot_examples + training_set.correction_examples
+    return ArmSize(examples, manifest_tokens(training_set.manifest))
 
 
 def checkpoints(run: Run, runs: Sequence[TrainingRun]) -> list[Checkpoint]:
@@ -125,12 +135,12 @@ def _is_done(run: Run, training_run: TrainingRun) -> bool:
 
 
 def _train(run: Run, training_run: TrainingRun) -> None:
-    built, model, settings = training_run.built, training_run.model, training_run.settings
-    label = training_run.label
+    built, model, label = training_run.built, training_run.model, training_run.label
+    devices = gpus()
+    settings, strategy = fitted(model, training_run.settings, devices)
     examples = tuple((example.prompt, example.output) for example in built.examples)
     job = Job(examples=examples, base=_base(model), settings=settings, directory=training_run.directory)
     progress = TrainingProgress(label)
-    devices = gpus()
     run.notice(
         f"training {label}: {len(built.examples)} examples, {settings.max_steps} steps of {settings.global_batch_size}"
     )
@@ -149,18 +159,23 @@ def _train(run: Run, training_run: TrainingRun) -> None:
             )
 
     try:
-        strategy = planned_strategy(model, settings, devices)
         run_job(job, num_gpus=len(devices), on_event=on_event, strategy=strategy)
     finally:
         progress.close()
 
 
-def planned_strategy(model: Model, settings: TrainingSettings, devices: Sequence[Gpu]) -> Strategy | None:
-    """What the dry run says for these GPUs; None (one process, or ddp) where the model's shapes are not known."""
-    if model.architecture is None or not devices:
-        return None
-    memory = min(device.memory_gib for device in devices)
-    return choose_strategy(model.architecture, settings, num_gpus=len(devices), memory_gib=memory)
+def fitted(
+    model: Model, settings: TrainingSettings, devices: Sequence[Gpu]
+) -> tuple[TrainingSettings, Strategy | None]:
+    """The micro-batch and strategy that the dry run says for these GPUs, or for this CPU; as they are (one process, or
+    ddp) where the model's shapes are not known. What will not fit is tried all the same, by the smallest micro-batch:
+    the estimate may be wrong, and torch says so."""
+    architecture = shapes_of(model)
+    if architecture is None:
+        return settings, None
+    memory = min((device.memory_gib for device in devices), default=ram_gib())
+    found = fit(architecture, settings, num_gpus=len(devices), memory_gib=memory)
+    return found.settings, found.strategy if devices else None
 
 
 def _base(model: Model) -> BaseModel:

@@ -28,8 +28,8 @@ from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import SavedCheckpoint, tidy
 from lema_local.training.collate import LeftOut
 from lema_local.training.failures import out_of_memory
+from lema_local.training.launch import Strategy, launch_arguments
 from lema_local.training.metrics import recorded
-from lema_local.training.plan import Strategy, launch_arguments
 from lema_local.training.settings import TrainingSettings
 from lema_local.training.trainer import finished, run_fingerprint
 
