@@ -10,7 +10,7 @@ import click
 from lema_local.evaluation_profile import check_evaluation, with_options
 from lema_local.stages.run import Run
 
-from .options import call_options, match_option, notice, open_run, run_options, seeds_option
+from .options import call_options, match_option, notice, open_run, run_options, seeds_option, truncate_option
 
 BAD_ROWS_SHOWN = 10
 
@@ -19,6 +19,7 @@ BAD_ROWS_SHOWN = 10
 @run_options
 @seeds_option
 @match_option
+@truncate_option
 @call_options
 @click.option(
     "--on",

@@ -90,6 +90,16 @@ def match_option(function: F) -> F:
     )(function)
 
 
+def truncate_option(function: F) -> F:
+    """--truncate, of the commands that train arms or look for what was trained."""
+    return click.option(
+        "--truncate",
+        is_flag=True,
+        default=None,
+        help="Over-long examples are cut at a step, not left out; another run.",
+    )(function)
+
+
 def call_options(function: F) -> F:
     """--budget and --offline, of the commands that call models."""
     return dollars_option(_OFFLINE(function))

@@ -10,12 +10,22 @@ from typing import Any
 
 import click
 
-from .options import match_option, open_run, refuse_options_before, require_database, run_options, seeds_option
+from . import train_card, train_merge
+from .options import (
+    match_option,
+    open_run,
+    refuse_options_before,
+    require_database,
+    run_options,
+    seeds_option,
+    truncate_option,
+)
 
 
 @click.group("train", invoke_without_command=True)
 @run_options
 @seeds_option
+@truncate_option
 @click.option("--keep", type=int, metavar="N", help="Keep the weights of the N newest checkpoints of each run.")
 @click.option("--tensorboard", is_flag=True, default=None, help="Write the curves for TensorBoard too.")
 @click.option("--processes", type=int, metavar="N", help="Train in N processes: without it one on each GPU.")
@@ -23,10 +33,21 @@ from .options import match_option, open_run, refuse_options_before, require_data
 @match_option
 @click.option("--dry-run", is_flag=True, help="Print the plan (steps, memory, launch line) and stop. Needs no torch.")
 @click.option("--gpus", help="Plan for these GPUs instead of the ones here, e.g. 4xA100-80GB.")
-@click.option("--json", "as_json", is_flag=True, help="The plan, or the checkpoints, as JSON.")
+@click.option("--lint", is_flag=True, help="Look at every example with the base model's tokenizer, and stop.")
+@click.option("--strict", is_flag=True, help="Stop before the first step where an example would be left out or cut.")
+@click.option("--json", "as_json", is_flag=True, help="The plan, the lint or the checkpoints as JSON.")
 @click.pass_context
 def command(
-    context: click.Context, /, profile: str, db: Path, dry_run: bool, gpus: str | None, as_json: bool, **overrides: Any
+    context: click.Context,
+    /,
+    profile: str,
+    db: Path,
+    dry_run: bool,
+    gpus: str | None,
+    lint: bool,
+    strict: bool,
+    as_json: bool,
+    **overrides: Any,
 ) -> None:
     """Fine-tune the student with QLoRA on each arm of the profile.
 
@@ -34,6 +55,7 @@ def command(
 
     \b
     lema train
+    lema train --lint --strict
     lema train --profile a100 --model llama-2-70b --dataset gsm8k --dry-run --gpus 4xA100-80GB
     """
     if context.invoked_subcommand is not None:
@@ -46,11 +68,14 @@ def command(
         return
     if gpus is not None:
         raise click.UsageError("--gpus goes with --dry-run.")
+    require_database(db)
+    if lint:
+        _lint(profile, db, overrides, strict=strict, as_json=as_json)
+        return
     from lema_local.stages.train import train
 
-    require_database(db)
     with open_run(db, profile, overrides) as run:
-        checkpoints = train(run)
+        checkpoints = train(run, strict=strict)
     if as_json:
         rows = [
             {"arm": c.arm, "seed": c.seed, "step": c.step, "loss": c.loss, "path": c.path, "checkpoint_id": c.id}
@@ -62,3 +87,24 @@ def command(
         click.echo(
             f"{c.arm} step {c.step}: loss {c.loss:.3f}, {c.tokens_seen} tokens, {c.samples_seen} samples  {c.path}"
         )
+
+
+def _lint(profile: str, db: Path, overrides: dict[str, Any], *, strict: bool, as_json: bool) -> None:
+    from lema_local.stages.lint import lint_arms
+    from lema_local.training.lint import refuse_flawed
+
+    with open_run(db, profile, overrides) as run:
+        arms = lint_arms(run)
+    if as_json:
+        click.echo(json.dumps([{"arm": arm.name, **arm.lint.as_dict()} for arm in arms], indent=1))
+    else:
+        for arm in arms:
+            click.echo(f"{arm.name}: {arm.lint.summary}")
+            for line in arm.lines:
+                click.echo(f"  {line}")
+    for arm in arms if strict else ():
+        refuse_flawed(arm.lint)
+
+
+command.add_command(train_merge.command)
+command.add_command(train_card.command)

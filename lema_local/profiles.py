@@ -81,6 +81,7 @@ class Overrides:
     processes: int | None = None
     accelerate_config: str | None = None
     match: Match | None = None
+    truncate: bool | None = None
 
 
 def profile_names() -> list[str]:
@@ -184,7 +185,7 @@ def _apply_options(profile: Profile, options: Overrides) -> Profile:
             train_problems=_least(data.train_problems, options.limit),
             test_problems=_least(data.test_problems, options.limit),
         )
-    of_training = ("seeds", "keep", "tensorboard", "processes", "accelerate_config", "match")
+    of_training = ("seeds", "keep", "tensorboard", "processes", "accelerate_config", "match", "truncate")
     given: dict[str, Any] = {name: getattr(options, name) for name in of_training}
     training = replace(profile.training, **{name: value for name, value in given.items() if value is not None})
     return replace(profile, data=data, training=training)

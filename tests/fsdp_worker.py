@@ -18,9 +18,10 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp._traversal_utils import _get_fsdp_handles
 
 from lema_local.training.base import BaseModel
-from lema_local.training.collate import Collator, Row
+from lema_local.training.collate import Collator
 from lema_local.training.loop import output_loss
 from lema_local.training.model import load_model
+from lema_local.training.rows import Row
 from lema_local.training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings(lora_r=4, lora_dropout=0.0, gradient_checkpointing=False)

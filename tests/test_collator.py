@@ -1,114 +1,14 @@
-"""Rows with loss on the output alone, left out rather than cut; padding; the loss; the order of the data."""
-
-from typing import Any
+"""Rows padded or packed with labels by position, the loss, and the order of the data."""
 
 import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from tiny_model import tiny_tokenizer
-
-from lema_local.errors import TrainingError
-from lema_local.training.collate import IGNORED, Collator, LeftOut, Row, loss_positions, tokenize
+from lema_local.training.collate import IGNORED, Collator, loss_positions
 from lema_local.training.loop import output_loss
 from lema_local.training.order import data_order
-
-PROMPT = "Question: 12 + 7?\nAnswer:\n"
-OUTPUT = "Step 1: 12 + 7 = 19. The answer is 19."
-
-
-def llama_tokenizer() -> Any:
-    """SentencePiece's manners, as Llama 2 has them: a space before every text, and a BOS that the tokenizer adds."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    vocabulary = [
-        "<unk>",
-        "<s>",
-        "</s>",
-        "\u2581",
-        *"abcdefghijklmnopqrstuvwxyzASQ0123456789+=.?:\n",
-        "\u2581A",
-        "\u2581S",
-    ]
-    tokenizer = Tokenizer(
-        models.BPE(
-            vocab={token: index for index, token in enumerate(vocabulary)},
-            merges=[("\u2581", "A"), ("\u2581", "S")],
-            unk_token="<unk>",
-        )
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="first", split=False)
-    tokenizer.decoder = decoders.Metaspace(replacement="\u2581", prepend_scheme="first")
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
-
-
-TOKENIZERS = pytest.mark.parametrize(
-    ("make", "bos_text"), [(tiny_tokenizer, "<bos>"), (llama_tokenizer, "")], ids=["bpe", "sentencepiece"]
-)
-
-
-def rows_of(
-    tokenizer: Any, examples: list[tuple[str, str]], bos_text: str, source: int = 99, target: int = 99
-) -> tuple[list[Row], LeftOut]:
-    return tokenize(examples, tokenizer, bos_text=bos_text, source_max_length=source, target_max_length=target)
-
-
-@TOKENIZERS
-@pytest.mark.parametrize("edge", ["\n", ":"], ids=["after-newline", "after-colon"])
-def test_the_prompt_is_tokenised_as_at_evaluation(make: Any, bos_text: str, edge: str) -> None:
-    tokenizer = make()
-    prompt, output = "Question: 12\nAnswer" + edge, (" " if edge == ":" else "") + "Step 1: 19."
-    (row,), _ = rows_of(tokenizer, [(prompt, output)], bos_text)
-    assert list(row.input_ids[: row.prompt_tokens]) == tokenizer(bos_text + prompt)["input_ids"]
-    assert row.input_ids.count(tokenizer.bos_token_id) == 1
-    assert row.input_ids[0] == tokenizer.bos_token_id
-    assert row.input_ids.count(tokenizer.eos_token_id) == 1
-    assert row.input_ids[-1] == tokenizer.eos_token_id
-    assert tokenizer.decode(row.input_ids[1:-1]) == prompt + output
-
-
-def test_an_output_after_a_newline_begins_with_no_extra_space() -> None:
-    tokenizer = llama_tokenizer()
-    (row,), _ = rows_of(tokenizer, [("Answer:\n", "Step 1")], "")
-    assert tokenizer.convert_ids_to_tokens(row.input_ids[row.prompt_tokens]) == "S"
-
-
-def test_a_model_without_bos_gets_none() -> None:
-    (row,), _ = rows_of(tiny_tokenizer(), [(PROMPT, OUTPUT)], "")
-    assert tiny_tokenizer().bos_token_id not in row.input_ids
-
-
-@pytest.mark.parametrize(
-    ("make", "bos_text"),
-    [(tiny_tokenizer, "<no such token>"), (llama_tokenizer, "<s>")],
-    ids=["unknown-token", "two-bos"],
-)
-def test_a_wrong_bos_is_refused(make: Any, bos_text: str) -> None:
-    with pytest.raises(TrainingError, match="bos_text"):
-        rows_of(make(), [(PROMPT, OUTPUT)], bos_text)
-
-
-def test_rows_that_do_not_fit_are_left_out_whole_and_counted() -> None:
-    tokenizer = tiny_tokenizer()
-    source, target = len(tokenizer(PROMPT)["input_ids"]), len(tokenizer(OUTPUT)["input_ids"]) + 1  # EOS
-    examples = [
-        (PROMPT, OUTPUT),
-        (PROMPT + "x", OUTPUT),
-        (PROMPT, OUTPUT + "x"),
-        (PROMPT, " "),
-        (PROMPT, "19 <eos> 19"),
-        ("<bos>", OUTPUT),
-    ]
-    rows, left_out = rows_of(tokenizer, examples, "<bos>", source, target)
-    assert [len(row.input_ids) for row in rows] == [1 + source + target]
-    counts = (left_out.source_too_long, left_out.target_too_long, left_out.empty_output, left_out.special_token)
-    assert counts == (1, 1, 1, 2)
-    assert left_out.total == 5
-    assert left_out.message.startswith(f"5 examples left out: 1 with a source too long (longest {source + 1} tokens), ")
-
+from lema_local.training.rows import Row
 
 LONG, SHORT = Row((1, 5, 6, 7, 2), 3), Row((1, 5, 2), 2)
 

@@ -12,10 +12,11 @@ from tiny_model import write_tiny_model
 from training_runs import one_thread
 
 from lema_local.training.base import BaseModel
-from lema_local.training.collate import Collator, Row
+from lema_local.training.collate import Collator
 from lema_local.training.loop import output_loss
 from lema_local.training.model import load_model
 from lema_local.training.packing import balance, length, pack_steps, tokens
+from lema_local.training.rows import Row
 from lema_local.training.settings import TrainingSettings
 
 LENGTHS = (23, 5, 31, 12, 9, 17, 4, 28)

@@ -30,6 +30,7 @@ from lema_local.training.checkpoints import (
     refuse_damaged,
 )
 from lema_local.training.job import Job, _reason, read_examples, run_job, saved_checkpoint
+from lema_local.training.lint import Lint, read_lint
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -172,8 +173,9 @@ def test_a_job_reports_its_events_and_nothing_else(base: BaseModel, tmp_path: Pa
     examples = (*EXAMPLES, ("Question: 1\n", "Step " * 90))
     job = Job(examples=examples, base=base, settings=replace(SETTINGS, max_steps=2), directory=tmp_path)
     run_job(job, num_gpus=0, on_event=events.append)
-    assert [event["event"] for event in events] == ["left_out", "progress", "progress", "checkpoint"]
-    assert events[0]["message"].startswith("1 examples left out: 1 with a target too long (longest")
+    assert [event["event"] for event in events] == ["lint", "progress", "progress", "checkpoint"]
+    assert (events[0]["rows"], events[0]["left_out"], events[0]["findings"][0]["longest"]) == (20, 1, 20)
+    assert read_lint(tmp_path) == Lint.from_dict(events[0])
     assert saved_checkpoint(events[-1]) == find_checkpoints(tmp_path)[-1]
     assert (tmp_path / "training.log").read_text() == ""
 

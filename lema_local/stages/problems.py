@@ -58,7 +58,7 @@ def load_problems(
     kept, left_out = _decontaminate(train, test, data)
     dev, _ = _decontaminate(dev, test, data)
     if left_out:
-        counts = ", ".join(f"{reason.removeprefix(_OVERLAP)} {count}" for reason, count in left_out.items())
+        counts = ", ".join(f"{reason.removeprefix(OVERLAP)} {count}" for reason, count in left_out.items())
         notice(
             f"{len(train) - len(kept)} train problems left out: they overlap the test split ({counts}); "
             "`lema problems check` shows them."
@@ -124,7 +124,7 @@ def report_bad_rows(bad_rows: tuple[BadRow, ...], notice: Notice, shown: int) ->
         notice(f"{len(bad_rows)} bad rows left out.")
 
 
-_OVERLAP = "train problem that overlaps the test split: "
+OVERLAP = "train problem that overlaps the test split: "
 
 
 def _decontaminate(
@@ -137,7 +137,7 @@ def _decontaminate(
     if kinds := kinds_left_out(data):
         kept, more = leave_out(kept, overlaps(kept, test), kinds)
         left_out.update(more)
-    return kept, {f"{_OVERLAP}{kind}": count for kind, count in left_out.items() if count}
+    return kept, {f"{OVERLAP}{kind}": count for kind, count in left_out.items() if count}
 
 
 def _load(data: DataProfile, split: Split, preset: Preset | None) -> Loaded:

@@ -24,6 +24,7 @@ from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import SavedCheckpoint, bound, has_adapter, is_removed
 from lema_local.training.job import Job, run_job, saved_checkpoint
 from lema_local.training.launch import Strategy
+from lema_local.training.lint import Lint
 from lema_local.training.matching import ArmSize, arm_steps
 from lema_local.training.metrics import refuse_without_tensorboard
 from lema_local.training.plan import fit
@@ -88,15 +89,18 @@ def checkpoints(run: Run, runs: Sequence[TrainingRun]) -> list[Checkpoint]:
     return [Checkpoint(**row) for row in rows if row["run_id"] in ids]
 
 
-def train(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Checkpoint]:
-    """Train what is not trained yet; every checkpoint is recorded after its directory is whole."""
+def train(run: Run, arms: tuple[Arm, ...] | None = None, *, strict: bool = False) -> list[Checkpoint]:
+    """Train what is not trained yet; every checkpoint is recorded after its directory is whole.
+
+    With `strict`, TrainingError before the first step of an arm of which any example would be left out or cut.
+    """
     if run.profile.training.tensorboard:
         refuse_without_tensorboard()
     _refuse_unservable(run.profile)
     runs = planned_runs(run, arms)
     for training_run in runs:
         if not _is_done(run, training_run):
-            _train(run, training_run)
+            _train(run, training_run, strict=strict)
         _keep(run, training_run)
     run.store.merge()
     return checkpoints(run, runs)
@@ -134,12 +138,14 @@ def _is_done(run: Run, training_run: TrainingRun) -> bool:
     )
 
 
-def _train(run: Run, training_run: TrainingRun) -> None:
+def _train(run: Run, training_run: TrainingRun, *, strict: bool) -> None:
     built, model, label = training_run.built, training_run.model, training_run.label
     devices = gpus()
     settings, strategy = fitted(model, training_run.settings, devices)
     examples = tuple((example.prompt, example.output) for example in built.examples)
-    job = Job(examples=examples, base=_base(model), settings=settings, directory=training_run.directory)
+    job = Job(
+        examples=examples, base=base_model(model), settings=settings, directory=training_run.directory, strict=strict
+    )
     progress = TrainingProgress(label)
     run.notice(
         f"training {label}: {len(built.examples)} examples, {settings.max_steps} steps of {settings.global_batch_size}"
@@ -153,15 +159,20 @@ def _train(run: Run, training_run: TrainingRun) -> None:
             run.notice(f"{label}: {event['message']}")
         if event["event"] == "checkpoint":  # row last: its existence means the adapter is whole
             run.store.add(_record(run, training_run, saved_checkpoint(event)))
-        if event["event"] == "left_out" and event["total"]:
-            run.notice(
-                f"{label}: {event['total']} examples left out, too long for source_max_length or target_max_length"
-            )
+        if event["event"] == "lint":
+            for line in lint_lines(Lint.from_dict(event), training_run):
+                run.notice(line)
 
     try:
         run_job(job, num_gpus=len(devices), on_event=on_event, strategy=strategy)
     finally:
         progress.close()
+
+
+def lint_lines(lint: Lint, training_run: TrainingRun) -> list[str]:
+    """What became of an arm's examples, for people; the longest by their ids, which `lema explain` takes."""
+    examples = training_run.built.examples
+    return [f"{training_run.label}: {line}" for line in lint.lines(lambda place: examples[place].id)]
 
 
 def fitted(
@@ -178,7 +189,7 @@ def fitted(
     return found.settings, found.strategy if devices else None
 
 
-def _base(model: Model) -> BaseModel:
+def base_model(model: Model) -> BaseModel:
     """Exactly one place to take the weights from: a GGUF before a folder before the Hub."""
     if model.gguf_path is not None:
         return BaseModel(name=model.name, gguf_path=model.gguf_path, bos_text=model.bos_text)

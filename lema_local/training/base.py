@@ -17,6 +17,7 @@ import fcntl
 import io
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,21 +59,31 @@ def resolve_base(base: BaseModel, *, cache: Path) -> str:
     Dequantising takes about 15 s for 135M parameters and 4 bytes of disk and 8 of memory per parameter; the second
     time it is found by the file's SHA-256. Raises TrainingError where the file is missing or not readable.
     """
-    if base.hub_id is not None:
-        return base.hub_id
-    if base.path is not None:
-        if not (base.path / "config.json").is_file():
-            raise TrainingError(f"No model in {base.path}: it needs config.json, a tokenizer and *.safetensors.")
-        return str(base.path)
-    assert base.gguf_path is not None
-    return str(dequantized_gguf(base.gguf_path, cache=cache))
+    refuse_missing(base)
+    if base.gguf_path is not None:
+        return str(dequantized_gguf(base.gguf_path, cache=cache))
+    return base.hub_id or str(base.path)
+
+
+def refuse_missing(base: BaseModel) -> None:
+    """TrainingError where a base model's file or folder is not there; what is on the Hub is not asked for."""
+    if base.path is not None and not (base.path / "config.json").is_file():
+        raise TrainingError(f"No model in {base.path}: it needs config.json, a tokenizer and *.safetensors.")
+    if base.gguf_path is not None and not base.gguf_path.is_file():
+        raise TrainingError(f"No file {base.gguf_path}: give the path of a GGUF model.")
 
 
 def dequantized_gguf(source: Path, *, cache: Path) -> Path:
     """A directory of float32 HF weights and tokenizer made from the GGUF; made once, atomically, per file content."""
-    if not source.is_file():
-        raise TrainingError(f"No file {source}: give the path of a GGUF model.")
-    target = cache / "bases" / f"{source.stem}-f32-{file_sha256(source)[:12]}"
+    return _made_once(cache / "bases" / f"{source.stem}-f32-{file_sha256(source)[:12]}", _dequantize, source)
+
+
+def gguf_tokenizer(source: Path, *, cache: Path) -> Path:
+    """A directory with the tokenizer of the GGUF alone, kept as its weights are: reading it takes ten seconds."""
+    return _made_once(cache / "bases" / f"{source.stem}-tokenizer-{file_sha256(source)[:12]}", _save_tokenizer, source)
+
+
+def _made_once(target: Path, make: Callable[[Path, Path], None], source: Path) -> Path:
     if (target / COMPLETE).is_file():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -84,34 +95,48 @@ def dequantized_gguf(source: Path, *, cache: Path) -> Path:
                 shutil.rmtree(unfinished, ignore_errors=True)
             partial.mkdir()
             try:
-                _dequantize(source, partial)
-                (partial / COMPLETE).write_text(f"dequantised from {source.name}\n")
+                make(source, partial)
+                (partial / COMPLETE).write_text(f"made from {source.name}\n")
                 partial.rename(target)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     return target
 
 
-def _dequantize(source: Path, target: Path) -> None:
-    torch, transformers = require("torch"), require("transformers")
+@contextlib.contextmanager
+def _reading(source: Path) -> Iterator[None]:
     # the converter's progress bar knows no switch but stderr
     with quiet(), contextlib.redirect_stderr(io.StringIO()):
         try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                str(source.parent),
-                gguf_file=source.name,
-                quantization_config=transformers.GgufConfig(dequantize=True),
-                dtype=torch.float32,
-            )
+            yield
         except (ValueError, KeyError, OSError) as error:
             reason = " ".join(str(error).split())[:200]
             raise TrainingError(f"Cannot read {source} as a model to train ({reason}): choose another GGUF.") from error
+
+
+def _save_tokenizer(source: Path, target: Path) -> None:
+    transformers = require("transformers")
+    require("gguf")
+    with _reading(source):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
+    tokenizer.save_pretrained(target)
+
+
+def _dequantize(source: Path, target: Path) -> None:
+    torch, transformers = require("torch"), require("transformers")
+    with _reading(source):
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            str(source.parent),
+            gguf_file=source.name,
+            quantization_config=transformers.GgufConfig(dequantize=True),
+            dtype=torch.float32,
+        )
         # Otherwise the next load would take the saved float32 weights for GGUF blocks.
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config
         model.save_pretrained(target)
-        tokenizer.save_pretrained(target)
+    tokenizer = gguf_tokenizer(source, cache=target.parent.parent)
+    shutil.copytree(tokenizer, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(COMPLETE))
 
 
 def write_f32_gguf(source: Path, target: Path) -> None:

@@ -3,7 +3,7 @@
 The command line stays free of torch, a crash or an out-of-memory kill costs one process, and Ctrl-C stops a training
 step at once: the child is killed, which is safe, because a checkpoint is whole or does not exist. One event per line:
 
-    {"event": "left_out", "message": "3 examples left out: 3 with an empty output", "total": 3, "empty_output": 3, ...}
+    {"event": "lint", "examples": 40, "rows": 37, "left_out": 3, "cut": 0, "findings": [...], ...}
     {"event": "notice", "message": "The checkpoint .../step-000040 does not match its checksums: it is passed over ..."}
     {"event": "recorded", "step": 1, "loss": 1.92, ...}      a step of an earlier start
     {"event": "progress", "step": 2, "max_steps": 40, "loss": 1.73, "tokens_per_second": 165.3, "seconds_left": 214.0}
@@ -26,9 +26,9 @@ from lema_local.errors import DataError, TrainingError
 from lema_local.hardware import cores
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import SavedCheckpoint, tidy
-from lema_local.training.collate import LeftOut
 from lema_local.training.failures import out_of_memory
 from lema_local.training.launch import Strategy, launch_arguments
+from lema_local.training.lint import Lint
 from lema_local.training.metrics import recorded
 from lema_local.training.settings import TrainingSettings
 from lema_local.training.trainer import finished, run_fingerprint
@@ -53,6 +53,7 @@ class Job:
     settings: TrainingSettings
     directory: Path
     cache: Path | None = None  # None: training/base.py default_cache()
+    strict: bool = False  # stop before the first step where an example was left out or cut
 
     def write(self) -> Path:
         """Writes examples.jsonl and job.json into the directory, atomically; the path of the latter."""
@@ -63,6 +64,7 @@ class Job:
             "base": asdict(self.base),
             "settings": asdict(self.settings),
             "cache": self.cache,
+            "strict": self.strict,
         }
         _write(self.directory / JOB_FILE, json.dumps(table, default=str, indent=1) + "\n")
         return self.directory / JOB_FILE
@@ -81,10 +83,11 @@ class Job:
                 bos_text=places["bos_text"],
             )
             cache = Path(table["cache"]) if table["cache"] else None
+            strict = bool(table.get("strict", False))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise TrainingError(f"{path} is no training job ({error!r}): run lema train, it writes one.") from error
         examples = tuple(read_examples(path.parent / EXAMPLES_FILE))
-        return cls(examples=examples, base=base, settings=settings, directory=path.parent, cache=cache)
+        return cls(examples=examples, base=base, settings=settings, directory=path.parent, cache=cache, strict=strict)
 
 
 def _write(path: Path, text: str) -> None:
@@ -123,9 +126,9 @@ def checkpoint_event(saved: SavedCheckpoint) -> dict[str, Any]:
     return {"event": "checkpoint", **asdict(saved), "path": str(saved.path)}
 
 
-def left_out_event(left_out: LeftOut) -> dict[str, Any]:
-    """The "left_out" event: how many examples do not train, why, and a line for people."""
-    return {"event": "left_out", "message": left_out.message, "total": left_out.total, **asdict(left_out)}
+def lint_event(lint: Lint) -> dict[str, Any]:
+    """The "lint" event: what became of the examples."""
+    return {"event": "lint", **lint.as_dict()}
 
 
 def run_job(

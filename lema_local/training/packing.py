@@ -12,7 +12,7 @@ micro-batches of a step must be.
 import heapq
 from collections.abc import Sequence
 
-from lema_local.training.collate import Row
+from lema_local.training.rows import Row
 
 Pack = tuple[Row, ...]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lema_local.errors import LemaError
-from lema_local.training.job import Job, checkpoint_event, left_out_event
+from lema_local.training.job import Job, checkpoint_event, lint_event
 from lema_local.training.trainer import train
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -83,7 +83,8 @@ def _train(job: Job, events: TextIO) -> None:
         on_checkpoint=lambda saved: say(checkpoint_event(saved)),
         on_progress=lambda progress: say({"event": "progress", **asdict(progress)}),
         on_recorded=lambda progress: say({"event": "recorded", **asdict(progress)}),
-        on_left_out=lambda left_out: say(left_out_event(left_out)) if left_out.total else None,
+        on_lint=lambda lint: say(lint_event(lint)),
+        strict=job.strict,
         on_notice=lambda message: say({"event": "notice", "message": message}),
     )
 

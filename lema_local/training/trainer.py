@@ -14,18 +14,18 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from lema_local.errors import TrainingError
 from lema_local.training.base import BaseModel, default_cache, resolve_base
 from lema_local.training.checkpoints import PARTIAL, SavedCheckpoint, find_checkpoints, survey, tidy
-from lema_local.training.collate import LeftOut, Row, tokenize
-from lema_local.training.failures import cannot_load, is_out_of_memory, out_of_memory
+from lema_local.training.failures import is_out_of_memory, out_of_memory
+from lema_local.training.lint import Lint, refuse_flawed, write_lint
 from lema_local.training.loop import Loop, build_trainer
 from lema_local.training.metrics import StepProgress, recorded
 from lema_local.training.order import data_order
 from lema_local.training.packages import require
 from lema_local.training.quiet import quiet
+from lema_local.training.rows import load_tokenizer, tokenize
 from lema_local.training.settings import TrainingSettings
 from lema_local.training.watch import free_bytes
 
@@ -60,10 +60,11 @@ def train(
     directory: Path,
     on_checkpoint: Callable[[SavedCheckpoint], None],
     on_progress: Callable[[StepProgress], None],
-    on_left_out: Callable[[LeftOut], None] | None = None,
+    on_lint: Callable[[Lint], None] = lambda lint: None,
     on_recorded: Callable[[StepProgress], None] = lambda progress: None,
     on_notice: Callable[[str], None] = lambda message: None,
     free: Callable[[Path], int] = free_bytes,
+    strict: bool = False,
     cache: Path | None = None,
 ) -> list[SavedCheckpoint]:
     """Trains an adapter on (prompt, output) texts and returns its checkpoints, the last step's being the last.
@@ -71,9 +72,10 @@ def train(
     Goes on from the last complete checkpoint in `directory`, to the weights that an uninterrupted run would have; where
     the last step's is there already, nothing is loaded. `on_checkpoint` is called for every complete checkpoint, those
     found included (a row that a crash kept from the database is written then); for the same reason `on_recorded` is
-    called for every step that was done before. `on_notice` is told of checkpoints passed over. `free` gives the bytes
-    free on a directory's disk. Raises TrainingError: no usable example, uneven batches, NaN loss, out of memory, no
-    room for a checkpoint, a directory of another run.
+    called for every step that was done before. `on_lint` is called once, before any weights are loaded, with what
+    became of the examples. `on_notice` is told of checkpoints passed over. `free` gives the bytes free on a directory's
+    disk. Raises TrainingError: no usable example, or with `strict` one that is left out or cut, uneven batches, NaN
+    loss, out of memory, no room for a checkpoint, a directory of another run.
     """
     run = run_fingerprint(examples, base, settings)
     done = finished(directory, run=run, settings=settings)
@@ -98,9 +100,26 @@ def train(
             for line in tidy(directory, keep=settings.keep):
                 on_notice(line)
         state.wait_for_everyone()
+        cache = cache or default_cache()
+        with state.main_process_first():  # one downloads, the others find it
+            tokenizer = load_tokenizer(base, cache=cache)
+        rows, lint = tokenize(
+            examples,
+            tokenizer,
+            bos_text=base.bos_text,
+            source_max_length=settings.source_max_length,
+            target_max_length=settings.target_max_length,
+            truncate=settings.truncate,
+        )
+        on_lint(lint)
+        if state.is_main_process:
+            write_lint(directory, lint)
+        if strict:
+            refuse_flawed(lint)
+        if not rows:
+            raise TrainingError(_nothing_left(lint))
         with state.main_process_first():  # one dequantises or downloads, the others find it
-            place = resolve_base(base, cache=cache or default_cache())
-        rows, tokenizer = _rows(examples, place, base, settings, on_left_out)
+            place = resolve_base(base, cache=cache)
         order = data_order(
             [len(row.input_ids) for row in rows],
             seed=settings.seed,
@@ -159,30 +178,9 @@ def _base_of(path: Path) -> str:
         return ""
 
 
-def _rows(
-    examples: Sequence[tuple[str, str]],
-    place: str,
-    base: BaseModel,
-    settings: TrainingSettings,
-    on_left_out: Callable[[LeftOut], None] | None,
-) -> tuple[list[Row], Any]:
-    try:
-        tokenizer = require("transformers").AutoTokenizer.from_pretrained(place)
-    except (OSError, ValueError) as error:
-        raise TrainingError(cannot_load(base, error)) from error
-    rows, left_out = tokenize(
-        examples,
-        tokenizer,
-        bos_text=base.bos_text,
-        source_max_length=settings.source_max_length,
-        target_max_length=settings.target_max_length,
+def _nothing_left(lint: Lint) -> str:
+    return (
+        f"No example to train on: {lint.examples} given, {lint.left_out} left out (longest source "
+        f"{lint.longest_source}, target {lint.longest_target} tokens); raise source_max_length and target_max_length "
+        "or collect more data."
     )
-    if on_left_out is not None:
-        on_left_out(left_out)
-    if not rows:
-        raise TrainingError(
-            f"No example to train on: {len(examples)} given, {left_out.total} left out (longest source "
-            f"{left_out.longest_source}, target {left_out.longest_target} tokens); raise source_max_length and "
-            "target_max_length or collect more data."
-        )
-    return rows, tokenizer

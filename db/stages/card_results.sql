@@ -1,0 +1,27 @@
+-- Every graded greedy answer of a checkpoint, of the cot checkpoint to compare it with, and of the base model under both.
+with this as (
+    select * from checkpoint where id = $id
+),
+twin as (
+    select checkpoint.id
+    from checkpoint
+    join this using (base_model, quantization, dataset, seed, step)
+    where checkpoint.arm = 'cot' and this.arm <> 'cot'
+    order by checkpoint.created_at desc
+    limit 1
+)
+select
+    case
+        when result.checkpoint_id is null then 'base'
+        when result.checkpoint_id = $id then 'this'
+        else 'cot'
+    end as who,
+    result.dataset, result.split, result.base, result.template, result.sampling, result.problem_id,
+    result.is_correct, result.is_cut
+from evaluation_result as result, this
+where result.sample_index = 0 and (
+    result.checkpoint_id = $id
+    or result.checkpoint_id in (select id from twin)
+    or (result.checkpoint_id is null and result.model in (select model from evaluation where checkpoint_id = $id))
+)
+order by result.dataset, result.split, result.base, result.sampling, who, result.problem_id
