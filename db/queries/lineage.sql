@@ -10,7 +10,7 @@ with bounds as (
     select
         try_cast(rpad(replace(lower($id), '-', ''), 32, '0') as uuid) as first,
         try_cast(rpad(replace(lower($id), '-', ''), 32, 'f') as uuid) as last
-    where $id <> ''
+    where replace($id, '-', '') <> ''
 ),
 asked as materialized (
     select 'problem' as record, problem.id from problem join bounds on problem.id between first and last

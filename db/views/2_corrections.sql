@@ -30,6 +30,21 @@ join problem on problem.id = correction.problem_id
 join completion as corrected on corrected.id = correction.id
 join completion as mistaken on mistaken.id = correction.rationale_id;
 
+-- kept_corrections: what do kept corrections look like, the mistake, the wrong step, why, and the new steps?
+--   corrector, is_reference_derived: the model; true: it wrote from the reference solution
+--   question, rationale: of the problem, and the mistake
+--   incorrect_step, explanation, correct_solution: the three parts of the correction
+--   reference: the right answer
+--   id: of the correction
+create or replace view kept_corrections as
+select
+    correction.corrector, correction.is_reference_derived, mistake.question, mistake.rationale, correction.incorrect_step,
+    correction.explanation, correction.correct_solution, mistake.reference, correction.id
+from correction
+join mistake on mistake.id = correction.rationale_id
+where correction.rejected_because is null
+order by correction.is_reference_derived, correction.id;
+
 -- self_correction_rate: what share of each reasoner's mistakes does each corrector put right? Self-correction is where is_self holds.
 --   reasoner, corrector: models
 --   is_self: the corrector's weights are the reasoner's

@@ -1,24 +1,27 @@
 -- Correctors compared: with people's grades (RQ1) and with each other. Reference-derived ones come last.
 
--- review_grade: which grade of each correction and reviewer counts? The latest event does; an undo takes the grade back.
+-- review_grade: which grade of each correction and reviewer counts? The latest event says it; a skip and an undo may leave none.
 --   correction_id, reviewer: what was graded, by whom
+--   is_model: the reviewer is a model, a judge: "model:NAME"
 --   grade: excellent, good, poor
 --   note: the reviewer's; NULL: none
 --   created_at: when it was given
 create or replace view review_grade as
-select correction_id, reviewer, grade, note, created_at
+select correction_id, reviewer, starts_with(reviewer, 'model:') as is_model, grade, note, created_at
 from (
     select *, row_number() over (partition by correction_id, reviewer order by created_at desc, id desc) as age
     from review
 )
-where age = 1 and grade in ('excellent', 'good', 'poor');
+where age = 1 and grade in ('excellent', 'good', 'poor')
+order by correction_id, reviewer;
 
 -- corrector_grades: how do reviewers grade each corrector's corrections (RQ1; the paper: 35 excellent, 11 good, 4 poor)?
 --   dataset: whose problems
 --   reasoner, corrector: models
 --   is_reference_derived: the corrector wrote from the reference solution
+--   by_model: graded by models, as judges; people's grades stand apart, and first
 --   corrections: graded by at least one reviewer
---   reviewers: who graded
+--   reviewers: how many graded
 --   grades: that count, one of each correction and reviewer
 --   excellent, good, poor: of the grades
 --   excellent_share: excellent / grades, 0 to 1
@@ -26,7 +29,7 @@ where age = 1 and grade in ('excellent', 'good', 'poor');
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
 create or replace view corrector_grades as
 select
-    dataset, reasoner, corrector, is_reference_derived,
+    dataset, reasoner, corrector, is_reference_derived, is_model as by_model,
     count(distinct correction_id) as corrections,
     count(distinct reviewer) as reviewers,
     count(*) as grades,
@@ -39,8 +42,8 @@ select
     template, settings
 from review_grade
 join graded_correction on graded_correction.id = review_grade.correction_id
-group by dataset, reasoner, corrector, is_reference_derived, template, settings
-order by is_reference_derived, dataset, corrector, reasoner, template, settings;
+group by dataset, reasoner, corrector, is_reference_derived, is_model, template, settings
+order by is_reference_derived, is_model, dataset, corrector, reasoner, template, settings;
 
 -- corrector_agreement: of mistakes that two correctors were given, which did both put right, and do they blame the same step?
 --   dataset: whose problems

@@ -101,18 +101,19 @@ join problem on problem.id = completion.problem_id
 order by completion.purpose, completion.model, graded.id;
 
 -- duplicates: which questions, rationales and corrections are there more than once, word for word?
---   record: question, or the purpose of the reply: sample, augment, correct, ...
+--   record: question, or the purpose of the reply: sample, augment (rationales), correct (corrections)
 --   author: whose text: a data set, or a model
 --   copies: how many records have the text
---   problems: to how many problems they belong
+--   is_one_problem: all of them belong to one problem
 --   first_id: of the record that comes first by id
 create or replace view duplicates as
 with texts as (
     select 'question' as record, dataset as author, hash(question) as text, id as problem_id, id from problem
     union all
-    select purpose, model, hash(text), problem_id, id from completion where purpose <> 'evaluate'
+    select purpose, model, hash(text), problem_id, id from completion
+    where purpose in ('sample', 'augment', 'correct')
 )
-select record, author, count(*) as copies, count(distinct problem_id) as problems, min(id) as first_id
+select record, author, count(*) as copies, min(problem_id) = max(problem_id) as is_one_problem, min(id) as first_id
 from texts
 group by record, author, text
 having copies > 1
