@@ -20,6 +20,7 @@ from pathlib import Path
 
 import duckdb
 
+from lema_local.access import READABLE_SINCE
 from lema_local.store import Writer
 
 EXAMPLES = Path(__file__).parent
@@ -58,7 +59,9 @@ def refresh_sample() -> None:
         pass
     with duckdb.connect() as connection:
         connection.execute("attach $sample as sample (read_only)", {"sample": str(SAMPLE)})
-        connection.execute("attach $new as fresh (block_size 16384)", {"new": str(new)})
+        connection.execute(
+            f"attach $new as fresh (block_size 16384, storage_version '{READABLE_SINCE}')", {"new": str(new)}
+        )
         connection.execute("copy from database sample to fresh")
     new.replace(SAMPLE)
     for left in EXAMPLES.glob("sample.duckdb.*"):

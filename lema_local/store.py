@@ -282,7 +282,9 @@ class Writer(Store):
                 ).fetchone()
                 name, file = row or ("", "")
                 quoted = str(name).replace('"', '""')
-                connection.execute("attach $new as compacted", {"new": str(new)})
+                connection.execute(
+                    f"attach $new as compacted (storage_version '{access.READABLE_SINCE}')", {"new": str(new)}
+                )
                 connection.execute(f'copy from database "{quoted}" to compacted')
                 connection.execute("detach compacted")  # a checkpoint: all of it is in the one file, synced
                 new.replace(file)  # the database, or beside busy readers the copy that will take its place

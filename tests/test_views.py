@@ -333,18 +333,36 @@ assert not any(name.startswith("lema") for name in sys.modules)
 """
 
 
+def views() -> list[str]:
+    return [name for name, query in named_queries().items() if query.sql == f"from {name}"]
+
+
 def test_every_view_works_in_plain_duckdb_from_the_file_alone(db: Path) -> None:
     with Writer(db) as store:
         filler = Filler(store)
         filler.rationale(0, "m")
         filler.correction(0, "m", "c", kept=True)
-    views = [name for name, query in named_queries().items() if query.sql == f"from {name}"]
     done = subprocess.run(
-        [sys.executable, "-I", "-c", PLAIN, str(db), *views], capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-c", PLAIN, str(db), *views()], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     seen = {name: (int(count), columns) for name, count, *columns in map(str.split, done.stdout.splitlines())}
     assert {name: columns for name, (_, columns) in seen.items()} == {
-        n: list(named_queries()[n].columns) for n in views
+        n: list(named_queries()[n].columns) for n in views()
     }
     assert seen["self_correction_rate"][0] == seen["mistake_rate"][0] == 1
+
+
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_every_view_works_in_a_duckdb_shell_of_1_x(db: Path, is_compacted: bool) -> None:
+    shell = Path(sys.executable).with_name("duckdb")
+    if not shell.exists():
+        pytest.skip("duckdb-cli of the [dev] extra is not installed")
+    with Writer(db) as store:
+        Filler(store).rationale(0, "m")
+        if is_compacted:
+            store.compact()
+    asked = [part for view in views() for part in ("-c", f"from {view}")]
+    done = subprocess.run([shell, "-readonly", "-csv", *asked, db], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "m,d,Level 1,1,0,0,1,1.0" in done.stdout

@@ -95,14 +95,14 @@ found as (
     union all
     select
         2, 'rationale', id, problem_id,
-        concat_ws(', ', reasoner, coalesce('answer ' || answer, 'no answer'), if(is_cut, 'cut off', if(is_correct, 'right', 'wrong')))
+        concat_ws(', ', reasoner, coalesce('answer ' || answer, 'no answer'), case when is_cut then 'cut off' when is_correct then 'right' else 'wrong' end)
     from rationale
     where id in (select id from rationale_above union all select id from rationale_below)
     union all
     select
         3, 'correction', id, rationale_id,
         concat_ws(
-            ', ', corrector, if(is_reference_derived, 'written from the reference solution', null),
+            ', ', corrector, case when is_reference_derived then 'written from the reference solution' end,
             'step ' || incorrect_step, coalesce('rejected: ' || rejected_because, 'kept')
         )
     from correction
@@ -114,7 +114,7 @@ found as (
     select
         5, 'training_set', id, example_id,
         format('arm {}, seed {}, {} CoT + {} corrections', arm, seed, cot_examples, correction_examples)
-            || if(on_the_way > 0, format(', {} of them on the way', on_the_way), '')
+            || case when on_the_way > 0 then format(', {} of them on the way', on_the_way) else '' end
     from set_known
     union all
     select
@@ -126,7 +126,7 @@ found as (
     union all
     select
         7, 'evaluation', id, coalesce(checkpoint_id, problem_id),
-        concat_ws(', ', model, if(checkpoint_id is null, 'base', null), coalesce('answer ' || answer, 'no answer'), if(is_correct, 'right', 'wrong'))
+        concat_ws(', ', model, case when checkpoint_id is null then 'base' end, coalesce('answer ' || answer, 'no answer'), case when is_correct then 'right' else 'wrong' end)
     from evaluation
     where id in (select id from asked) or problem_id in (select id from asked)
 )

@@ -156,7 +156,7 @@ compared as (
 )
 select
     compared.model, compared.dataset, problem.split, compared.arm, compared.seed, compared.step, compared.against,
-    if(compared.is_correct, 'gained', 'lost') as change,
+    case when compared.is_correct then 'gained' else 'lost' end as change,
     compared.problem_id, problem.level, problem.subject, problem.question, problem.answer as reference,
     compared.answer_before, compared.answer, compared.id_before as evaluation_before, compared.id as evaluation
 from compared
