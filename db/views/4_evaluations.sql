@@ -161,14 +161,16 @@ select
     compared.answer_before, compared.answer, compared.id_before as evaluation_before, compared.id as evaluation
 from compared
 join problem on problem.id = compared.problem_id
+where problem.split <> 'dev'
 order by all;
 
--- never_solved: which test problems does every checkpoint fail?
---   model, dataset, split: the student, and which problems
+-- never_solved: which test problems does every checkpoint fail, or the model itself, where it has no checkpoint?
+--   model, dataset, split: the student, and which problems; those of a dev split are not here
 --   problem_id, level, subject: of the problem
 --   checkpoints: that answered it, all wrong
 --   is_base_correct: whether the untrained model solves it; NULL: not evaluated
---   most_given: the answer that most checkpoints give; NULL: none
+--   answers, different_answers: how many answers it got, and how many of them differ
+--   most_given: the answer that it got most often; NULL: none was found in any
 --   reference, question: of the problem; reference is the right answer
 create or replace view never_solved as
 with failed as (
@@ -176,14 +178,18 @@ with failed as (
         model, problem_id,
         count(distinct checkpoint_id) as checkpoints,
         bool_or(is_correct) filter (checkpoint_id is null) as is_base_correct,
-        mode(answer) filter (checkpoint_id is not null) as most_given
+        count(*) as answers,
+        count(distinct answer) as different_answers,
+        mode(answer) as most_given
     from evaluation
     group by model, problem_id
-    having checkpoints > 0 and not bool_or(is_correct) filter (checkpoint_id is not null)
+    having not coalesce(bool_or(is_correct) filter (checkpoint_id is not null), is_base_correct)
 )
 select
     failed.model, problem.dataset, problem.split, failed.problem_id, problem.level, problem.subject, failed.checkpoints,
-    failed.is_base_correct, failed.most_given, problem.answer as reference, problem.question
+    failed.is_base_correct, failed.answers, failed.different_answers, failed.most_given, problem.answer as reference,
+    problem.question
 from failed
 join problem on problem.id = failed.problem_id
-order by failed.model, problem.dataset, problem.level, problem.subject, failed.problem_id;
+where problem.split <> 'dev'
+order by failed.model, problem.dataset, problem.level, problem.subject, problem.question;
