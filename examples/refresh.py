@@ -52,7 +52,7 @@ def _texts() -> list[tuple[Path, str]]:
 
 
 def refresh_sample() -> None:
-    """Bring the sample to today's schema, grading and views, in small blocks: DuckDB's usual ones would be mostly air."""
+    """Bring the sample to today's schema, grading and views, in small blocks: DuckDB's usual ones are mostly air."""
     new = SAMPLE.with_suffix(".new")
     for left in (new, *EXAMPLES.glob("sample.duckdb.*")):
         left.unlink(missing_ok=True)

@@ -83,7 +83,7 @@ order by other.is_reference_derived, one.dataset, one.corrector, other.corrector
 --   kept: corrections of it that are kept
 --   kept_reference_derived: of them, those written from the reference solution
 --   steps_named: different steps among them
---   most_named: the step that most of them name
+--   most_named: the step that most of them name, of several the first
 --   agree_with_fault_step: how many name the mistake's first step that is demonstrably wrong
 create or replace view correction_agreement as
 select
@@ -91,7 +91,7 @@ select
     count(*) as kept,
     count(*) filter (is_reference_derived) as kept_reference_derived,
     count(distinct incorrect_step) as steps_named,
-    mode(incorrect_step) as most_named,
+    mode(incorrect_step order by incorrect_step) as most_named,
     count(*) filter (incorrect_step = fault_step) as agree_with_fault_step
 from graded_correction
 where rejected_because is null

@@ -170,7 +170,7 @@ order by all;
 --   checkpoints: that answered it, all wrong
 --   is_base_correct: whether the untrained model solves it; NULL: not evaluated
 --   answers, different_answers: how many answers it got, and how many of them differ
---   most_given: the answer that it got most often; NULL: none was found in any
+--   most_given: the answer that it got most often, of several the first in their order; NULL: none was found in any
 --   reference, question: of the problem; reference is the right answer
 create or replace view never_solved as
 with failed as (
@@ -180,7 +180,7 @@ with failed as (
         bool_or(is_correct) filter (checkpoint_id is null) as is_base_correct,
         count(*) as answers,
         count(distinct answer) as different_answers,
-        mode(answer) as most_given
+        mode(answer order by answer) as most_given
     from evaluation
     group by model, problem_id
     having not coalesce(bool_or(is_correct) filter (checkpoint_id is not null), is_base_correct)
@@ -193,3 +193,19 @@ from failed
 join problem on problem.id = failed.problem_id
 where problem.split <> 'dev'
 order by failed.model, problem.dataset, problem.level, problem.subject, problem.question;
+
+-- training_curve: how did loss, learning rate, gradient, speed and memory go in each training run, step by step?
+--   base_model, dataset, arm, seed: of the run
+--   step: of the optimiser
+--   loss: mean of the step, nats an output token
+--   learning_rate, grad_norm: of the step; the norm is before clipping
+--   tokens_per_second: trained on
+--   memory_gib: most so far, of the GPU, or of the process where there is none
+--   tokens_seen, samples_seen: trained on until this step
+--   created_at, run_id: when, and in which run
+create or replace view training_curve as
+select
+    base_model, dataset, arm, seed, step, loss, learning_rate, grad_norm, tokens_per_second, memory_gib, tokens_seen,
+    samples_seen, created_at, run_id
+from training_metric
+order by base_model, dataset, arm, seed, run_id, step;
