@@ -47,6 +47,7 @@ bench: $(VENV)/.dev
 	$(VENV)/bin/python bench/store.py
 	$(VENV)/bin/python bench/building.py
 	$(VENV)/bin/python bench/training.py
+	$(VENV)/bin/python bench/sql.py
 
 setup: $(VENV)/.data
 setup-train: $(VENV)/.train

@@ -31,7 +31,7 @@ import duckdb
 from lema_local import bulk, schema
 from lema_local.journal import Journal, row_of
 from lema_local.keys import content_key
-from lema_local.queries import named_queries, query_text
+from lema_local.queries import named_queries
 from lema_local.records import Completion, Problem, Rationale
 from lema_local.store import Store, Writer
 
@@ -157,11 +157,12 @@ def stored(path: Path, rows: int, file: Path | None) -> tuple[float, float]:
 
 def timed_queries(path: Path) -> None:
     slowest, name_of = 0.0, ""
-    for name in named_queries():
+    for name, query in named_queries().items():
         began = time.perf_counter()
         with Store(path).connect() as connection:
             # an aggregate whole, of a list of rows the first thousand
-            connection.execute(f"select * from ({query_text(name)}) limit 1000").fetchall()
+            values = dict.fromkeys(query.parameters, "ab")
+            connection.execute(f"select * from ({query.sql}) limit 1000", values or None).fetchall()
         took = time.perf_counter() - began
         slowest, name_of = max((slowest, name_of), (took, name))
     show(f"slowest of {len(named_queries())} shipped views and queries", f"{slowest:.2f} s", name_of)

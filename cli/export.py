@@ -8,7 +8,7 @@ import click
 from lema_local.profile_tables import Arm
 from lema_local.shapes import SHAPES
 
-from .options import notice, open_run, run_options
+from .options import notice, open_run, param_option, run_options
 
 
 @click.command("export")
@@ -27,6 +27,7 @@ from .options import notice, open_run, run_options
 )
 @click.option("--table", help="A table or view, whole.")
 @click.option("--query", help="A named query, or any SELECT.")
+@param_option
 @click.option(
     "--format", "form", type=click.Choice(["jsonl", "parquet", "datasets"]), default="jsonl", show_default=True
 )
@@ -43,6 +44,7 @@ def command(
     shape: Any,
     table: str | None,
     query: str | None,
+    params: dict[str, str],
     form: str,
     output: Path,
     **overrides: Any,
@@ -58,7 +60,7 @@ def command(
     lema export --query pass_at_1 --format datasets --output results   (then: datasets.load_dataset("results"))
     """
     from lema_local.exports import export
-    from lema_local.queries import query_text
+    from lema_local.queries import query_parameters, query_text
     from lema_local.stages.export_arm import export_arm
     from lema_local.store import Store
 
@@ -68,6 +70,8 @@ def command(
         with open_run(db, profile, overrides) as run:
             rows = export_arm(run, arm, output, shape=shape, form=form)  # type: ignore[arg-type]
     else:
-        text, title = query_text(str(query if table is None else table)), str(table or "query")
-        rows = export(Store(db, own_views=True), text, output, form=form, title=title, parameters={})  # type: ignore[arg-type]
+        asked = str(query if table is None else table)
+        text, values = query_text(asked), query_parameters(asked, params)
+        title = asked if asked.isidentifier() else "query"
+        rows = export(Store(db, own_views=True), text, output, form=form, title=title, parameters=values)  # type: ignore[arg-type]
     notice(f"{rows} rows written to {output}")

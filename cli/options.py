@@ -69,6 +69,27 @@ seeds_option = click.option(
 )
 
 
+def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """NAME=VALUE, each name an identifier."""
+    pairs = {}
+    for given in values:
+        name, found, value = given.partition("=")
+        if not found or not name.isidentifier():
+            raise click.BadParameter(f"{given!r}: write NAME=VALUE")
+        pairs[name] = value
+    return pairs
+
+
+param_option = click.option(
+    "--param",
+    "params",
+    multiple=True,
+    callback=_pairs,
+    metavar="NAME=VALUE",
+    help="A parameter $NAME of the query; may be repeated.",
+)
+
+
 def db_option(function: F) -> F:
     """--db"""
     return _DB(function)

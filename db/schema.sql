@@ -114,7 +114,8 @@ create table correction (
     arithmetic boolean,                  -- every sum in the solution is true
     explains boolean,                    -- the explanation does more than announce the answer
     step_agrees boolean,                 -- incorrect_step = fault_step
-    resolved boolean                     -- the reasoner reaches the answer from the corrected step on; NULL: not asked
+    resolved boolean,                    -- the reasoner reaches the answer from the corrected step on; NULL: not asked
+    mistaken_steps integer               -- how many steps the mistake has; NULL: derived by an older lema
 );
 
 create table example (

@@ -22,6 +22,7 @@ from lema_local.errors import StoreError
 
 HELD_AFTER_S = 3.0  # a merge or a query is over by then: someone left a shell open on the file
 IN_PLACE_S = 0.5  # how long a writer looks for a gap between readers before it copies
+READABLE_SINCE = "v1.4.0"  # the oldest DuckDB that reads a new file: shells of 1.x are what people have
 
 
 class LockedError(StoreError):
@@ -145,7 +146,10 @@ class _Patience:
 
 def _try(path: Path, *, write: bool, wait: _Patience) -> duckdb.DuckDBPyConnection | None:
     try:
-        connection = duckdb.connect(str(path), read_only=not write)
+        # a new file is one that DuckDB shells of 1.4 and later read too; a file that is there stays as it is
+        connection = duckdb.connect(
+            str(path), read_only=not write, config={"storage_compatibility_version": READABLE_SINCE}
+        )
         connection.execute("set enable_progress_bar = false")  # it goes to stdout, among the rows
         return connection
     except duckdb.Error as error:

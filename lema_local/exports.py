@@ -79,6 +79,14 @@ def export(store: Store, sql: str, output: Path, *, form: Form, title: str, para
     return rows
 
 
+def write_text(output: Path, text: str) -> None:
+    """StoreError where the file cannot be written."""
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"Cannot write {output}: {error.strerror}.") from error
+
+
 def _column(name: str) -> duckdb.Expression:
     return duckdb.ColumnExpression(name)
 

@@ -145,6 +145,7 @@ class Correction:
     explains: bool | None = None
     step_agrees: bool | None = None
     resolved: bool | None = None  # None: the reasoner was not asked again
+    mistaken_steps: int | None = None  # how many steps the mistake has
 
 
 @dataclass(frozen=True, slots=True)

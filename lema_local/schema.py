@@ -30,6 +30,13 @@ def migrations() -> dict[int, str]:
     return dict(sorted(found.items()))
 
 
+@cache
+def views_sql() -> str:
+    """The views: the files of db/views, one script in the order of their names."""
+    scripts = [file for file in files("lema_local.db").joinpath("views").iterdir() if file.name.endswith(".sql")]
+    return "\n".join(file.read_text(encoding="utf-8") for file in sorted(scripts, key=lambda file: file.name))
+
+
 def newest() -> int:
     """The version that this lema reads and writes."""
     return max(migrations())
@@ -62,8 +69,7 @@ def check(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
 
 def shadow_views(connection: duckdb.DuckDBPyConnection) -> None:
     """Let a reading connection see this lema's views: those in the file may be of the lema that wrote it last."""
-    text = files("lema_local.db").joinpath("views.sql").read_text(encoding="utf-8")
-    connection.execute(text.replace("create or replace ", "create or replace temp "))
+    connection.execute(views_sql().replace("create or replace ", "create or replace temp "))
 
 
 def _refuse_newer(path: Path, found: int) -> None:
@@ -103,4 +109,4 @@ def bring_up_to_date(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
                 raise StoreError(
                     f"{path} stays at its version: migration {version} failed ({line}). The copy beside it is whole."
                 ) from error
-    connection.execute(sql.joinpath("views.sql").read_text(encoding="utf-8"))
+    connection.execute(views_sql())

@@ -73,12 +73,12 @@ class Store:
     def _held(self, message: str) -> None:
         """Told once when the file has been held for a while. A reader has nothing to add."""
 
-    def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+    def rows(self, sql: str, /, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of a query as dicts; `$name` in the SQL is parameters["name"]. StoreError for SQL that is wrong."""
         columns, rows = self.table(sql, **parameters)
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
-    def table(self, sql: str, **parameters: Any) -> tuple[list[str], list[tuple[Any, ...]]]:
+    def table(self, sql: str, /, **parameters: Any) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Column names and rows of a query; ids come as text."""
         with self.connect() as connection:
             try:
@@ -282,7 +282,9 @@ class Writer(Store):
                 ).fetchone()
                 name, file = row or ("", "")
                 quoted = str(name).replace('"', '""')
-                connection.execute("attach $new as compacted", {"new": str(new)})
+                connection.execute(
+                    f"attach $new as compacted (storage_version '{access.READABLE_SINCE}')", {"new": str(new)}
+                )
                 connection.execute(f'copy from database "{quoted}" to compacted')
                 connection.execute("detach compacted")  # a checkpoint: all of it is in the one file, synced
                 new.replace(file)  # the database, or beside busy readers the copy that will take its place

@@ -338,6 +338,27 @@ def test_sql_lists_names_first(filled: Run) -> None:
     assert all(len(line.split()) > 3 for line in lines)
 
 
+def test_sql_says_what_the_columns_of_a_query_are(filled: Run) -> None:
+    out = filled("sql", "lineage", "--describe")[1]
+    assert "made_from" in out
+    assert "--param id=...  how the record's id begins" in out
+    assert "did you mean 'lineage'" in error_of(filled("sql", "linage", "--describe"))
+
+
+def test_sql_and_export_write_files_and_take_parameters(filled: Run) -> None:
+    select = ("select question from problem where split = $split", "--param", "split=train")
+    for form in ("csv", "json", "parquet"):
+        code, out, err = filled("sql", *select, "--format", form, "--output", f"o.{form}")
+        assert (code, out, err) == (0, "", f"1 rows written to o.{form}\n")
+    assert duckdb.from_parquet("o.parquet").fetchall() == [(ANSI,)]
+    assert json.loads(Path("o.json").read_text()) == [{"question": ANSI}]
+    assert filled("export", "--query", *select, "--format", "parquet", "--output", "e.parquet")[0] == 0
+    assert duckdb.from_parquet("e.parquet").fetchall() == [(ANSI,)]
+    assert "is the database itself" in error_of(filled("sql", "cost", "--output", "lema.duckdb"))
+    assert "Cannot write none/x" in error_of(filled("sql", "cost", "--output", "none/x"))
+    assert "add --output FILE.parquet" in error_of(filled("sql", "cost", "--format", "parquet"))
+
+
 def test_model_text_cannot_drive_the_terminal(filled: Run) -> None:
     table = filled("sql", "select question from problem")[1]
     assert "evil line" in table

@@ -16,9 +16,11 @@ from lema_local.store import Store, Writer, stage_sql
 
 @pytest.mark.parametrize("name", named_queries())
 def test_every_named_query_and_view_runs_on_an_empty_database(store: Writer, name: str) -> None:
-    columns, rows = run_query(store, name, {})
-    assert columns
+    query = named_queries()[name]
+    columns, rows = run_query(store, name, dict.fromkeys(query.parameters, "ab"))
     assert rows == []
+    assert columns == list(query.columns), "its comment says what each column is, in their order"
+    assert query.question.endswith((".", "?"))
 
 
 def test_status_counts_an_empty_database_as_zeros(store: Writer) -> None:

@@ -176,4 +176,5 @@ def _correction(row: Row, grader: Grader) -> Correction:
             stray=stray(parsed, question=row["question"], mistaken=mistaken),
         ),
         **asdict(found),
+        mistaken_steps=len(mistaken),
     )

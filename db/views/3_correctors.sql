@@ -1,0 +1,100 @@
+-- Correctors compared: with people's grades (RQ1) and with each other. Reference-derived ones come last.
+
+-- review_grade: which grade of each correction and reviewer counts? The latest event says it; a skip and an undo may leave none.
+--   correction_id, reviewer: what was graded, by whom
+--   is_model: the reviewer is a model, a judge: "model:NAME"
+--   grade: excellent, good, poor
+--   note: the reviewer's; NULL: none
+--   created_at: when it was given
+create or replace view review_grade as
+select correction_id, reviewer, starts_with(reviewer, 'model:') as is_model, grade, note, created_at
+from (
+    select *, row_number() over (partition by correction_id, reviewer order by created_at desc, id desc) as age
+    from review
+)
+where age = 1 and grade in ('excellent', 'good', 'poor')
+order by correction_id, reviewer;
+
+-- corrector_grades: how do reviewers grade each corrector's corrections (RQ1; the paper: 35 excellent, 11 good, 4 poor)?
+--   dataset: whose problems
+--   reasoner, corrector: models
+--   is_reference_derived: the corrector wrote from the reference solution
+--   by_model: graded by models, as judges; people's grades stand apart, and first
+--   corrections: graded by at least one reviewer
+--   reviewers: how many graded
+--   grades: that count, one of each correction and reviewer
+--   excellent, good, poor: of the grades
+--   excellent_share: excellent / grades, 0 to 1
+--   low, high: of excellent_share, 95% Wilson interval
+--   template, settings: of the prompt (name.version) and of sampling (JSON)
+create or replace view corrector_grades as
+select
+    dataset, reasoner, corrector, is_reference_derived, is_model as by_model,
+    count(distinct correction_id) as corrections,
+    count(distinct reviewer) as reviewers,
+    count(*) as grades,
+    count(*) filter (grade = 'excellent') as excellent,
+    count(*) filter (grade = 'good') as good,
+    count(*) filter (grade = 'poor') as poor,
+    excellent / nullif(grades, 0) as excellent_share,
+    wilson_low(excellent, grades) as low,
+    wilson_high(excellent, grades) as high,
+    template, settings
+from review_grade
+join graded_correction on graded_correction.id = review_grade.correction_id
+group by dataset, reasoner, corrector, is_reference_derived, is_model, template, settings
+order by is_reference_derived, is_model, dataset, corrector, reasoner, template, settings;
+
+-- corrector_agreement: of mistakes that two correctors were given, which did both put right, and do they blame the same step?
+--   dataset: whose problems
+--   corrector, other: two correctors; one that wrote from the reference solution is `other`
+--   is_reference_derived: `other` wrote from the reference solution
+--   mistakes: given to both
+--   both_kept, only_corrector, only_other, neither: whose corrections are kept
+--   same_step: of `both_kept`, where the two name the same wrong step
+--   same_step_share: same_step / both_kept, 0 to 1; NULL: there is none
+--   templates: of the prompts of the two (name.version)
+create or replace view corrector_agreement as
+with asked as (
+    select
+        id, rationale_id, dataset, corrector, is_reference_derived, incorrect_step, rejected_because is null as is_kept,
+        template, (is_reference_derived, corrector, template, settings) as who
+    from graded_correction
+)
+select
+    one.dataset, one.corrector, other.corrector as other, other.is_reference_derived,
+    count(*) as mistakes,
+    count(*) filter (one.is_kept and other.is_kept) as both_kept,
+    count(*) filter (one.is_kept and not other.is_kept) as only_corrector,
+    count(*) filter (not one.is_kept and other.is_kept) as only_other,
+    count(*) filter (not one.is_kept and not other.is_kept) as neither,
+    count(*) filter (one.is_kept and other.is_kept and one.incorrect_step = other.incorrect_step) as same_step,
+    same_step / nullif(both_kept, 0) as same_step_share,
+    one.template || ', ' || other.template as templates
+from asked as one
+join asked as other on other.rationale_id = one.rationale_id and one.who < other.who
+group by
+    one.dataset, one.who, other.who, one.corrector, other.corrector, other.is_reference_derived, one.template, other.template
+order by other.is_reference_derived, one.dataset, one.corrector, other.corrector, templates;
+
+-- correction_agreement: where several corrections of one mistake are kept, do they name the same step?
+--   rationale_id: the mistake
+--   reasoner, dataset: who made it, and whose problem
+--   kept: corrections of it that are kept
+--   kept_reference_derived: of them, those written from the reference solution
+--   steps_named: different steps among them
+--   most_named: the step that most of them name, of several the first
+--   agree_with_fault_step: how many name the mistake's first step that is demonstrably wrong
+create or replace view correction_agreement as
+select
+    rationale_id, any_value(reasoner) as reasoner, any_value(dataset) as dataset,
+    count(*) as kept,
+    count(*) filter (is_reference_derived) as kept_reference_derived,
+    count(distinct incorrect_step) as steps_named,
+    mode(incorrect_step order by incorrect_step) as most_named,
+    count(*) filter (incorrect_step = fault_step) as agree_with_fault_step
+from graded_correction
+where rejected_because is null
+group by rationale_id
+having kept > 1
+order by rationale_id;

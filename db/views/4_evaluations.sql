@@ -1,0 +1,211 @@
+-- Evaluations: pass@1 by arm, step, level and subject (table 1, figures 1 to 3), and which problems were gained and lost.
+
+-- evaluation_result: how was every test answer graded? The base model has arm 'base', step 0.
+--   id, problem_id: of the evaluation and its problem
+--   model: the student
+--   dataset, split, level, subject: of the problem
+--   arm, seed, step: of the checkpoint that answered; the base model has no seed
+--   checkpoint_id: NULL: the base model
+--   base: weights and quantisation as served
+--   sample_index: 0 where there is one answer to a problem
+--   question, reference: of the problem; reference is the right answer
+--   text: of the reply
+--   answer: found in it; NULL: none
+--   is_correct, is_correct_authors, decided_by: by our grader, by the rules of the paper's authors, and what decided
+--   is_cut: ended by max_tokens
+--   template, sampling: of the prompt (name.version) and of sampling (JSON)
+create or replace view evaluation_result as
+select
+    evaluation.id, evaluation.problem_id, evaluation.model, problem.dataset, problem.split, problem.level, problem.subject,
+    coalesce(checkpoint.arm, 'base') as arm, checkpoint.seed, coalesce(checkpoint.step, 0) as step,
+    evaluation.checkpoint_id, evaluation.base, evaluation.sample_index, problem.question, problem.answer as reference,
+    completion.text, evaluation.answer, evaluation.is_correct, evaluation.is_correct_authors, evaluation.decided_by,
+    evaluation.is_cut, completion.template, completion.sampling
+from evaluation
+join problem on problem.id = evaluation.problem_id
+join completion on completion.id = evaluation.id
+left join checkpoint on checkpoint.id = evaluation.checkpoint_id;
+
+-- pass_at_1: what share of the test problems does the base model, and each checkpoint of each arm, solve?
+--   model, dataset, split: the student, and which problems
+--   arm, seed, step, checkpoint_id: the checkpoint; the base model has arm 'base', step 0
+--   base: weights and quantisation as served
+--   n, correct: answers, and right ones
+--   pass_at_1: correct / n, 0 to 1
+--   low, high: of pass_at_1, 95% Wilson interval
+--   cut_off: answers ended by max_tokens; they count as given
+--   sampling: JSON
+create or replace view pass_at_1 as
+select
+    model, dataset, split, arm, seed, step, checkpoint_id, base,
+    count(*) as n,
+    count(*) filter (is_correct) as correct,
+    correct / n as pass_at_1,
+    wilson_low(correct, n) as low,
+    wilson_high(correct, n) as high,
+    count(*) filter (is_cut) as cut_off,
+    sampling
+from evaluation_result
+group by model, dataset, split, arm, seed, step, checkpoint_id, base, sampling
+order by model, dataset, split, arm, seed, step, base, sampling;
+
+-- pass_at_1_by_level: what is pass@1 of each arm and step at each level of difficulty?
+--   model, dataset, split, level: the student, and which problems; '-': they have no level
+--   arm, seed, step, checkpoint_id: the checkpoint; the base model has arm 'base', step 0
+--   n, correct: answers, and right ones
+--   pass_at_1: correct / n, 0 to 1
+--   low, high: of pass_at_1, 95% Wilson interval
+--   base, sampling: weights and quantisation as served; JSON
+create or replace view pass_at_1_by_level as
+select
+    model, dataset, split, coalesce(level, '-') as level, arm, seed, step, checkpoint_id,
+    count(*) as n,
+    count(*) filter (is_correct) as correct,
+    correct / n as pass_at_1,
+    wilson_low(correct, n) as low,
+    wilson_high(correct, n) as high,
+    base, sampling
+from evaluation_result
+group by model, dataset, split, coalesce(level, '-'), arm, seed, step, checkpoint_id, base, sampling
+order by model, dataset, split, arm, seed, step, base, sampling, 4;
+
+-- pass_at_1_by_subject: what is pass@1 of each arm and step on each subject?
+--   model, dataset, split, subject: the student, and which problems; '-': they have no subject
+--   arm, seed, step, checkpoint_id: the checkpoint; the base model has arm 'base', step 0
+--   n, correct: answers, and right ones
+--   pass_at_1: correct / n, 0 to 1
+--   low, high: of pass_at_1, 95% Wilson interval
+--   base, sampling: weights and quantisation as served; JSON
+create or replace view pass_at_1_by_subject as
+select
+    model, dataset, split, coalesce(subject, '-') as subject, arm, seed, step, checkpoint_id,
+    count(*) as n,
+    count(*) filter (is_correct) as correct,
+    correct / n as pass_at_1,
+    wilson_low(correct, n) as low,
+    wilson_high(correct, n) as high,
+    base, sampling
+from evaluation_result
+group by model, dataset, split, coalesce(subject, '-'), arm, seed, step, checkpoint_id, base, sampling
+order by model, dataset, split, arm, seed, step, base, sampling, 4;
+
+-- checkpoint_curve: how does pass@1 move with training, arm by arm and seed by seed (figure 2)?
+--   model, dataset, split: the student, and which problems
+--   arm, seed, step, checkpoint_id: the checkpoint; the base model is in base_pass_at_1
+--   n: answers
+--   pass_at_1: 0 to 1
+--   low, high: of pass_at_1, 95% Wilson interval
+--   base_pass_at_1: of the untrained model over the same data set, 0 to 1; NULL: not evaluated
+--   points: 100 * (pass_at_1 - base_pass_at_1)
+--   loss: of training at this step, nats a token
+--   samples_seen, tokens_seen: trained on until this step
+--   base, sampling: weights and quantisation as served; JSON
+create or replace view checkpoint_curve as
+with untrained as (
+    select model, dataset, split, base, sampling, pass_at_1 as base_pass_at_1
+    from pass_at_1
+    where arm = 'base'
+)
+select
+    model, dataset, split, arm, seed, step, checkpoint_id, n, pass_at_1, low, high, base_pass_at_1,
+    100 * (pass_at_1 - base_pass_at_1) as points,
+    loss, samples_seen, tokens_seen, base, sampling
+from pass_at_1
+join (select id as checkpoint_id, loss, samples_seen, tokens_seen from checkpoint) as trained using (checkpoint_id)
+left join untrained using (model, dataset, split, base, sampling)
+order by model, dataset, split, arm, seed, step, base, sampling;
+
+-- gained_and_lost: which test problems does the last checkpoint of each arm gain and lose, against the base model and against arm cot?
+--   model, dataset, split: the student, and which problems
+--   arm, seed, step: the arm's last checkpoint
+--   against: base; or cot: its checkpoint of the same seed and step
+--   change: gained (wrong before, right now) or lost
+--   problem_id, level, subject, question, reference: of the problem; reference is the right answer
+--   answer_before, answer: of `against`, and of the arm; NULL: none
+--   evaluation_before, evaluation: ids of the two evaluations; their texts are in evaluation_result
+create or replace view gained_and_lost as
+with answered as (
+    select
+        evaluation.id, evaluation.problem_id, evaluation.model, evaluation.base, evaluation.sample_index, evaluation.answer,
+        evaluation.is_correct, completion.sampling, coalesce(checkpoint.arm, 'base') as arm, checkpoint.seed,
+        coalesce(checkpoint.step, 0) as step, problem.dataset
+    from evaluation
+    join completion on completion.id = evaluation.id
+    join problem on problem.id = evaluation.problem_id
+    left join checkpoint on checkpoint.id = evaluation.checkpoint_id
+),
+last_step as (
+    select model, dataset, arm, seed, base, sampling, max(step) as step
+    from answered
+    where arm <> 'base'
+    group by all
+),
+tuned as (
+    select answered.*
+    from answered
+    semi join last_step using (model, dataset, arm, seed, base, sampling, step)
+),
+compared as (
+    select tuned.*, before.arm as against, before.is_correct as was_correct, before.answer as answer_before, before.id as id_before
+    from tuned
+    join answered as before using (problem_id, model, base, sampling, sample_index)
+    where before.is_correct <> tuned.is_correct and (
+        before.arm = 'base'
+        or (before.arm = 'cot' and tuned.arm <> 'cot' and before.seed = tuned.seed and before.step = tuned.step)
+    )
+)
+select
+    compared.model, compared.dataset, problem.split, compared.arm, compared.seed, compared.step, compared.against,
+    case when compared.is_correct then 'gained' else 'lost' end as change,
+    compared.problem_id, problem.level, problem.subject, problem.question, problem.answer as reference,
+    compared.answer_before, compared.answer, compared.id_before as evaluation_before, compared.id as evaluation
+from compared
+join problem on problem.id = compared.problem_id
+where problem.split <> 'dev'
+order by all;
+
+-- never_solved: which test problems does every checkpoint fail, or the model itself, where it has no checkpoint?
+--   model, dataset, split: the student, and which problems; those of a dev split are not here
+--   problem_id, level, subject: of the problem
+--   checkpoints: that answered it, all wrong
+--   is_base_correct: whether the untrained model solves it; NULL: not evaluated
+--   answers, different_answers: how many answers it got, and how many of them differ
+--   most_given: the answer that it got most often, of several the first in their order; NULL: none was found in any
+--   reference, question: of the problem; reference is the right answer
+create or replace view never_solved as
+with failed as (
+    select
+        model, problem_id,
+        count(distinct checkpoint_id) as checkpoints,
+        bool_or(is_correct) filter (checkpoint_id is null) as is_base_correct,
+        count(*) as answers,
+        count(distinct answer) as different_answers,
+        mode(answer order by answer) as most_given
+    from evaluation
+    group by model, problem_id
+    having not coalesce(bool_or(is_correct) filter (checkpoint_id is not null), is_base_correct)
+)
+select
+    failed.model, problem.dataset, problem.split, failed.problem_id, problem.level, problem.subject, failed.checkpoints,
+    failed.is_base_correct, failed.answers, failed.different_answers, failed.most_given, problem.answer as reference,
+    problem.question
+from failed
+join problem on problem.id = failed.problem_id
+where problem.split <> 'dev'
+order by failed.model, problem.dataset, problem.level, problem.subject, problem.question;
+
+-- training_curve: how did loss, learning rate, gradient, speed and memory go in each training run, step by step?
+--   base_model, dataset, arm, seed: of the run
+--   step: of the optimiser
+--   loss: mean of the step, nats an output token
+--   learning_rate, grad_norm: of the step; the norm is before clipping
+--   tokens_per_second: trained on
+--   memory_gib: most so far, of the GPU, or of the process where there is none
+--   tokens_seen, samples_seen: trained on until this step
+--   created_at, run_id: when, and in which run
+create or replace view training_curve as
+select
+    base_model, dataset, arm, seed, step, loss, learning_rate, grad_norm, tokens_per_second, memory_gib, tokens_seen,
+    samples_seen, created_at, run_id
+from training_metric
+order by base_model, dataset, arm, seed, run_id, step;
