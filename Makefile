@@ -15,7 +15,7 @@ SEVERAL = $(if $(SEEDS),--seeds "$(SEEDS)")
 SPENDING = $(if $(BUDGET),--budget "$(BUDGET)")
 
 .NOTPARALLEL:
-.PHONY: data train eval setup setup-train setup-dev setup-vllm test test-slow check bench doctor clean
+.PHONY: data train eval report setup setup-train setup-dev setup-vllm test test-slow check bench doctor clean
 
 data: $(VENV)/.data
 	@$(LEMA) data $(OPTIONS) $(SPENDING)
@@ -25,6 +25,9 @@ train: $(VENV)/.train
 
 eval: $(VENV)/.train
 	@$(LEMA) eval $(OPTIONS) $(SEVERAL) $(SPENDING)
+
+report: $(VENV)/.data
+	@$(LEMA) report $(if $(DB),--db "$(DB)") $(if $(OUTPUT),--output "$(OUTPUT)")
 
 doctor: $(VENV)/.data
 	@$(LEMA) doctor $(OPTIONS)
@@ -64,7 +67,7 @@ $(VENV)/bin/python:
 $(VENV)/.data: pyproject.toml | $(VENV)/bin/python
 	@command -v c++ >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1 || { echo "A C++ compiler is needed to build llama-cpp-python: apt-get install g++ (Debian, Ubuntu) or xcode-select --install (macOS)"; exit 1; }
 	@echo "Installing lema with llama.cpp (compiled here: 3 to 7 minutes the first time)"
-	@CMAKE_ARGS="$${CMAKE_ARGS:--DLLAVA_BUILD=OFF}" $(INSTALL) -e ".[data,hub,llama]"
+	@CMAKE_ARGS="$${CMAKE_ARGS:--DLLAVA_BUILD=OFF}" $(INSTALL) -e ".[data,hub,llama,report]"
 	@touch $@
 
 $(VENV)/.train: pyproject.toml $(VENV)/.data

@@ -36,7 +36,7 @@ PURE = {
     "answers", "authors_answers", "latex_notation", "latex_values", "numerals",
     "rationales", "reply_text", "corrections", "splicing", "structured", "checks", "arithmetic", "amounts", "faults",
     "resolving", "prompts", "examples", "augmentation", "arms", "tokens", "shapes",
-    "statistics", "selection", "seeds", "sample_metrics",
+    "statistics", "selection", "seeds", "sample_metrics", "trends",
     "endpoint", "endpoint_profile", "replies", "prices", "batches",
     "profiles", "profile_tables", "evaluation_profile", "variants",
     "evolution", "reasoners", "typed_toml", "models", "recipes", "hardware",
@@ -44,6 +44,8 @@ PURE = {
     "datasets", "problem_rows", "decontamination",
     "review.rubric", "review.sampling", "review.items", "review.progress", "review.agreement",
     "review.judging",
+    "report.paper", "report.evidence", "report.results", "report.evaluation", "report.claims", "report.corrector_claims",
+    "report.figures", "report.tables",
 }  # fmt: skip
 # What the layers do not allow and good sense does, with the reason.
 ALLOWED = {

@@ -1,0 +1,34 @@
+"""lema report: one self-contained HTML file of what the database holds, beside what the paper says."""
+
+from pathlib import Path
+
+import click
+
+from .options import db_option, notice
+
+
+@click.command("report")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default="report.html", show_default=True)
+@click.option(
+    "--figures", type=click.Path(path_type=Path, file_okay=False), help="A folder for the figures, as SVG and PNG."
+)
+@click.option("--title", default="Does learning from mistakes help?", show_default=True)
+@click.option("--seed", default=1, show_default=True, help="Draws the samples.")
+@db_option
+def command(output: Path, figures: Path | None, title: str, seed: int, db: Path) -> None:
+    """Write the report: the paper's claims, tables and figures with our data, samples to browse, and the manifest.
+
+    It opens from disk, needs no network, and reads the database only, also while a run goes on.
+
+    \b
+    lema report
+    lema report --output report.html --figures figures/
+    """
+    from lema_local.exports import refuse_own_files
+    from lema_local.report.write import write_report
+    from lema_local.store import Store
+
+    store = Store(db, own_views=True)
+    refuse_own_files(store, output)
+    for path in write_report(store, output, title=title, seed=seed, pictures=figures):
+        notice(f"written: {path}")

@@ -1,0 +1,266 @@
+"""Every claim of the paper as a row: its number, ours, how sure ours is, and a verdict. Pure.
+
+    Claim(topic="LeMa against CoT (Table 1)", text="LeMa is above CoT", where="llama-2-7b, GSM8K", paper="52.5 -> 53.8",
+          ours="51.9 -> 54.0", n=1319, interval="+0.2 to +4.0", p_value=0.03, verdict="reproduced", because="...")
+
+There is no verdict without data: what was not run is "not tested", and so is all that rests on corrections which the
+oracle wrote from reference solutions. "Not reproduced" says that the data here do not show it; `because` says whether
+they show the contrary or are too few.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from lema_local.report.evidence import Evidence, Experiment
+from lema_local.report.paper import Paper
+from lema_local.sample_metrics import mean_over_problems
+from lema_local.statistics import SIGNIFICANT, PairedComparison
+from lema_local.trends import difference_of_effects
+
+Verdict = Literal["reproduced", "not reproduced", "not tested"]
+
+TABLE_1 = "LeMa against CoT (Table 1)"
+TABLE_2 = "Fine-tuned models (Table 2)"
+CURVES = "All along the training (Figure 2)"
+CONTROLLED = "At equal size of the data (Figure 3)"
+SIZES = "Larger models gain more"
+SPECIALISED = "Specialised models gain too"
+
+NAMES = {"gsm8k": "GSM8K", "math": "MATH", "svamp": "SVAMP", "asdiv": "ASDiv", "csqa": "CSQA"}
+NOT_THEIRS = "not run by the authors"
+ORACLE = "The corrections trained on are the oracle's, written from reference solutions: they decide nothing."
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One row. `paper` and `ours` are texts for people; percentages unless they say otherwise."""
+
+    topic: str
+    text: str
+    where: str
+    paper: str
+    ours: str = ""
+    n: int | None = None
+    interval: str = ""
+    p_value: float | None = None
+    verdict: Verdict = "not tested"
+    because: str = ""
+    note: str = ""
+
+
+def training_claims(evidence: Evidence, paper: Paper) -> list[Claim]:
+    """The claims about fine-tuned models."""
+    experiments = [e for e in evidence.experiments if e.result.split != "dev"]
+    return [
+        *_table_1(experiments, paper),
+        *_table_2(experiments, paper),
+        *_curves(experiments),
+        *_controlled(experiments, paper),
+        *_sizes(experiments),
+        *_specialised(experiments, paper),
+    ]
+
+
+def named(dataset: str) -> str:
+    """A data set as people write it."""
+    return NAMES.get(dataset, dataset)
+
+
+def points(share: float) -> str:
+    """+2.1: a difference of shares in points."""
+    return f"{100 * share:+.1f}"
+
+
+def percent(share: float) -> str:
+    """52.5: a share in percent, as the paper prints it."""
+    return f"{100 * share:.1f}"
+
+
+def run_it(model: str, dataset: str) -> str:
+    """The command that would make what is missing."""
+    return f"make data train eval PROFILE=a100 MODEL={model} DATASET={dataset}"
+
+
+def compared(claim: Claim, experiment: Experiment, arm: str, against: str, *, missing: str) -> Claim:
+    """A claim that `arm` is above `against`, judged by the paired comparison; over seeds where there are several."""
+    d, seeds = experiment.difference(arm, against), experiment.over_seeds(arm, against)
+    if d is None:
+        return replace(claim, because=missing)
+    low, high, difference, p_value = d.paired.low, d.paired.high, d.paired.difference, d.p_holm
+    is_above = p_value < SIGNIFICANT and difference > 0
+    because = f"{d.in_words}; {d.because}" if d.because else d.in_words
+    if seeds is not None:
+        low, high, difference = seeds.compared.low, seeds.compared.high, seeds.compared.difference
+        is_above, because = low > 0, seeds.in_words
+    claim = replace(
+        claim,
+        ours=claim.ours or points(difference),
+        n=d.paired.n,
+        interval=f"{points(low)} to {points(high)}",
+        p_value=None if seeds is not None else p_value,
+    )
+    return decided(claim, experiment, (arm, against), is_shown=is_above, because=f"{because}.")
+
+
+def decided(claim: Claim, experiment: Experiment, arms: Sequence[str], *, is_shown: bool, because: str) -> Claim:
+    """The claim with its verdict; none where one of the arms trained on the oracle's corrections."""
+    if any(experiment.arms[arm].reference_derived for arm in arms if arm in experiment.arms):
+        return replace(claim, because=f"{ORACLE} (Here {because.removesuffix('.')}.)")
+    return replace(claim, verdict="reproduced" if is_shown else "not reproduced", because=because)
+
+
+def _at(experiments: Sequence[Experiment], model: str, dataset: str) -> Experiment | None:
+    return next((e for e in experiments if (e.model, e.dataset) == (model, dataset)), None)
+
+
+def _where(experiment: Experiment) -> str:
+    return f"{experiment.model}, {named(experiment.dataset)}"
+
+
+def _best_three(experiment: Experiment, arm: str) -> str:
+    results = experiment.of_arm(arm)
+    if not results:
+        return "-"
+    return " / ".join(map(percent, results[0].best)) + f" ({percent(results[0].mean)})"
+
+
+def _table_1(experiments: Sequence[Experiment], paper: Paper) -> Iterator[Claim]:
+    printed = {(row.model, row.dataset): row for row in paper.table_1}
+    claim = Claim(TABLE_1, "LeMa is above CoT", where="", paper=NOT_THEIRS)
+    for (model, dataset), row in printed.items():
+        theirs = replace(
+            claim, where=f"{model}, {named(dataset)}", paper=f"{row.cot_mean} to {row.lema_mean}", note=row.note
+        )
+        experiment = _at(experiments, model, dataset)
+        yield _lema_against_cot(theirs, experiment) if experiment else replace(theirs, because=run_it(model, dataset))
+    for experiment in experiments:
+        if (experiment.model, experiment.dataset) not in printed and experiment.of_arm("lema"):
+            yield _lema_against_cot(replace(claim, where=_where(experiment)), experiment)
+
+
+def _lema_against_cot(claim: Claim, experiment: Experiment) -> Claim:
+    ours = f"{_best_three(experiment, 'cot')} to {_best_three(experiment, 'lema')}"
+    missing = "Arms cot and lema were not both evaluated: lema train, then lema eval"
+    return compared(replace(claim, ours=ours), experiment, "lema", "cot", missing=missing)
+
+
+def _table_2(experiments: Sequence[Experiment], paper: Paper) -> Iterator[Claim]:
+    for row in (row for rows in paper.table_2.values() for row in rows if row.model is not None):
+        for dataset in ("gsm8k", "math"):
+            value, model = row.on(dataset) or 0.0, row.model or ""
+            claim = Claim(TABLE_2, f"{row.name} reaches {value}", where=f"{model}, {named(dataset)}", paper=f"{value}")
+            experiment = _at(experiments, model, dataset)
+            of_arm = [r for r in experiment.result.checkpoints if r.arm == "lema"] if experiment else []
+            if experiment is None or not of_arm:
+                yield replace(claim, because=run_it(model, dataset))
+                continue
+            best = max(of_arm, key=lambda r: r.pass_at_1)
+            interval = f"{percent(best.low)} to {percent(best.high)}"
+            is_reached = 100 * best.high >= value
+            because = "The best checkpoint, as in the paper; its interval " + (
+                "reaches the printed figure." if is_reached else "stays below the printed figure."
+            )
+            claim = replace(claim, ours=percent(best.pass_at_1), n=best.n, interval=interval)
+            yield decided(claim, experiment, ["lema"], is_shown=is_reached, because=because)
+
+
+def _curves(experiments: Sequence[Experiment]) -> Iterator[Claim]:
+    text, theirs = "LeMa is above CoT at every checkpoint", "LLaMA-2-70B: yes, on both data sets"
+    claims = [found for e in experiments if (found := _curve(Claim(CURVES, text, _where(e), theirs), e))]
+    because = "It needs two checkpoints or more of arms cot and lema at the same steps: lema train, then lema eval"
+    yield from claims or [Claim(CURVES, text, "LLaMA-2-70B", theirs, because=because)]
+
+
+def _curve(claim: Claim, experiment: Experiment) -> Claim | None:
+    cot, lema = (
+        {(r.seed or 0, r.step): r for r in experiment.result.checkpoints if r.arm == arm} for arm in ("cot", "lema")
+    )
+    pairs = [(cot[key], lema[key]) for key in sorted(cot.keys() & lema.keys())]
+    if len(pairs) < 2:
+        return None
+    above = sum(two.pass_at_1 > one.pass_at_1 for one, two in pairs)
+    problems = sorted(set.intersection(*(set(r.by_problem) for pair in pairs for r in pair)))
+    mean = mean_over_problems(
+        [sum(two.by_problem[p] - one.by_problem[p] for one, two in pairs) / len(pairs) for p in problems]
+    )
+    claim = replace(
+        claim,
+        ours=f"above at {above} of {len(pairs)}, {points(mean.value)} on average",
+        n=len(problems),
+        interval=f"{points(mean.low)} to {points(mean.high)}",
+    )
+    because = "The mean over the checkpoints, with an interval over problems."
+    return decided(claim, experiment, ["lema", "cot"], is_shown=above == len(pairs) and mean.low > 0, because=because)
+
+
+def _controlled(experiments: Sequence[Experiment], paper: Paper) -> Iterator[Claim]:
+    arm = "lema-controlled"
+    for model, bars in paper.figure_3.items():
+        is_level = model == "llama-2-7b"
+        text = "LeMa and CoT are level" if is_level else "LeMa is above CoT"
+        claim = Claim(CONTROLLED, text, f"{model}, GSM8K", f"{bars['cot']} to {bars[arm]}")
+        experiment = _at(experiments, model, "gsm8k")
+        if experiment is None:
+            yield replace(claim, because=run_it(model, "gsm8k"))
+            continue
+        judged = compared(claim, experiment, arm, "cot", missing=run_it(model, "gsm8k"))
+        yield _as_level(judged, experiment) if is_level else judged
+    for experiment in experiments:
+        is_printed = experiment.dataset == "gsm8k" and experiment.model in paper.figure_3
+        if not is_printed and experiment.of_arm(arm):
+            claim = Claim(CONTROLLED, "LeMa is above CoT", _where(experiment), NOT_THEIRS)
+            yield compared(
+                claim, experiment, arm, "cot", missing="Arm cot was not evaluated: lema train, then lema eval"
+            )
+
+
+def _as_level(claim: Claim, experiment: Experiment) -> Claim:
+    """The 7B model's claim is the other way round: no difference."""
+    d = experiment.difference("lema-controlled", "cot")
+    if d is None or claim.verdict == "not tested":
+        return claim
+    return replace(claim, verdict="reproduced" if d.paired.is_within(d.margin) else "not reproduced")
+
+
+def _sizes(experiments: Sequence[Experiment]) -> Iterator[Claim]:
+    arm, text = "lema-controlled", "LeMa adds more to a larger model, at equal size of the data"
+    theirs = "7B +0.1, 13B +1.2, 34B +2.0, 65B +1.1, 70B +0.9 (GSM8K)"
+    effects: dict[str, list[tuple[int, Experiment, PairedComparison]]] = defaultdict(list)
+    for e in experiments:
+        d = e.difference(arm, "cot")
+        if d is not None and e.parameters and not (arm in e.arms and e.arms[arm].reference_derived):
+            effects[e.dataset].append((e.parameters, e, d.paired))
+    tested = False
+    for dataset, group in effects.items():
+        (least, small, one), *_, (most, large, other) = sorted([*group, *group], key=lambda item: item[0])
+        if least == most:
+            continue
+        tested = True
+        change, low, high = difference_of_effects(
+            (one.difference, one.low, one.high), (other.difference, other.low, other.high)
+        )
+        yield Claim(
+            SIZES, text, f"{small.model} and {large.model}, {named(dataset)}", theirs,
+            ours=f"{points(one.difference)} and {points(other.difference)}",
+            n=min(one.n, other.n),
+            interval=f"{points(low)} to {points(high)}",
+            verdict="reproduced" if low > 0 else "not reproduced",
+            because=f"The larger model gains {points(change)} points more; the interval is of that.",
+        )  # fmt: skip
+    if not tested:
+        because = f"It needs two students of different size on one data set, arms cot and {arm}, corrected by a model."
+        yield Claim(SIZES, text, "two sizes", theirs, because=because)
+
+
+def _specialised(experiments: Sequence[Experiment], paper: Paper) -> Iterator[Claim]:
+    for row in paper.specialised:
+        where = f"{row.model}, {named(row.dataset)}"
+        claim = Claim(SPECIALISED, "LeMa is above the published model", where, f"+{row.gain} points")
+        experiment, missing = _at(experiments, row.model, row.dataset), run_it(row.model, row.dataset)
+        yield (
+            compared(claim, experiment, "lema", "base", missing=missing)
+            if experiment
+            else replace(claim, because=missing)
+        )

@@ -1,0 +1,196 @@
+"""The paper's claims about correctors (sections 3.1 and 4.3, Figure 4) as rows. Pure.
+
+Rows of correctors that write from the reference solution decide nothing and are left out here.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from lema_local.report.claims import Claim, named, percent
+from lema_local.report.evidence import Evidence, Row
+from lema_local.report.paper import Paper
+from lema_local.statistics import SIGNIFICANT, wilson_interval
+from lema_local.trends import fisher_exact, trend
+
+RATES = "How often corrections succeed (section 4.3)"
+SELF = "Self-correction (section 4.3)"
+LEVELS = "Success falls with difficulty (Figure 4)"
+GRADES = "People's grades of corrections (section 3.1)"
+THEIR_CORRECTOR = "gpt-4"
+
+
+def corrector_claims(evidence: Evidence, paper: Paper) -> list[Claim]:
+    """One row or more for each claim."""
+    rates = [row for row in evidence.self_correction_rate if not row["is_reference_derived"]]
+    grades = [row for row in evidence.corrector_grades if not row["is_reference_derived"]]
+    by_level = [row for row in evidence.correction_by_level if not row["is_reference_derived"]]
+    return [
+        *_rates(rates, paper),
+        *_self_correction(rates),
+        *_levels(by_level, evidence.mistakes_by_level),
+        *_grades(grades, paper),
+        *_weak_correctors(grades, evidence),
+    ]
+
+
+def _interval(successes: int, total: int) -> str:
+    low, high = wilson_interval(successes, total)
+    return f"{percent(low)} to {percent(high)}"
+
+
+def _rates(rates: Sequence[Row], paper: Paper) -> Iterator[Claim]:
+    for printed in paper.correction_rate:
+        of = f" ({printed.corrected} of {printed.mistakes:,})" if printed.mistakes else ""
+        whose = "its own mistakes" if printed.reasoner == THEIR_CORRECTOR else f"the mistakes of {printed.reasoner}"
+        text = f"GPT-4 puts {printed.rate}% of {whose} right"
+        claim = Claim(RATES, text, f"{printed.reasoner}, MATH", f"{printed.rate}%{of}")
+        same = [
+            row for row in rates
+            if (row["reasoner"], row["corrector"], row["dataset"]) == (printed.reasoner, THEIR_CORRECTOR, "math")
+        ]  # fmt: skip
+        if not same:
+            command = "make data PROFILE=a100 DATASET=math, with this reasoner and CORRECTOR_MODEL=gpt-4"
+            yield replace(claim, because=command)
+            continue
+        row = same[0]
+        low, high = wilson_interval(row["right_answer"], row["mistakes"])
+        is_inside = low <= printed.rate / 100 <= high
+        yield replace(
+            claim, ours=percent(row["right_answer"] / row["mistakes"]), n=row["mistakes"],
+            interval=f"{percent(low)} to {percent(high)}", verdict="reproduced" if is_inside else "not reproduced",
+            because="The printed rate lies " + ("in" if is_inside else "outside") + " our interval.",
+        )  # fmt: skip
+
+
+def _self_correction(rates: Sequence[Row]) -> Iterator[Claim]:
+    """Per corrector and data set: its own mistakes against those of others."""
+    text = "A model puts its own mistakes right less often than others'"
+    claim = Claim(SELF, text, "", "GPT-4: 8.0% of its own, 26.9% and 37.5% of others'")
+    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rates:
+        groups[row["corrector"], row["dataset"]].append(row)
+    tested = False
+    for (corrector, dataset), rows in groups.items():
+        own, others = _summed(r for r in rows if r["is_self"]), _summed(r for r in rows if not r["is_self"])
+        if not own[1]:
+            continue
+        tested = True
+        ours = f"{percent(own[0] / own[1])}% of its own"
+        found = replace(claim, where=f"{corrector}, {named(dataset)}", ours=ours, n=own[1], interval=_interval(*own))
+        if not others[1]:
+            because = "It corrected no other reasoner's mistakes: name a second one in sampling.reasoners."
+            yield replace(found, because=because)
+            continue
+        p = fisher_exact(own, others)
+        is_less = own[0] / own[1] < others[0] / others[1]
+        yield replace(
+            found,
+            ours=f"{ours}, {percent(others[0] / others[1])}% of others'",
+            p_value=p,
+            verdict="reproduced" if is_less and p < SIGNIFICANT else "not reproduced",
+            because="Fisher's exact test of the two rates; the mistakes differ, so it is no paired comparison.",
+        )
+    if not tested:
+        yield replace(claim, where="any model", because="Make a model its own corrector: make data CORRECTOR_MODEL=...")
+
+
+def _summed(rows: Iterator[Row]) -> tuple[int, int]:
+    """(right answers, mistakes given)."""
+    found = [(row["right_answer"], row["mistakes"]) for row in rows]
+    return sum(k for k, _ in found), sum(n for _, n in found)
+
+
+def _levels(by_level: Sequence[Row], mistakes: Sequence[Row]) -> Iterator[Claim]:
+    falls = Claim(
+        LEVELS, "The success of corrections falls with the level", "MATH", "falls from level 1 to 5 (a curve)"
+    )
+    rises = Claim(
+        LEVELS, "Mistakes are more frequent at higher levels", "MATH", "more mistakes from level 1 to 5 (a curve)"
+    )
+    corrected = list(_trends(falls, by_level, "corrector", "corrected", "mistakes", is_falling=True))
+    sampled = list(_trends(rises, mistakes, "reasoner", "mistakes", "graded", is_falling=False))
+    because = "The problems corrected so far have no levels: make data DATASET=math"
+    yield from corrected or [replace(falls, because=because)]
+    yield from sampled or [replace(rises, because=because)]
+
+
+def _trends(claim: Claim, rows: Sequence[Row], who: str, part: str, whole: str, *, is_falling: bool) -> Iterator[Claim]:
+    groups: dict[tuple[str, str], list[tuple[int, int, int]]] = defaultdict(list)
+    for row in rows:
+        digits = "".join(filter(str.isdecimal, row["level"]))
+        total = row["correct"] + row["mistakes"] if whole == "graded" else row[whole]
+        if digits:
+            groups[row[who], row["dataset"]].append((row[part], total, int(digits)))
+    for (name, dataset), group in groups.items():
+        found = trend(*zip(*group, strict=True))
+        if found is None:
+            continue
+        least, most = min(level for _, _, level in group), max(level for _, _, level in group)
+        is_shown = found.p_value < SIGNIFICANT and (found.slope < 0) == is_falling
+        yield replace(
+            claim,
+            where=f"{name}, {named(dataset)}",
+            ours=f"{_rate(group, least)}% at level {least}, {_rate(group, most)}% at level {most}",
+            n=sum(n for _, n, _ in group),
+            p_value=found.p_value,
+            verdict="reproduced" if is_shown else "not reproduced",
+            because=f"Cochran-Armitage trend, {100 * found.slope:+.1f} points a level.",
+        )
+
+
+def _rate(group: Sequence[tuple[int, int, int]], level: int) -> str:
+    part, whole = (sum(item[k] for item in group if item[2] == level) for k in (0, 1))
+    return percent(part / whole) if whole else "-"
+
+
+def _grades(grades: Sequence[Row], paper: Paper) -> Iterator[Claim]:
+    g = paper.grades
+    claim = Claim(
+        GRADES, "GPT-4's corrections are mostly excellent", "GPT-4 on LLaMA-2-70B, GSM8K",
+        f"{g.excellent} excellent, {g.good} good, {g.poor} poor of {g.total}",
+    )  # fmt: skip
+    for row in grades:
+        counts = f"{row['excellent']} / {row['good']} / {row['poor']}"
+        low, high = wilson_interval(row["excellent"], row["grades"])
+        found = replace(
+            claim, where=f"{row['corrector']} on {row['reasoner']}, {named(row['dataset'])}", ours=counts,
+            n=row["grades"], interval=f"{percent(low)} to {percent(high)} excellent",
+        )  # fmt: skip
+        if row["corrector"] != THEIR_CORRECTOR:
+            yield replace(
+                found, because="Not the paper's corrector: shown beside its figure, decides nothing about it."
+            )
+            continue
+        is_inside = low <= g.excellent / g.total <= high
+        yield replace(
+            found, verdict="reproduced" if is_inside else "not reproduced",
+            because="The printed share of excellent ones lies " + ("in" if is_inside else "outside") + " our interval.",
+        )  # fmt: skip
+    if not grades:
+        yield replace(claim, because="Grade some: lema review")
+
+
+def _weak_correctors(grades: Sequence[Row], evidence: Evidence) -> Iterator[Claim]:
+    claim = Claim(
+        GRADES, "A weaker corrector's corrections are poor far more often", "GPT-3.5-Turbo against GPT-4, GSM8K",
+        "nearly half of 20 poor, against 4 of 50",
+    )  # fmt: skip
+    # an order, for the two whose sizes are not published
+    sizes = {**evidence.parameters, "gpt-3.5-turbo": 10**11, THEIR_CORRECTOR: 10**12}
+    known = sorted((row for row in grades if row["corrector"] in sizes), key=lambda row: sizes[row["corrector"]])
+    if not known or known[0]["corrector"] == known[-1]["corrector"]:
+        yield replace(claim, because="Grade corrections of two correctors of different size: lema review")
+        return
+    weak, strong = known[0], known[-1]
+    p = fisher_exact((weak["poor"], weak["grades"]), (strong["poor"], strong["grades"]))
+    is_more = weak["poor"] / weak["grades"] > strong["poor"] / strong["grades"]
+    yield replace(
+        claim,
+        where=f"{weak['corrector']} against {strong['corrector']}",
+        ours=f"{weak['poor']} of {weak['grades']} poor, against {strong['poor']} of {strong['grades']}",
+        n=weak["grades"] + strong["grades"],
+        p_value=p,
+        verdict="reproduced" if is_more and p < SIGNIFICANT else "not reproduced",
+        because="Fisher's exact test of the two shares.",
+    )

@@ -1,0 +1,73 @@
+"""What a database holds for and against the paper's claims, as plain values. Pure.
+
+Experiment(model="smollm2-135m-instruct", base="gguf:9f...", result=SetReport(dataset="gsm-symbolic", ...),
+           arms={"lema": ArmData(examples=276, corrections=122, reference_derived=122)}, parameters=134515008)
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lema_local.report.evaluation import SeedDifference, SetReport
+from lema_local.report.results import ArmResult, CheckpointResult, Difference
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ArmData:
+    """What an arm trained on."""
+
+    examples: int
+    corrections: int
+    reference_derived: int  # of the corrections, those that the oracle wrote
+    tokens: int | None = None  # of the set, once through
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """One student on one set of problems, its base as served the same throughout."""
+
+    model: str
+    base: str
+    result: SetReport
+    arms: Mapping[str, ArmData]
+    parameters: int | None = None
+
+    @property
+    def dataset(self) -> str:
+        return self.result.dataset
+
+    @property
+    def is_reference_derived(self) -> bool:
+        """Whether any arm trained on the oracle's corrections."""
+        return any(data.reference_derived for data in self.arms.values())
+
+    @property
+    def untuned(self) -> CheckpointResult | None:
+        """The base model's result."""
+        return next((r for r in self.result.checkpoints if r.arm == "base"), None)
+
+    def of_arm(self, arm: str) -> list[ArmResult]:
+        """The arm's results, one a seed."""
+        return [result for result in self.result.arms if result.arm == arm]
+
+    def difference(self, arm: str, against: str) -> Difference | None:
+        """Two arms, problem by problem; of several seeds the first."""
+        return next((d for d in self.result.differences if (d.arm, d.against) == (arm, against)), None)
+
+    def over_seeds(self, arm: str, against: str) -> SeedDifference | None:
+        """The same over all seeds; None where there is one seed."""
+        return next((d for d in self.result.seed_differences if (d.arm, d.against) == (arm, against)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Rows are those of the views of the same names (`lema sql NAME --describe`)."""
+
+    experiments: tuple[Experiment, ...] = ()
+    self_correction_rate: tuple[Row, ...] = ()
+    mistakes_by_level: tuple[Row, ...] = ()
+    correction_by_level: tuple[Row, ...] = ()
+    corrector_grades: tuple[Row, ...] = ()
+    parameters: Mapping[str, int] = field(default_factory=dict)  # of models by name, where known

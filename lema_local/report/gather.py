@@ -1,0 +1,180 @@
+"""A database's records as the evidence and samples of a report. Reads only; no model is called.
+
+evidence, dropped = gather_evidence(store)
+samples = gather_samples(store, evidence, seed=1)
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from lema_local import bulk
+from lema_local.models import known_models
+from lema_local.report.evaluation import set_reports
+from lema_local.report.evidence import ArmData, Evidence, Experiment, Row
+from lema_local.report.results import MARGIN, CheckpointResult
+from lema_local.review.draw import read_items
+from lema_local.review.items import Item
+from lema_local.store import Store, stage_sql
+
+KEPT_SHOWN = 25  # corrections of each corrector
+REJECTED_SHOWN = 6  # of each corrector and reason
+CHANGED_SHOWN = 15  # problems gained, and lost, of each comparison
+MOST_CHARACTERS = 3_000  # of an answer
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionSample:
+    """A correction to look at."""
+
+    item: Item
+    corrector: str
+    reasoner: str
+    is_reference_derived: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one side of a comparison answered."""
+
+    who: str
+    text: str
+    answer: str | None
+    is_correct: bool
+    is_cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedProblem:
+    """A problem that LeMa gained or lost against CoT, with what each side answered."""
+
+    change: str  # gained, lost
+    model: str
+    dataset: str
+    question: str
+    reference: str
+    level: str | None
+    subject: str | None
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """What the report shows to browse."""
+
+    corrections: tuple[CorrectionSample, ...] = ()
+    changed: tuple[ChangedProblem, ...] = ()
+
+
+def gather_evidence(store: Store) -> Evidence:
+    """All that the claims, figures and tables of a report rest on."""
+    evaluations = store.rows(stage_sql("report_evaluations"))
+    arms = store.rows(stage_sql("report_arms"))
+    return Evidence(
+        experiments=tuple(_experiments(evaluations, arms)),
+        self_correction_rate=tuple(store.rows("from self_correction_rate")),
+        mistakes_by_level=tuple(store.rows("from mistakes_by_level")),
+        correction_by_level=tuple(store.rows("from correction_by_level")),
+        corrector_grades=tuple(store.rows("from corrector_grades")),
+        parameters={name: size for name in known_models() if (size := _parameters(name))},
+    )
+
+
+def _experiments(evaluations: Iterable[Row], arms: Sequence[Row]) -> Iterable[Experiment]:
+    served: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in evaluations:
+        served[row["model"], row["base"]].append(row)
+    for (model, base), rows in served.items():
+        for result in set_reports(rows, margin=MARGIN):
+            data = {
+                row["arm"]: ArmData(
+                    row["examples"], row["correction_examples"], row["reference_derived"], row["tokens"]
+                )
+                for row in arms
+                if row["model"] == model
+            }
+            yield Experiment(model, base, result, data, _parameters(model))
+
+
+def _parameters(model: str) -> int | None:
+    """Of a model in models.toml; None for others."""
+    architecture: Mapping[str, Any] = known_models().get(model, {}).get("architecture", {})
+    return architecture.get("parameters")
+
+
+def gather_samples(store: Store, evidence: Evidence, *, seed: int) -> Samples:
+    """Corrections drawn by seed, and problems that LeMa gained and lost."""
+    return Samples(tuple(_corrections(store, seed)), tuple(_changed(store, evidence, seed)))
+
+
+def _corrections(store: Store, seed: int) -> Iterable[CorrectionSample]:
+    rows = store.rows(stage_sql("report_corrections"), seed=seed, kept=KEPT_SHOWN, rejected=REJECTED_SHOWN)
+    items = {item.id: item for item in read_items(store, [row["id"] for row in rows])}
+    for row in rows:
+        item = items[row["id"]]
+        yield CorrectionSample(item, row["corrector"], row["reasoner"], row["is_reference_derived"])
+
+
+def _changed(store: Store, evidence: Evidence, seed: int) -> Iterable[ChangedProblem]:
+    """Per experiment: the base, CoT and LeMa side by side, where one of the latter two is right and the other wrong."""
+    wanted: list[tuple[Experiment, str, dict[str, str]]] = []
+    ids = _evaluation_ids(store)
+    for e in evidence.experiments:
+        sides = {arm: _shown(e, arm) for arm in ("cot", "lema")}
+        cot, lema = sides["cot"], sides["lema"]
+        if cot is None or lema is None:
+            continue
+        for change, was, now in (("gained", False, True), ("lost", True, False)):
+            found = [
+                p
+                for p in sorted(cot.by_problem.keys() & lema.by_problem.keys())
+                if (cot.by_problem[p], lema.by_problem[p]) == (was, now)
+            ]
+            for problem in Random(seed).sample(found, min(len(found), CHANGED_SHOWN)):
+                three = {"base": e.untuned, "cot": cot, "lema": lema}
+                keys = {
+                    who: id_
+                    for who, result in three.items()
+                    if result and (id_ := ids.get((result.checkpoint_id, problem, e.model, e.base)))
+                }
+                wanted.append((e, change, keys))
+    texts = _texts(store, [id_ for _, _, keys in wanted for id_ in keys.values()])
+    for e, change, keys in wanted:
+        rows = {who: texts[id_] for who, id_ in keys.items()}
+        first = next(iter(rows.values()))
+        answers = tuple(
+            Answer(who, row["text"][:MOST_CHARACTERS], row["answer"], row["is_correct"], row["is_cut"])
+            for who, row in rows.items()
+        )
+        yield ChangedProblem(
+            change,
+            e.model,
+            e.dataset,
+            first["question"][:MOST_CHARACTERS],
+            first["reference"],
+            first["level"],
+            first["subject"],
+            answers,
+        )
+
+
+def _shown(e: Experiment, arm: str) -> CheckpointResult | None:
+    """The checkpoint that stands for an arm: chosen on dev, or the last; of several seeds the first."""
+    results = e.of_arm(arm)
+    return (results[0].chosen_on_dev or results[0].last) if results else None
+
+
+def _evaluation_ids(store: Store) -> dict[tuple[str | None, str, str, str], str]:
+    rows = store.rows(stage_sql("report_evaluations"))
+    return {(row["checkpoint_id"], row["problem_id"], row["model"], row["base"]): row["id"] for row in rows}
+
+
+def _texts(store: Store, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    with store.connect() as connection:
+        connection.execute("create temp table wanted (id uuid)")
+        bulk.append(connection, "wanted", ([id_] for id_ in dict.fromkeys(ids)))
+        cursor = connection.execute(stage_sql("report_answers"))
+        names = [column[0] for column in cursor.description or ()]
+        return {row[0]: dict(zip(names, row, strict=True)) for row in cursor.fetchall()}

@@ -1,0 +1,225 @@
+"""The report: one file that opens from disk, says what is missing, and lets no text of a model act."""
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import report_records
+import review_records
+from browser import chromium, needs_axe, needs_browser, open_page, serious
+from conftest import lema
+
+from lema_local.report.write import write_report
+from lema_local.store import Store, Writer
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def report(db: Path, *, seed: int = 1, pictures: Path | None = None) -> str:
+    output = db.with_name("report.html")
+    write_report(Store(db, own_views=True), output, title="Does it help?", seed=seed, pictures=pictures)
+    return output.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two students, one of them trained on the oracle's corrections; corrections by two correctors."""
+    db = tmp_path_factory.mktemp("report") / "whole.duckdb"
+    review_records.fill(db)
+    report_records.add_arms(db)
+    report_records.add_arms(
+        db, model="smollm2-135m-instruct", dataset="gsm-symbolic", problems=40, derived=90, seeds=2,
+        rates={"base": 0.02, "cot": 0.2, "lema": 0.5},
+    )  # fmt: skip
+    report(db, pictures=db.with_name("figures"))
+    return db
+
+
+@pytest.fixture(scope="module")
+def text(whole: Path) -> str:
+    return whole.with_name("report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_needs_no_other_file_and_no_network(text: str) -> None:
+    page = Page(text)
+    wanted = [
+        value
+        for _, attributes in page.tags
+        for name, value in attributes.items()
+        if name in ("src", "href", "action", "data")
+    ]
+    assert wanted
+    assert all(value and value.startswith("#") for value in wanted)
+    assert "url(" not in text.replace("url(#", "")
+    assert "@import" not in text
+
+
+def test_the_first_line_says_what_is_reference_derived(text: str) -> None:
+    body = Page(text[text.index("<body>") :]).text.split()
+    first = " ".join(body[:60])
+    assert "Reference-derived: 90 of 100 corrections of arm lema (smollm2-135m-instruct, gsm-symbolic)" in first
+
+
+def test_all_figures_are_drawn_and_written_as_svg_and_png(whole: Path, text: str) -> None:
+    assert text.count("<svg") == 4
+    for k in range(1, 5):
+        assert (whole.with_name("figures") / f"figure-{k}.svg").read_text().startswith("<svg")
+        assert (whole.with_name("figures") / f"figure-{k}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_claims_tables_and_manifest_hold_both_figures(text: str) -> None:
+    page = Page(text).text
+    for wanted in (
+        "52.5 to 53.8",
+        "81.4 / 81.3 / 81.1 (81.3)",
+        "its three figures give 23.3",
+        "35 excellent, 11 good, 4 poor",
+        "hf:base, nf4",
+        "learning_rate",
+    ):
+        assert wanted in page
+    row = re.search(r'data-verdict="([a-z ]+)">\s*<td>LeMa is above CoT</td>\s*<td>llama-2-7b, GSM8K</td>', text)
+    assert row is not None
+    assert row[1] == "reproduced"
+
+
+def test_an_empty_database_gives_a_report_that_says_what_to_run(db: Path) -> None:
+    with Writer(db):
+        pass
+    page = Page(report(db)).text
+    assert "Nothing was sampled yet. make data train eval" in " ".join(page.split())
+    assert "0 reproduced, 0 not reproduced, 43 not tested." in page
+    assert page.count("No checkpoint was evaluated yet: make train eval") == 2
+
+
+def test_a_half_finished_run_names_the_next_command(db: Path) -> None:
+    review_records.fill(db)
+    assert "Nothing was evaluated yet. make train eval" in " ".join(Page(report(db)).text.split())
+
+
+def test_one_arm_alone_is_shown_and_compared_with_the_base(db: Path) -> None:
+    report_records.add_arms(db, rates={"base": 0.1, "cot": 0.4}, problems=30)
+    page = " ".join(Page(report(db)).text.split())
+    assert "Only arm cot was evaluated: there is nothing to compare it with." in page
+    assert "cot - base" in page
+
+
+def test_of_an_arm_that_was_trained_twice_the_later_run_is_shown(db: Path) -> None:
+    report_records.add_arms(db, rates={"base": 0.1, "cot": 0.4}, problems=30)
+    with Writer(db) as store, store.connect(write=True) as connection:
+        connection.execute("""
+            insert into checkpoint by name
+            select * replace (uuid() as id, uuid() as run_id, created_at - interval 1 day as created_at) from checkpoint
+        """)
+    rows = re.findall(r"<tr[^>]*><td>cot</td><td[^>]*>1</td><td[^>]*>300</td>", report(db))
+    assert len(rows) == 1
+
+
+def test_the_same_seed_draws_the_same_samples(whole: Path) -> None:
+    def drawn(seed: int) -> list[str]:
+        return re.findall(r"Id <code>([0-9a-f-]+)", report(whole, seed=seed))
+
+    assert drawn(1) == drawn(1)
+    assert sorted(drawn(1)) == sorted(set(drawn(1)))
+
+
+def test_what_models_wrote_is_text(db: Path) -> None:
+    review_records.fill(db, hostile=True)
+    hostile = "</script></svg><script>window.owned=1</script><img src=x onerror=window.owned=1>"
+    report_records.add_arms(db, model=f"m{hostile}", dataset=f"d{hostile}", problems=12, text=f"{hostile} {{answer}}")
+    page = Page(report(db))
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert not [attributes for tag, attributes in page.tags if tag in ("img", "iframe", "object", "base")]
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert hostile in page.text
+
+
+def test_a_file_that_cannot_be_written_is_one_line(db: Path) -> None:
+    with Writer(db):
+        pass
+    folder = db.with_name("folder")
+    folder.mkdir()
+    (folder / "report.html").mkdir()
+    done = lema("report", "--db", db, "--output", folder / "report.html" / "x" / "report.html", cwd=db.parent)
+    assert done.returncode == 0  # folders are made
+    done = lema("report", "--db", db, "--output", "/proc/report.html", cwd=db.parent)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("Error: Cannot write")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_database_itself_is_no_output(db: Path) -> None:
+    with Writer(db):
+        pass
+    before = db.read_bytes()
+    assert lema("report", "--db", db, "--output", db, cwd=db.parent).returncode == 1
+    assert db.read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as opened:
+        yield opened
+
+
+@needs_browser
+@needs_axe
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_page_opens_from_disk_without_an_error_and_is_accessible(browser: Any, whole: Path, dark: bool) -> None:
+    with open_page(browser, whole.with_name("report.html").as_uri(), dark=dark) as tab:
+        tab.picture(f"report-{'dark' if dark else 'light'}")
+        assert tab.errors == []
+        assert serious(tab) == []
+
+
+@needs_browser
+def test_claims_and_samples_are_filtered_without_a_server(browser: Any, whole: Path) -> None:
+    with open_page(browser, whole.with_name("report.html").as_uri()) as tab:
+        page = tab.page
+        page.locator("[data-filters=claims] select").select_option("reproduced")
+        shown = page.locator("[data-item=claims]:visible")
+        assert shown.count() > 0
+        assert set(shown.evaluate_all("rows => rows.map(row => row.dataset.verdict)")) == {"reproduced"}
+        page.locator("[data-filters=samples] select").first.select_option("rejected: wrong answer")
+        assert page.locator("details.sample:visible").count() == 1
+        page.locator("details.sample:visible summary").click()
+        assert page.locator("details.sample:visible .blamed").is_visible()
+        page.locator("[data-filters=samples] input").fill("no such word")
+        assert page.locator("details.sample:visible").count() == 0
+        assert tab.errors == []
+
+
+@needs_browser
+def test_on_a_phone_nothing_but_tables_and_figures_scrolls_sideways(browser: Any, whole: Path) -> None:
+    with open_page(browser, whole.with_name("report.html").as_uri(), width=360, height=740) as tab:
+        tab.picture("report-phone")
+        assert not tab.scrolls_sideways()
+
+
+@needs_browser
+def test_hostile_text_does_nothing_in_a_real_browser(browser: Any, tmp_path: Path) -> None:
+    db = tmp_path / "hostile.duckdb"
+    review_records.fill(db, hostile=True)
+    report(db)
+    with open_page(browser, db.with_name("report.html").as_uri()) as tab:
+        tab.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+        assert tab.page.evaluate("window.owned") is None
+        assert not tab.scrolls_sideways()
+        assert tab.errors == []
