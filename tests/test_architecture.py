@@ -44,8 +44,8 @@ PURE = {
     "datasets", "problem_rows", "decontamination",
     "review.rubric", "review.sampling", "review.items", "review.progress", "review.agreement",
     "review.judging",
-    "report.paper", "report.evidence", "report.results", "report.evaluation", "report.claims", "report.corrector_claims",
-    "report.figures", "report.tables",
+    "report.paper", "report.evidence", "report.results", "report.evaluation",
+    "report.claims", "report.corrector_claims", "report.figures", "report.tables",
 }  # fmt: skip
 # What the layers do not allow and good sense does, with the reason.
 ALLOWED = {

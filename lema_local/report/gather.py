@@ -68,18 +68,19 @@ class Samples:
     changed: tuple[ChangedProblem, ...] = ()
 
 
-def gather_evidence(store: Store) -> Evidence:
-    """All that the claims, figures and tables of a report rest on."""
+def gather(store: Store, *, seed: int) -> tuple[Evidence, Samples]:
+    """All that the claims, figures and tables of a report rest on; and corrections, and problems that LeMa gained and
+    lost, drawn by seed."""
     evaluations = store.rows(stage_sql("report_evaluations"))
-    arms = store.rows(stage_sql("report_arms"))
-    return Evidence(
-        experiments=tuple(_experiments(evaluations, arms)),
+    evidence = Evidence(
+        experiments=tuple(_experiments(evaluations, store.rows(stage_sql("report_arms")))),
         self_correction_rate=tuple(store.rows("from self_correction_rate")),
         mistakes_by_level=tuple(store.rows("from mistakes_by_level")),
         correction_by_level=tuple(store.rows("from correction_by_level")),
         corrector_grades=tuple(store.rows("from corrector_grades")),
         parameters={name: size for name in known_models() if (size := _parameters(name))},
     )
+    return evidence, Samples(tuple(_corrections(store, seed)), tuple(_changed(store, evidence, evaluations, seed)))
 
 
 def _experiments(evaluations: Iterable[Row], arms: Sequence[Row]) -> Iterable[Experiment]:
@@ -104,11 +105,6 @@ def _parameters(model: str) -> int | None:
     return architecture.get("parameters")
 
 
-def gather_samples(store: Store, evidence: Evidence, *, seed: int) -> Samples:
-    """Corrections drawn by seed, and problems that LeMa gained and lost."""
-    return Samples(tuple(_corrections(store, seed)), tuple(_changed(store, evidence, seed)))
-
-
 def _corrections(store: Store, seed: int) -> Iterable[CorrectionSample]:
     rows = store.rows(stage_sql("report_corrections"), seed=seed, kept=KEPT_SHOWN, rejected=REJECTED_SHOWN)
     items = {item.id: item for item in read_items(store, [row["id"] for row in rows])}
@@ -117,10 +113,10 @@ def _corrections(store: Store, seed: int) -> Iterable[CorrectionSample]:
         yield CorrectionSample(item, row["corrector"], row["reasoner"], row["is_reference_derived"])
 
 
-def _changed(store: Store, evidence: Evidence, seed: int) -> Iterable[ChangedProblem]:
+def _changed(store: Store, evidence: Evidence, evaluations: Iterable[Row], seed: int) -> Iterable[ChangedProblem]:
     """Per experiment: the base, CoT and LeMa side by side, where one of the latter two is right and the other wrong."""
     wanted: list[tuple[Experiment, str, dict[str, str]]] = []
-    ids = _evaluation_ids(store)
+    ids = {(row["checkpoint_id"], row["problem_id"], row["model"], row["base"]): row["id"] for row in evaluations}
     for e in evidence.experiments:
         sides = {arm: _shown(e, arm) for arm in ("cot", "lema")}
         cot, lema = sides["cot"], sides["lema"]
@@ -164,11 +160,6 @@ def _shown(e: Experiment, arm: str) -> CheckpointResult | None:
     """The checkpoint that stands for an arm: chosen on dev, or the last; of several seeds the first."""
     results = e.of_arm(arm)
     return (results[0].chosen_on_dev or results[0].last) if results else None
-
-
-def _evaluation_ids(store: Store) -> dict[tuple[str | None, str, str, str], str]:
-    rows = store.rows(stage_sql("report_evaluations"))
-    return {(row["checkpoint_id"], row["problem_id"], row["model"], row["base"]): row["id"] for row in rows}
 
 
 def _texts(store: Store, ids: Sequence[str]) -> dict[str, dict[str, Any]]:

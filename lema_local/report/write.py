@@ -11,7 +11,7 @@ from lema_local.report.claims import training_claims
 from lema_local.report.corrector_claims import corrector_claims
 from lema_local.report.evidence import Evidence
 from lema_local.report.figures import IN_FILE, ON_PAGE, Figure, Spec, figures
-from lema_local.report.gather import gather_evidence, gather_samples
+from lema_local.report.gather import gather
 from lema_local.report.manifest import gather_manifest
 from lema_local.report.page import Contents, render_page
 from lema_local.report.paper import paper
@@ -26,7 +26,7 @@ def write_report(store: Store, output: Path, *, title: str, seed: int, pictures:
     Reads only. Raises StoreError for a database that cannot be read, DataError for a file that cannot be written,
     MissingPackageError without the extra `report`.
     """
-    evidence = gather_evidence(store)
+    evidence, samples = gather(store, seed=seed)
     page = render_page(
         Contents(
             title=title,
@@ -36,7 +36,7 @@ def write_report(store: Store, output: Path, *, title: str, seed: int, pictures:
             paper=paper(),
             claims=[*training_claims(evidence, paper()), *corrector_claims(evidence, paper())],
             figures=[(figure, _svg(figure.spec)) for figure in figures(evidence, paper(), ON_PAGE)],
-            samples=gather_samples(store, evidence, seed=seed),
+            samples=samples,
             manifest=gather_manifest(store),
             rejections=store.rows("from rejections"),
             costs=store.rows("from correction_cost"),
