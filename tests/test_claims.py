@@ -175,6 +175,7 @@ def test_success_by_level_is_a_trend_and_data_without_levels_is_not_tested() -> 
 
 def test_grades_decide_about_gpt_4_alone() -> None:
     grades = {
+        "by_model": False,
         "reasoner": "r",
         "dataset": "gsm8k",
         "is_reference_derived": False,
@@ -185,6 +186,8 @@ def test_grades_decide_about_gpt_4_alone() -> None:
     }
     other = grades | {"corrector": "qwen2.5-1.5b-instruct", "excellent": 10, "poor": 30}
     found = of_correctors(GRADES, corrector_grades=[grades | {"corrector": "gpt-4"}, other])
+    judged = of_correctors(GRADES, corrector_grades=[grades | {"corrector": "gpt-4", "by_model": True}])
+    assert [claim.n for claim in judged] == [None, None]
     assert [(claim.ours, claim.verdict) for claim in found[:2]] == [
         ("33 / 10 / 7", "reproduced"),
         ("10 / 10 / 30", "not tested"),

@@ -23,7 +23,7 @@ THEIR_CORRECTOR = "gpt-4"
 def corrector_claims(evidence: Evidence, paper: Paper) -> list[Claim]:
     """One row or more for each claim."""
     rates = [row for row in evidence.self_correction_rate if not row["is_reference_derived"]]
-    grades = [row for row in evidence.corrector_grades if not row["is_reference_derived"]]
+    grades = [row for row in evidence.corrector_grades if not (row["is_reference_derived"] or row["by_model"])]
     by_level = [row for row in evidence.correction_by_level if not row["is_reference_derived"]]
     return [
         *_rates(rates, paper),

@@ -191,6 +191,7 @@ def _corrector_tables(c: Contents) -> list[Table]:
                 "dataset": "data set",
                 "reasoner": "reasoner",
                 "corrector": "corrector",
+                "by_model": "by a model",
                 "reviewers": "reviewers",
                 "excellent": "excellent",
                 "good": "good",
