@@ -7,6 +7,7 @@ A name is one of models.toml, a GGUF file, a folder of Hugging Face weights, or 
     resolve_model("Qwen/Qwen2.5-7B-Instruct")
 """
 
+import ctypes
 import importlib.util
 import json
 import os
@@ -192,7 +193,11 @@ def _gguf_bos_text(path: Path) -> str:
         try:
             vocabulary = llama_cpp.llama_model_get_vocab(model)
             bos = llama_cpp.llama_vocab_bos(vocabulary)
-            if bos < 0 or llama_cpp.llama_vocab_get_add_bos(vocabulary):
+            family = ctypes.create_string_buffer(64)
+            llama_cpp.llama_model_meta_val_str(model, b"general.architecture", family, len(family))
+            # Qwen has no BOS: its own tokenizer names none, and the converter to GGUF puts <|endoftext|> in its place
+            is_qwen = family.value.startswith(b"qwen")
+            if bos < 0 or is_qwen or llama_cpp.llama_vocab_get_add_bos(vocabulary):
                 return ""
             return str(llama_cpp.llama_vocab_get_text(vocabulary, bos).decode("utf-8", "replace"))
         finally:
