@@ -15,6 +15,7 @@ from lema_local.errors import TrainingError
 from lema_local.records import Checkpoint, TrainingSet
 from lema_local.report.card import model_card
 from lema_local.report.markdown import front_matter, table, text
+from lema_local.statistics import newcombe_interval
 from lema_local.store import Writer
 from lema_local.training.lint import Finding, Lint, write_lint
 
@@ -99,6 +100,8 @@ def test_the_card_says_what_was_trained_on_what_and_what_came_of_it(store: Write
     assert "| this adapter | d test | 15/20 | 75.0% | 53.1% to 88.8% | 0 | gguf:1 |" in body
     assert "| cot adapter, same step | d test | 10/20 | 50.0% | 29.9% to 70.1% | 0 | gguf:1 |" in body
     assert "Against the cot adapter on d, 20 problems: +25.0 points" in body
+    low, high = (100 * bound for bound in newcombe_interval(10, 5, 0, 5))
+    assert f"+25.0 points ({low:+.1f} to {high:+.1f}, 95%, Newcombe)" in body
     assert "5 gained, 0 lost, exact McNemar p = 0.062" in body
     assert "Against the base model on d, 20 problems: +55.0 points" in body
     assert "See the base model's licence" in body or "license" in fields

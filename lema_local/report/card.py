@@ -235,7 +235,7 @@ def _evaluation(record: Checkpoint, results: Sequence[_Result]) -> str:
                 lines.append(
                     f"- Against the {'cot adapter' if other.who == 'cot' else 'base model'} on {text(own.dataset)}, "
                     f"{p.n} problems: {100 * p.difference:+.1f} points ({100 * p.low:+.1f} to {100 * p.high:+.1f}, "
-                    f"paired bootstrap), {p.gained} gained, {p.lost} lost, exact McNemar p = {p.p_value:.2g}."
+                    f"95%, Newcombe), {p.gained} gained, {p.lost} lost, exact McNemar p = {p.p_value:.2g}."
                 )
     if record.arm != "cot" and not any(result.who == "cot" for result in results):
         lines.append("- No cot adapter of the same step is evaluated here to compare with: `lema train`, `lema eval`.")
