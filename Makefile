@@ -15,7 +15,7 @@ SEVERAL = $(if $(SEEDS),--seeds "$(SEEDS)")
 SPENDING = $(if $(BUDGET),--budget "$(BUDGET)")
 
 .NOTPARALLEL:
-.PHONY: data train eval report setup setup-train setup-dev setup-vllm test test-slow check bench doctor clean
+.PHONY: data train eval report setup setup-train setup-dev setup-vllm test test-slow test-vllm check bench doctor clean
 
 data: $(VENV)/.data
 	@$(LEMA) data $(OPTIONS) $(SPENDING)
@@ -37,6 +37,9 @@ test: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	$(VENV)/bin/pytest -q -m slow
+
+test-vllm: $(VENV)/.dev setup-vllm
+	$(VENV)/bin/pytest -q -s -m vllm tests/test_vllm.py
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .

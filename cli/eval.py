@@ -21,6 +21,11 @@ BAD_ROWS_SHOWN = 10
 @match_option
 @truncate_option
 @call_options
+@click.option("--base", type=click.Choice(["bf16", "nf4", "merged"]), help="vLLM: over which weights adapters answer.")
+@click.option("--endpoint", metavar="URL", help="Evaluate the server at this base URL, and train nothing.")
+@click.option("--served-model", metavar="NAME", help="The model that --endpoint is asked for.")
+@click.option("--api", type=click.Choice(["chat", "completions"]), help="How --endpoint is asked.")
+@click.option("--key-env", metavar="NAME", help="The environment variable that holds the key of --endpoint.")
 @click.option(
     "--on",
     multiple=True,
@@ -61,6 +66,8 @@ def command(
     lema eval --on math=~/MATH --by level
     lema eval --import gpt-4.jsonl --on gsm8k=~/gsm8k
       {"question": "...", "text": "... The answer is 51.", "model": "gpt-4"}
+    lema eval --model LEMAv1/peft-Llama-2-70b-gsm8k --profile a100 --dataset gsm8k
+    lema eval --endpoint https://api.openai.com/v1 --served-model gpt-4 --api chat --key-env OPENAI_API_KEY
     """
     from lema_local.report.evaluation import group_rows, json_rows, set_reports
 

@@ -33,7 +33,8 @@ def command(recipe: str, model: str, host: str, port: int, context_length: int, 
     """
     from lema_local.models import resolve_model
     from lema_local.recipes import load_recipe
-    from lema_local.serving import ServeOptions, serve
+    from lema_local.serving import serve
+    from lema_local.serving_command import ServeOptions
 
     served = resolve_model(model) if load_recipe(recipe).weights != "none" else None
     options = ServeOptions(host=host, port=port, context_length=context_length, problems=problems)

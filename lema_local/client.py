@@ -239,6 +239,11 @@ class Client:
                 f"{e.base_url} says that the account has no credit left (insufficient_quota). Top it up, then "
                 f"run the same command again."
             )
+        if failure.status in (404, 405) and e.api == "completions" and not UNKNOWN_MODEL.search(raw):
+            raise EndpointError(
+                f'{e.base_url} has no /completions (HTTP {failure.status}): api = "chat" for {e.name} may do, or check '
+                "the base URL."
+            )
         if failure.status == 404 or (failure.status == 400 and UNKNOWN_MODEL.search(raw)):
             raise EndpointError(
                 f"{e.base_url} does not serve {e.served_model!r} (HTTP {failure.status}). See what it serves: "

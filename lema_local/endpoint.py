@@ -80,7 +80,7 @@ class Endpoint:
     omit: tuple[str, ...] = ()  # fields that this server refuses
     max_tokens_field: str = "max_tokens"
     # fields this server needs to do just what `Sampling` says
-    request: Mapping[str, float] = field(default_factory=dict)
+    request: Mapping[str, Any] = field(default_factory=dict)
     structured_form: Literal["openai", "llama_cpp"] = "openai"  # how it takes a JSON schema
     hint: str = ""  # what to do when nothing answers there
 

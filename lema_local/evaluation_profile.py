@@ -11,7 +11,7 @@ path = "data/svamp"
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from lema_local.datasets import Fields
 from lema_local.errors import ProfileError
@@ -38,7 +38,7 @@ class EvaluationSetProfile:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationProfile:
     """Zero-shot, greedy, one answer a problem, on the test split; the rest is asked for. Nothing here but max_tokens
-    is in the key of a greedy answer, so what was evaluated stays evaluated."""
+    and base is in the key of a greedy answer, so what was evaluated stays evaluated."""
 
     max_tokens: int = 2048
     test: bool = True  # false: only the sets of `also`
@@ -50,6 +50,7 @@ class EvaluationProfile:
     top_p: float = 1.0
     seed: int = 1
     pass_at: tuple[int, ...] = ()  # k of pass@k and majority@k; empty: 1, 2, 4, ... and `samples`
+    base: Literal["bf16", "nf4", "merged"] | None = None  # over which weights vLLM serves (stages/bases.py)
     margin: float = 3.0  # points of pass@1; arms whose interval is within them are called level
 
     @property

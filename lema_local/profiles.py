@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lema_local.endpoint_profile import EndpointProfile, check_endpoint
 from lema_local.errors import ProfileError, did_you_mean
@@ -59,6 +59,11 @@ class Profile:
             raise ProfileError(f"Profile {self.name} has no [endpoints.{name}]{did_you_mean(name, self.endpoints)}.")
         return self.endpoints[name]
 
+    def with_student(self, model: str) -> "Profile":
+        """The same with another student model."""
+        student = replace(self.endpoint("student"), model=model)
+        return replace(self, endpoints={**self.endpoints, "student": student})
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for manifests."""
         return asdict(self) | {"endpoints": {name: asdict(e) for name, e in self.endpoints.items()}}
@@ -82,6 +87,11 @@ class Overrides:
     accelerate_config: str | None = None
     match: Match | None = None
     truncate: bool | None = None
+    endpoint: str | None = None  # a server that is evaluated as it is; the next three say how
+    served_model: str | None = None
+    api: Literal["chat", "completions"] | None = None
+    key_env: str | None = None
+    base: Literal["bf16", "nf4", "merged"] | None = None  # over which weights adapters are evaluated
 
 
 def profile_names() -> list[str]:
@@ -166,6 +176,7 @@ def _apply_options(profile: Profile, options: Overrides) -> Profile:
         key_env=options.corrector_key_env,
     )
     profile = _override_endpoint(profile, "student", url=None, model=options.model, key_env=None)
+    profile = _apply_evaluated(profile, options)
     data = profile.data
     if options.dataset is not None and options.dataset != data.dataset:
         names = ("templates", "train_path", "test_path", "kind", "hub", "revision", "files", "fields")
@@ -189,6 +200,27 @@ def _apply_options(profile: Profile, options: Overrides) -> Profile:
     given: dict[str, Any] = {name: getattr(options, name) for name in of_training}
     training = replace(profile.training, **{name: value for name, value in given.items() if value is not None})
     return replace(profile, data=data, training=training)
+
+
+def _apply_evaluated(profile: Profile, options: Overrides) -> Profile:
+    """What `lema eval` alone is told: a server that is evaluated as it is, or the base under the adapters."""
+    if options.base is not None:
+        profile = replace(profile, evaluation=replace(profile.evaluation, base=options.base))
+    if options.endpoint is None:
+        for name in ("served_model", "api", "key_env"):
+            if getattr(options, name) is not None:
+                raise ProfileError(f"--{name.replace('_', '-')} goes with --endpoint URL.")
+        return profile
+    if options.served_model is None:
+        raise ProfileError(f"--endpoint needs --served-model NAME: curl {options.endpoint}/models lists the names.")
+    profile = _override_endpoint(
+        profile, "student", url=options.endpoint, model=options.served_model, key_env=options.key_env
+    )
+    student = profile.endpoint("student")
+    student = replace(
+        student, api=options.api or student.api, concurrency=max(student.concurrency, OUTSIDE_CONCURRENCY)
+    )
+    return replace(profile, endpoints={**profile.endpoints, "student": student})
 
 
 def _override_endpoint(

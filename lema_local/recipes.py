@@ -26,9 +26,11 @@ class Recipe:
     health: str
     start_timeout_s: float
     weights: Literal["gguf", "hf", "none"]
-    adapters: Literal["none", "one", "many"]
-    adapter: tuple[str, ...] = ()
+    adapters: Literal["none", "many"]  # many: each is a model name of one server, beside the base
+    adapter: tuple[str, ...] = ()  # added where there are any
     cpu: tuple[str, ...] = ()  # added where there is no GPU
+    gpu: tuple[str, ...] = ()  # added where there is one
+    bases: tuple[str, ...] = ()  # what `--base` may name; the first unless told otherwise
     interpreter: str | None = None
     extra: str | None = None
     reference_derived: bool = False
@@ -36,6 +38,11 @@ class Recipe:
     request: Mapping[str, float] = field(
         default_factory=dict
     )  # sent with each call, to undo sampling defaults of the server
+
+    @property
+    def has_models_file(self) -> bool:
+        """Whether its adapters are named in a file (serving_command.models_file) and not on the command line."""
+        return "{models_file}" in self.adapter
 
 
 def recipe_names() -> list[str]:
@@ -50,7 +57,7 @@ def load_recipe(name: str) -> Recipe:
     if name not in recipe_names():
         raise ProfileError(f"No recipe named {name}; there are {', '.join(recipe_names())}.")
     raw = tomllib.loads(files("lema_local.servers").joinpath(f"{name}.toml").read_text(encoding="utf-8"))
-    lists: dict[str, Any] = {key: tuple(raw[key]) for key in ("command", "adapter", "cpu") if key in raw}
+    lists: dict[str, Any] = {key: tuple(value) for key, value in raw.items() if isinstance(value, list)}
     return Recipe(name=name, **(raw | lists))
 
 
@@ -76,3 +83,8 @@ def tensor_parallel_size(model: Model, devices: Sequence[Gpu]) -> int:
             f"{len(devices)}. Take a smaller model."
         )
     return size
+
+
+def data_parallel_size(tensor_parallel: int, devices: Sequence[Gpu]) -> int:
+    """Replicas that the GPUs hold, each over `tensor_parallel` of them: a small model is served once on every GPU."""
+    return max(1, len(devices) // tensor_parallel)

@@ -12,46 +12,32 @@ import errno
 import importlib
 import importlib.util
 import os
+import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from lema_local.endpoint import Endpoint
 from lema_local.endpoint_profile import EndpointProfile
 from lema_local.errors import EndpointError, MissingPackageError, ProfileError, ServerError
-from lema_local.hardware import cores, die_with_parent, gpus
+from lema_local.hardware import die_with_parent
 from lema_local.models import Model, resolve_model
 from lema_local.prices import Price, find_price
 from lema_local.profiles import Profile
-from lema_local.recipes import Recipe, load_recipe, tensor_parallel_size
+from lema_local.recipes import Recipe, load_recipe
+from lema_local.serving_command import ServeOptions, build_command, models_file
 from lema_local.transport import is_loopback
 
+_ERROR = re.compile(r"\w(?:Error|Exception): ")
 STOP_PATIENCE_S = 0.5  # a server has nothing to save, and Ctrl-C must be over within two seconds on a busy machine too
-VLLM_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the sizes that --max-lora-rank takes
-
-
-@dataclass(frozen=True, slots=True)
-class ServeOptions:
-    """What a recipe's placeholders are filled with."""
-
-    host: str = "127.0.0.1"
-    port: int | None = None  # None: any free one
-    context_length: int = 4096
-    adapters: Mapping[str, Path] = field(
-        default_factory=dict
-    )  # name -> what this recipe loads: LoRA GGUF or peft folder
-    lora_rank: int = 64  # of the adapters
-    problems: Path | None = None  # for the oracle
-    log_directory: Path = Path("runs/logs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,38 +60,6 @@ class RunningServer:
         )
 
 
-def build_command(recipe: Recipe, model: Model | None, options: ServeOptions, *, port: int) -> list[str]:
-    """The argument list that starts this server. Pure but for the look at the GPUs and cores."""
-    values = {
-        "python": _interpreter(recipe),
-        "host": options.host,
-        "port": str(port),
-        "context_length": str(options.context_length),
-        "cores": str(cores()),
-        # One core stays free: a token waits for the slowest thread at hundreds of barriers, so a single busy neighbour
-        # on the last core costs more than that core gives (2 cores: 160 -> 58 tokens/s; one thread: 135, undisturbed).
-        "threads": str(max(1, cores() - 1)),
-        "problems": str(options.problems or os.devnull),
-        "served_model": model.name if model else recipe.name,
-    }
-    if recipe.weights == "gguf" and model is not None:
-        values["model_path"] = str(model.gguf())
-    elif recipe.weights == "hf" and model is not None:
-        values["model_path"] = model.source
-        values["tensor_parallel"] = str(tensor_parallel_size(model, gpus()))
-    if options.adapters:
-        values["lora_rank"] = str(next(rank for rank in VLLM_LORA_RANKS if rank >= options.lora_rank))
-        values["adapter_count"] = str(len(options.adapters))
-        values["adapter_gguf"] = str(next(iter(options.adapters.values())))
-    command = [part.format(**values) for part in recipe.command] + ([] if gpus() else list(recipe.cpu))
-    for part in recipe.adapter if options.adapters else ():
-        if part == "{adapters}":
-            command += [f"{name}={path}" for name, path in options.adapters.items()]
-        else:
-            command.append(part.format(**values))
-    return command
-
-
 @contextmanager
 def serve(
     recipe_name: str,
@@ -125,6 +79,8 @@ def serve(
         options.log_directory.mkdir(parents=True, exist_ok=True)
         log = options.log_directory / f"{recipe.name}-{port}.log"
         output = log.open("wb")
+        if options.adapters and recipe.has_models_file:
+            options.models_path(recipe, port).write_text(models_file(recipe, model, options, port=port), "utf-8")
     except OSError as error:
         raise ServerError(f"Cannot write a log in {options.log_directory}: {error.strerror}.") from error
     on_notice(f"starting {recipe.name}" + (f" with {model.name}" if model else ""))
@@ -163,18 +119,36 @@ def open_endpoint(
     if profile.recipe is None:
         yield replace(endpoint, api_key=read_key(name, profile))
         return
+    with open_recipe(name, profile, options=options, on_notice=on_notice) as (served, _):
+        yield replace(served, identity=endpoint.identity)
+
+
+@contextmanager
+def open_recipe(
+    name: str,
+    profile: EndpointProfile,
+    *,
+    options: ServeOptions,
+    model: Model | None = None,
+    on_notice: Callable[[str], None] = lambda message: None,
+) -> Iterator[tuple[Endpoint, RunningServer]]:
+    """The same where the profile names a recipe, with its server; `model`: other weights than the profile's."""
+    assert profile.recipe is not None
+    importlib.import_module("openai")
     recipe = load_recipe(profile.recipe)
-    model = resolve_model(profile.model) if recipe.weights != "none" else None
+    if model is None and recipe.weights != "none":
+        model = resolve_model(profile.model)
     options = replace(options, context_length=profile.context_length)
     with serve(profile.recipe, model=model, options=options, on_notice=on_notice) as server:
         hint = f"The {recipe.name} server stopped: see {server.log}. Run the same command again to go on."
-        yield replace(
-            endpoint,
+        endpoint = replace(
+            describe_endpoint(name, profile),
             base_url=server.base_url,
             request=recipe.request,
             structured_form=recipe.structured,
             hint=hint,
         )
+        yield endpoint, server
 
 
 def describe_endpoint(name: str, profile: EndpointProfile, *, checkpoint_id: str | None = None) -> Endpoint:
@@ -275,10 +249,6 @@ def free_port(host: str) -> int:
         return port
 
 
-def _interpreter(recipe: Recipe) -> str:
-    return sys.executable if recipe.interpreter is None else str(Path(recipe.interpreter).absolute())
-
-
 def _require(recipe: Recipe) -> None:
     if recipe.interpreter is not None:
         if not Path(recipe.interpreter).exists():
@@ -326,8 +296,10 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, recipe: Reci
 
 
 def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip()[:300] if lines else "no output"
+    """What a server said last of an error; else what it said last."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if _ERROR.search(line)]
+    return (errors or lines or ["no output"])[-1][:300]
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -23,11 +23,11 @@ LAYERS = (
     ("cli",),
     ("doctor",),
     ("stages", "report", "review", "queries", "upkeep", "exports"),
-    ("training", "serving"),
+    ("training", "serving", "serving_command"),
     (
         *("client", "transport", "batch_api", "pacing", "progress"),
         *("store", "access", "schema", "journal", "shared_journal", "bulk", "runlock"),
-        *("grading", "problems", "problem_files", "hub"),
+        *("grading", "problems", "problem_files", "hub", "published"),
     ),
     ("pure",),
     ("records", "keys", "errors"),

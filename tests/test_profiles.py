@@ -11,7 +11,8 @@ from lema_local.errors import ProfileError
 from lema_local.profiles import ENDPOINTS, Overrides, Profile, load_profile, profile_names
 from lema_local.reasoners import reasoner_presets
 from lema_local.recipes import load_recipe
-from lema_local.serving import ServeOptions, describe_endpoint, open_endpoint, read_key
+from lema_local.serving import describe_endpoint, open_endpoint, read_key
+from lema_local.serving_command import ServeOptions
 
 MINIMAL = """
 description = "d"

@@ -1,5 +1,7 @@
 """Servers start, answer and stop whatever happens; commands are built as the recipes say."""
 
+import itertools
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +19,8 @@ from lema_local.errors import MissingPackageError, ProfileError, ServerError
 from lema_local.hardware import Gpu
 from lema_local.models import Model, known_models, resolve_model
 from lema_local.recipes import load_recipe, recipe_names, tensor_parallel_size
-from lema_local.serving import ServeOptions, _stop, build_command, describe_endpoint, free_port, serve
+from lema_local.serving import _stop, describe_endpoint, free_port, serve
+from lema_local.serving_command import ServeOptions, build_command, models_file
 
 LLAMA_70B = resolve_model("llama-2-70b")
 LLAMA_7B = resolve_model("llama-2-7b")
@@ -38,6 +41,52 @@ def test_vllm_serves_the_base_once_with_every_adapter_as_a_model_name() -> None:
     assert command[command.index("--max-cpu-loras") + 1] == "2"
     assert command[command.index("--lora-modules") + 1 :] == ["cot-100=/a", "lema-100=/b"]
     assert command[command.index("--host") + 1] == "127.0.0.1"
+
+
+def test_more_adapters_than_fit_in_memory_wait_on_disk() -> None:
+    options = ServeOptions(adapters={f"cot-{step}": Path(f"/{step}") for step in range(100, 2100, 100)}, lora_rank=48)
+    command = build_command(load_recipe("vllm"), LLAMA_7B, options, port=8000)
+    said = dict(itertools.pairwise(command))
+    assert (said["--max-loras"], said["--max-cpu-loras"], said["--max-lora-rank"]) == ("1", "8", "64")
+    assert len(command[command.index("--lora-modules") + 1 :]) == 20
+
+
+@pytest.mark.parametrize(
+    ("model", "gpus", "tensor", "data"),
+    [
+        ("llama-2-7b", [Gpu("A100", 80)] * 4, "1", "4"),
+        ("llama-2-70b", [Gpu("A100", 80)] * 4, "4", "1"),
+        ("llama-2-70b", [Gpu("H200", 141)] * 8, "2", "4"),
+        ("llama-2-7b", [Gpu("RTX 4090", 24)], "1", "1"),
+    ],
+    ids=["small", "as large as all", "on half of the GPUs", "one GPU"],
+)
+def test_the_gpus_that_one_replica_leaves_over_hold_more_of_them(
+    model: str, gpus: list[Gpu], tensor: str, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lema_local.serving_command.gpus", lambda: gpus)
+    options = ServeOptions(dtype="bfloat16")
+    command = build_command(load_recipe("vllm"), resolve_model(model), options, port=8000)
+    said = dict(itertools.pairwise(command))
+    assert (said["--tensor-parallel-size"], said["--data-parallel-size"]) == (tensor, data)
+    assert said["--dtype"] == "bfloat16"
+    assert "--enforce-eager" not in command
+
+
+def test_llama_cpp_serves_every_adapter_from_one_process(tmp_path: Path) -> None:
+    model = resolve_model("smollm2-135m-instruct")
+    options = ServeOptions(
+        adapters={"cot-20": Path("/a.gguf"), "lema-20": Path("/b.gguf")}, context_length=512, log_directory=tmp_path
+    )
+    recipe = load_recipe("llama_cpp")
+    command = build_command(recipe, model, options, port=8001)
+    assert command[1:] == ["-m", "llama_cpp.server", "--config_file", str(tmp_path / "llama_cpp-8001.json")]
+    file = json.loads(models_file(recipe, model, options, port=8001))
+    assert (file["host"], file["port"]) == ("127.0.0.1", "8001")
+    assert [(each["model_alias"], each.get("lora_path")) for each in file["models"]] == [
+        ("smollm2-135m-instruct", None), ("cot-20", "/a.gguf"), ("lema-20", "/b.gguf")
+    ]  # fmt: skip
+    assert {each["n_ctx"] for each in file["models"]} == {"512"}
 
 
 def test_a_recipe_without_adapters_gets_no_adapter_options() -> None:
@@ -134,7 +183,8 @@ def test_a_killed_lema_leaves_no_server_behind(tmp_path: Path) -> None:
     script = textwrap.dedent(f"""
         import time
         from pathlib import Path
-        from lema_local.serving import ServeOptions, serve
+        from lema_local.serving import serve
+        from lema_local.serving_command import ServeOptions
         with serve("oracle", model=None, options=ServeOptions(log_directory=Path({str(tmp_path)!r}))) as server:
             print(server.process.pid, flush=True)
             time.sleep(60)
@@ -184,7 +234,8 @@ def test_the_client_is_loaded_before_the_event_loop_where_ctrl_c_would_wait_for_
     code = textwrap.dedent("""
         import sys
         from lema_local.profiles import EndpointProfile
-        from lema_local.serving import ServeOptions, open_endpoint
+        from lema_local.serving import open_endpoint
+        from lema_local.serving_command import ServeOptions
         profile = EndpointProfile(model="m", base_url="http://127.0.0.1:9/v1")
         with open_endpoint("corrector", profile, options=ServeOptions()):
             print("openai" in sys.modules)

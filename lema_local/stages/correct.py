@@ -16,7 +16,8 @@ from lema_local.prompts import as_json, correction_template, render, sampled_ste
 from lema_local.rationales import number_steps
 from lema_local.recipes import load_recipe
 from lema_local.records import Problem
-from lema_local.serving import ServeOptions, describe_endpoint, open_endpoint
+from lema_local.serving import describe_endpoint, open_endpoint
+from lema_local.serving_command import ServeOptions
 from lema_local.stages import sample
 from lema_local.stages.calls import Call, Outcome, complete, pending
 from lema_local.stages.derive import derive

@@ -15,22 +15,27 @@ from lema_local.endpoint import Endpoint, Sampling
 from lema_local.errors import DataError
 from lema_local.models import prompt_of
 from lema_local.prompts import evaluation_template
+from lema_local.published import Adapter, find_adapter
 from lema_local.recipes import load_recipe
 from lema_local.records import Checkpoint, Problem
-from lema_local.serving import describe_endpoint
 from lema_local.stages import train
+from lema_local.stages.bases import describe_student
 from lema_local.stages.calls import Call, Outcome, pending
 from lema_local.stages.derive import derive
 from lema_local.stages.imported_answers import ImportedAnswers, import_answers
 from lema_local.stages.run import Run
-from lema_local.stages.sweep import Target, complete_target, served
+from lema_local.stages.sweep import Target, sweep
 from lema_local.store import stage_sql
-from lema_local.training.checkpoints import is_removed, refuse_damaged
+from lema_local.training.checkpoints import is_removed
 
 
 def targets(run: Run) -> list[Target]:
-    """The base model, then every recorded checkpoint of the profile's arms."""
+    """The base model, then every recorded checkpoint of the profile's arms; a published adapter alone, where the
+    student's model names one."""
     profile = run.profile.endpoint("student")
+    if profile.recipe is not None and (published := find_adapter(profile.model)) is not None:
+        run.profile = run.profile.with_student(published.base)
+        return [target_of(run, None, published)]
     found: list[Checkpoint | None] = [None]
     if profile.recipe is not None and load_recipe(profile.recipe).adapters != "none":
         try:
@@ -40,14 +45,17 @@ def targets(run: Run) -> list[Target]:
             found += recorded
         except DataError as error:
             run.notice(f"Only the base model is evaluated: {error}")
-    made = []
-    for checkpoint in found:
-        checkpoint_id = checkpoint.id if checkpoint else None
-        endpoint = describe_endpoint("student", profile, checkpoint_id=checkpoint_id)
-        made.append(
-            Target(checkpoint, tuple(evaluation_calls(run, endpoint, checkpoint_id)), run.profile.training.seeds > 1)
-        )
-    return made
+    return [target_of(run, checkpoint) for checkpoint in found]
+
+
+def target_of(run: Run, checkpoint: Checkpoint | None, published: Adapter | None = None) -> Target:
+    """What a checkpoint, a published adapter or (neither) the base model is asked."""
+    checkpoint_id = checkpoint.id if checkpoint else None
+    endpoint = describe_student(run.profile, published.identity if published else checkpoint_id)
+    if published is not None:
+        endpoint = replace(endpoint, model=published.name)
+    calls = tuple(evaluation_calls(run, endpoint, checkpoint_id))
+    return Target(checkpoint, calls, published, has_seed_in_label=run.profile.training.seeds > 1)
 
 
 def _name_missing(run: Run, planned: Sequence[train.TrainingRun], recorded: Sequence[Checkpoint]) -> None:
@@ -65,22 +73,16 @@ def _name_missing(run: Run, planned: Sequence[train.TrainingRun], recorded: Sequ
 def evaluate(run: Run) -> tuple[list[Target], Outcome]:
     """Evaluate what is pending and grade it; a finished evaluation is never run again."""
     everything = targets(run)
-    open_targets = [replace(t, calls=tuple(left)) for t in everything if (left := pending(run, t.calls))]
-    open_targets = _without_removed(run, open_targets)
-    for target in open_targets:
-        if target.checkpoint is not None:
-            refuse_damaged(run.checkpoint_path(target.checkpoint))
-    total = Outcome()
-    for target, endpoint in served(run, open_targets):
-        total += complete_target(run, target, endpoint)
+    total = sweep(run, _without_removed(run, everything))
     derive(run.store, "evaluate")
     return everything, total
 
 
-def _without_removed(run: Run, open_targets: Sequence[Target]) -> list[Target]:
-    """Those whose weights are there: `lema train --keep` takes away the oldest, and says so; this says so again."""
-    there = [t for t in open_targets if t.checkpoint is None or not is_removed(run.checkpoint_path(t.checkpoint))]
-    gone = [t.label for t in open_targets if t not in there]
+def _without_removed(run: Run, everything: Sequence[Target]) -> list[Target]:
+    """Those whose weights are there: `lema train --keep` takes away the oldest, and says so; this says so again, of
+    those that were not evaluated before."""
+    there = [t for t in everything if t.checkpoint is None or not is_removed(run.checkpoint_path(t.checkpoint))]
+    gone = [t.label for t in everything if t not in there and pending(run, t.calls)]
     if gone:
         run.notice(
             f"Not evaluated, because their weights were removed (training.keep): {', '.join(gone)}. To have them, "
@@ -143,7 +145,7 @@ def evaluation_calls(run: Run, endpoint: Endpoint, checkpoint_id: str | None) ->
     e = run.profile.evaluation
     greedy = Sampling(temperature=0.0, max_tokens=e.max_tokens)
     sampled = Sampling(temperature=e.temperature, max_tokens=e.max_tokens, top_p=e.top_p, seed=e.seed)
-    template = evaluation_template(prompt_of(endpoint.model))
+    template = evaluation_template(prompt_of(run.profile.endpoint("student").model))
 
     def call(problem: Problem, sampling: Sampling, index: int) -> Call:
         return Call(endpoint, "evaluate", template, sampling, problem.id, index, checkpoint_id=checkpoint_id)

@@ -8,7 +8,7 @@ from pathlib import Path
 from lema_local.pacing import Budget
 from lema_local.profiles import Profile
 from lema_local.records import Checkpoint, Problem
-from lema_local.serving import ServeOptions
+from lema_local.serving_command import ServeOptions
 from lema_local.stages.evaluation_sets import EvaluationSet, evaluation_sets
 from lema_local.stages.problems import ProblemSet, load_problems, record_problems
 from lema_local.store import Writer

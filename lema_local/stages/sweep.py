@@ -1,102 +1,246 @@
-"""The serving half of an evaluation: the base model and every adapter over it, with no merge.
+"""The sweep: the base model and every adapter over it, served and asked what is pending, with no merge.
 
-llama.cpp holds one adapter at a time, as a LoRA GGUF made from the checkpoint, and is started anew for each; vLLM
-serves the base once with all adapters as model names. A plain base URL serves the base model only.
+One server serves them all, adapters as model names: vLLM keeps one in its batch and some in memory, llama.cpp's server
+loads the one that is asked, from a LoRA GGUF made from the checkpoint. A plain base URL serves what it has. What goes
+wrong with one target is said in one line, and the rest of the sweep goes on:
+
+    cot-40 is not evaluated: The checkpoint runs/checkpoints/cot-1f2e/step-000040 is damaged or gone: ...
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lema_local.answers import extract_answer, is_correct
 from lema_local.endpoint import Endpoint, Prompt
-from lema_local.models import resolve_model
+from lema_local.errors import EndpointError, LemaError, TrainingError
+from lema_local.models import Model, resolve_model
 from lema_local.prompts import student_input
+from lema_local.published import Adapter, adapter_rank, refuse_misfit
 from lema_local.recipes import Recipe, load_recipe
 from lema_local.records import Checkpoint
-from lema_local.serving import open_endpoint
-from lema_local.stages.calls import Call, Outcome, complete
+from lema_local.serving import RunningServer, open_endpoint, open_recipe
+from lema_local.stages.bases import base_name, base_weights, merged_weights, remove_merged, serving_dtype
+from lema_local.stages.calls import Call, Outcome, complete, pending
+from lema_local.stages.probe import Probe
 from lema_local.stages.run import Run
+from lema_local.store import stage_sql
+from lema_local.training.adapter_gguf import convert_adapter
+from lema_local.training.checkpoints import is_whole_model, refuse_damaged
+
+PROBED_PROBLEMS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Something to evaluate: the base model (no checkpoint) or an adapter over it, with the calls that this takes."""
+    """Something to evaluate, with the calls that this takes: an adapter of a checkpoint or a published one over the
+    base model; the base model itself, where there is neither."""
 
     checkpoint: Checkpoint | None
     calls: tuple[Call, ...]
+    published: Adapter | None = None
     has_seed_in_label: bool = False  # adapters of several seeds must have names of their own
 
     @property
     def label(self) -> str:
+        if self.published is not None:
+            return self.published.name
         if self.checkpoint is None:
             return "base"
         seed = f"-seed{self.checkpoint.seed}" if self.has_seed_in_label else ""
         return f"{self.checkpoint.arm}{seed}-{self.checkpoint.step}"
 
+    @property
+    def is_base(self) -> bool:
+        return self.checkpoint is None and self.published is None
 
-def served(run: Run, open_targets: Sequence[Target]) -> Iterator[tuple[Target, Endpoint]]:
-    """Each target with an endpoint that serves it, for as long as the caller works on it."""
-    profile = run.profile.endpoint("student")
-    recipe = load_recipe(profile.recipe) if profile.recipe else None
-    if recipe is not None and recipe.adapters == "many" and open_targets:
-        paths = {t.label: run.checkpoint_path(t.checkpoint) for t in open_targets if t.checkpoint}
-        options = replace(run.serve_options, adapters=paths, lora_rank=run.profile.training.lora_r)
-        with open_endpoint("student", profile, options=options, on_notice=run.notice) as endpoint:
-            for target in open_targets:
-                served = target.label if target.checkpoint else endpoint.served_model
-                yield target, replace(endpoint, served_model=served)
-        return
-    for target in open_targets:
-        with _one(run, target, recipe) as endpoint:
-            yield target, endpoint
+    def folder(self, run: Run) -> Path:
+        """Where its peft adapter lies."""
+        if self.published is not None:
+            return self.published.path
+        assert self.checkpoint is not None
+        return run.checkpoint_path(self.checkpoint)
 
 
-@contextmanager
-def _one(run: Run, target: Target, recipe: Recipe | None) -> Iterator[Endpoint]:
-    """A server that has this target alone."""
-    profile = run.profile.endpoint("student")
-    options, checkpoint = run.serve_options, target.checkpoint
-    if checkpoint is not None and recipe is not None and recipe.weights == "gguf":
-        base = resolve_model(profile.model).gguf()
-        options = replace(options, adapters={target.label: _lora_gguf(run.checkpoint_path(checkpoint), base)})
-    checkpoint_id = checkpoint.id if checkpoint else None
-    run.notice(f"evaluating {target.label}")
-    with open_endpoint(
-        "student", profile, options=options, checkpoint_id=checkpoint_id, on_notice=run.notice
-    ) as endpoint:
-        yield endpoint
+def sweep(run: Run, targets: Sequence[Target]) -> Outcome:
+    """Ask every target what is pending of it. A target that cannot be evaluated is named by a notice, and its calls
+    count as failed; raises what was wrong where there is nothing to show of any."""
+    open_targets = [replace(t, calls=tuple(left)) for t in targets if (left := pending(run, t.calls))]
+    if not open_targets:
+        return Outcome()
+    student = run.profile.endpoint("student")
+    if student.recipe is None:
+        with open_endpoint("student", student, options=run.serve_options) as endpoint:
+            return sum((complete_target(run, target, endpoint) for target in open_targets), Outcome())
+    work = _Sweep(run, load_recipe(student.recipe), base_weights(run), open_targets)
+    if work.recipe.weights == "hf":  # it loads every adapter when it starts, and dies of one that is broken
+        work.leave_out_broken()
+    while work.left:
+        work.serve()
+    if work.refused is not None and not work.total.done and len(open_targets) == len(targets):
+        raise work.refused
+    return work.total
 
 
-def _lora_gguf(directory: Path, base: Path) -> Path:
-    """The adapter as llama.cpp loads it, made once beside the checkpoint."""
-    from lema_local.training.adapter_gguf import convert_adapter
+@dataclass
+class _Sweep:
+    """What is left to evaluate over one base, and how it went so far."""
 
-    target = directory / "adapter.gguf"
-    if not target.is_file():
-        convert_adapter(directory, target, base_gguf=base)
-    return target
+    run: Run
+    recipe: Recipe
+    model: Model | None
+    left: list[Target]
+    total: Outcome = field(default_factory=Outcome)
+    refused: LemaError | None = None  # the last error that ended its own target alone
+    _restarted: set[str] = field(default_factory=set)
+
+    @property
+    def merges(self) -> bool:
+        """Whether each adapter is added into the weights and served alone, instead of beside the others."""
+        return base_name(self.run.profile) == "merged"
+
+    def leave_out_broken(self) -> None:
+        """Refuse the targets whose adapter cannot be loaded over this base."""
+        for target in [each for each in self.left if not each.is_base and not self._is_alone(each)]:
+            try:
+                self._prepare(target)
+            except TrainingError as error:
+                self._refuse(target, error)
+
+    def serve(self) -> None:
+        """Work on what one server serves of what is left, until that is done or the server has died."""
+        together = [target for target in self.left if not self._is_alone(target)] or self.left[:1]
+        tuned = [target for target in together if not target.is_base and not self._is_alone(target)]
+        try:
+            model = self._weights(together[0])
+        except TrainingError as error:
+            return self._refuse(together[0], error)
+        options = replace(
+            self.run.serve_options,
+            adapters={target.label: self._loaded(target) for target in tuned},
+            lora_rank=max(map(self._rank, tuned), default=1),
+            dtype=serving_dtype(self.run.profile),
+        )
+        student, notice = self.run.profile.endpoint("student"), self.run.notice
+        try:
+            with open_recipe("student", student, options=options, model=model, on_notice=notice) as (base, server):
+                probed = together[0].calls[:PROBED_PROBLEMS]
+                probe = Probe(base, [_prompt(self.run, base, call, model) for call in probed])
+                for target in together:
+                    self._try(target, base, server, probe)
+                    if not server.is_alive():
+                        return None
+        finally:
+            remove_merged(self.run)
+
+    def _try(self, target: Target, base: Endpoint, server: RunningServer, probe: Probe) -> None:
+        try:
+            self._evaluate(target, base, probe)
+        except (EndpointError, TrainingError) as error:
+            if server.is_alive() or target.label in self._restarted:
+                self._refuse(target, error)
+            else:
+                self._restarted.add(target.label)
+                self.run.notice(f"{server.died()} It is started once more.")
+
+    def _is_alone(self, target: Target) -> bool:
+        """Whether it is weights of its own, and no adapter beside others: merged, or a whole model that was trained."""
+        return not target.is_base and (self.merges or is_whole_model(target.folder(self.run)))
+
+    def _weights(self, target: Target) -> Model | None:
+        """What the server loads for it: the base's, or its own."""
+        if not self._is_alone(target) or self.model is None:
+            return self.model
+        folder = target.folder(self.run)
+        if target.checkpoint is not None:
+            refuse_damaged(folder)
+        if not is_whole_model(folder):
+            return merged_weights(self.run, folder)
+        if self.recipe.weights != "hf":
+            raise TrainingError(f'{folder} is a whole model: serve the student with recipe = "vllm".')
+        return replace(self.model, path=folder)
+
+    def _evaluate(self, target: Target, endpoint: Endpoint, probe: Probe) -> None:
+        calls = tuple(pending(self.run, target.calls))
+        if calls and not target.is_base and not self._is_alone(target):
+            self._prepare(target)
+            probe.refuse_inactive(target.label)
+            endpoint = replace(endpoint, served_model=target.label)
+        if calls:
+            self.total += complete_target(self.run, replace(target, calls=calls), endpoint)
+        self.left.remove(target)
+
+    def _refuse(self, target: Target, error: LemaError) -> None:
+        self.run.notice(f"{target.label} is not evaluated: {error}")
+        self.refused = error
+        self.total += Outcome(failed=len(target.calls))
+        self.left.remove(target)
+
+    def _rank(self, target: Target) -> int:
+        return adapter_rank(target.folder(self.run)) if self.recipe.weights == "hf" else 1
+
+    def _loaded(self, target: Target) -> Path:
+        """What the server loads; llama.cpp when it is first asked for it."""
+        folder = target.folder(self.run)
+        if self.recipe.weights != "gguf":
+            return folder
+        if target.published is None:
+            return folder / "adapter.gguf"
+        return self.run.directory / "adapters" / f"{target.published.identity}.gguf"
+
+    def _prepare(self, target: Target) -> None:
+        """Make what the server loads. TrainingError where the adapter is damaged, gone, or another base's."""
+        folder = target.folder(self.run)
+        if target.checkpoint is not None:
+            refuse_damaged(folder)
+        if self.recipe.weights == "gguf" and not self._loaded(target).is_file():
+            assert self.model is not None
+            self._loaded(target).parent.mkdir(parents=True, exist_ok=True)
+            convert_adapter(folder, self._loaded(target), base_gguf=self.model.gguf())
+        if self.recipe.weights == "hf" and self.model is not None:
+            refuse_misfit(folder, self.model)
 
 
 def complete_target(run: Run, target: Target, endpoint: Endpoint) -> Outcome:
     """Ask what is pending of a target of the endpoint that serves it."""
     problems = run.evaluated
     profile = run.profile.endpoint("student")
-    bos_text = resolve_model(profile.model).bos_text if profile.recipe else ""
-
-    def prompt(call: Call) -> Prompt:
-        # one BOS: as text where the server's tokenizer adds none by itself
-        text = student_input(problems[call.problem_id].question, call.template)
-        return (
-            Prompt(text=bos_text + text)
-            if endpoint.api == "completions"
-            else Prompt(messages=({"role": "user", "content": text},))
-        )
+    model = resolve_model(profile.model) if profile.recipe else None
 
     def accepts(call: Call, text: str) -> bool:
         problem = problems[call.problem_id]
         return is_correct(extract_answer(text, problem.kind), problem.answer, problem.kind)
 
-    label = f"evaluate {target.label}"
-    return complete(run, target.calls, endpoint=endpoint, render=prompt, accepts=accepts, label=label)
+    try:
+        return complete(
+            run,
+            target.calls,
+            endpoint=endpoint,
+            render=lambda call: _prompt(run, endpoint, call, model),
+            accepts=accepts,
+            label=f"evaluate {target.label}",
+        )
+    finally:
+        _name_too_long(run, target)
+
+
+def _prompt(run: Run, endpoint: Endpoint, call: Call, model: Model | None) -> Prompt:
+    text = student_input(run.evaluated[call.problem_id].question, call.template)
+    if endpoint.api == "chat":
+        return Prompt(messages=({"role": "user", "content": text},))
+    # one BOS: as text where the server's tokenizer adds none by itself
+    return Prompt(text=(model.bos_text if model else "") + text)
+
+
+def _name_too_long(run: Run, target: Target) -> None:
+    """Say which problems have no room in the context: they stay pending, and the server's 400 does not say what to do
+    about it."""
+    run.store.merge()
+    asked = {call.id: call.problem_id for call in target.calls}
+    refused = [asked[row["id"]] for row in run.store.rows(stage_sql("too_long"), ids=" ".join(asked))]
+    if refused:
+        shown = ", ".join(f"{run.evaluated[problem_id].question[:40]!r}" for problem_id in refused[:3])
+        run.notice(
+            f"{target.label}: {len(refused)} problems have no room in the context ({shown}): raise context_length of "
+            "the student, or lower max_tokens of [evaluation]."
+        )

@@ -12,6 +12,9 @@ llama.cpp's pairs 2i with 2i + 1. Qwen2 and Qwen3 keep theirs.
 import json
 import os
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,17 +39,11 @@ def convert_adapter(checkpoint: Path, target: Path, *, base_gguf: Path, dtype: L
     except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise TrainingError(f"No adapter in {checkpoint} ({error}): train it again.") from error
     _refuse_unknown(config, checkpoint)
-    reader = gguf.GGUFReader(base_gguf)
-    architecture = str(reader.fields["general.architecture"].contents())
+    base = _read_base(base_gguf)
+    architecture, heads_of, shapes = base.architecture, base.heads_of, base.shapes
     if architecture not in _PERMUTED:
         raise TrainingError(f"Adapters of {architecture} models are not converted: serve {checkpoint} with vLLM.")
-    heads = int(reader.fields[f"{architecture}.attention.head_count"].contents())
-    kv_field = reader.fields.get(f"{architecture}.attention.head_count_kv")
-    heads_of = {"attn_q": heads, "attn_k": heads if kv_field is None else int(kv_field.contents())}
-    # GGUF counts dimensions from the innermost: (inputs, outputs)
-    shapes = {tensor.name: (int(tensor.shape[0]), int(tensor.shape[-1])) for tensor in reader.tensors}
-    layers = int(reader.fields[f"{architecture}.block_count"].contents())
-    names = gguf.get_tensor_name_map(_model_arch(gguf, architecture), layers)
+    names = gguf.get_tensor_name_map(_model_arch(gguf, architecture), base.layers)
 
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     writer = gguf.GGUFWriter(partial, architecture)
@@ -74,6 +71,31 @@ def convert_adapter(checkpoint: Path, target: Path, *, base_gguf: Path, dtype: L
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """What an adapter must fit."""
+
+    architecture: str
+    layers: int
+    heads_of: Mapping[str, int]
+    shapes: Mapping[str, tuple[int, int]]  # tensor -> inputs, outputs
+
+
+@cache  # the reader walks the whole vocabulary: 2 s for each of the adapters of a sweep
+def _read_base(base_gguf: Path) -> _Base:
+    reader = require("gguf").GGUFReader(base_gguf)
+    architecture = str(reader.fields["general.architecture"].contents())
+    heads = int(reader.fields[f"{architecture}.attention.head_count"].contents())
+    kv_field = reader.fields.get(f"{architecture}.attention.head_count_kv")
+    return _Base(
+        architecture=architecture,
+        layers=int(reader.fields[f"{architecture}.block_count"].contents()),
+        heads_of={"attn_q": heads, "attn_k": heads if kv_field is None else int(kv_field.contents())},
+        # GGUF counts dimensions from the innermost: (inputs, outputs)
+        shapes={tensor.name: (int(tensor.shape[0]), int(tensor.shape[-1])) for tensor in reader.tensors},
+    )
 
 
 def interleave_rows(rows: Any, heads: int) -> Any:

@@ -114,6 +114,11 @@ def has_adapter(path: Path) -> bool:
     return marker is not None and not marker.is_removed and _has_sizes(path, _weights_of(marker))
 
 
+def is_whole_model(path: Path) -> bool:
+    """Whether a checkpoint holds a model of its own (full fine-tuning), and no adapter."""
+    return (path / _MODEL_CONFIG).is_file()
+
+
 def is_removed(path: Path) -> bool:
     """Whether a checkpoint was whole once and its weights were removed to bound the disk."""
     marker = _read_marker(path)

@@ -1,0 +1,67 @@
+"""A base model's weights rounded to NF4 and back: what a QLoRA run multiplied by, as a folder that any server loads.
+
+    q_proj.weight   0.0312, -0.0187, ...   ->   0.0298, -0.0191, ...      (16 values a block of 64, double quantisation)
+
+QLoRA keeps 4 bits a weight and multiplies by the value they stand for. Serving those values needs no 4-bit kernels
+(vLLM 0.32 has no bitsandbytes) and takes the memory of the dtype. As in transformers, every linear layer of the blocks
+is rounded; embeddings, norms and lm_head are not.
+"""
+
+import fcntl
+import shutil
+from pathlib import Path
+
+from lema_local.errors import TrainingError
+from lema_local.keys import content_key
+from lema_local.training.base import COMPLETE
+from lema_local.training.merge import Nf4, nf4_values, weight_files
+from lema_local.training.packages import require
+
+LINEAR = "_proj.weight"
+
+
+def nf4_folder(source: str, *, cache: Path, dtype: str) -> Path:
+    """A folder of the weights of `source` (a folder, or a Hub id), rounded in `dtype` ("float32", "bfloat16"), the one
+    in which training loads them. Made once for each source, file by file: memory is that of one file."""
+    folder = local_folder(source)
+    files = weight_files(folder)
+    key = content_key("nf4", dtype, *(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files))
+    target = cache / "bases" / f"{folder.name}-nf4-{key[:12]}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    with partial.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (target / COMPLETE).is_file():
+            for unfinished in (partial, target):
+                shutil.rmtree(unfinished, ignore_errors=True)
+            others = shutil.ignore_patterns("*.safetensors", "*.bin", "*.pth", "*.gguf", COMPLETE, "original")
+            try:
+                shutil.copytree(folder, partial, ignore=others)
+                for file in files:
+                    _round_file(file, partial / file.name, dtype)
+                (partial / COMPLETE).write_text(f"NF4 values of {source}\n")
+                partial.rename(target)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _round_file(source: Path, target: Path, dtype: str) -> None:
+    torch, safetensors = require("torch"), require("safetensors.torch")
+    kind, as_trained = getattr(torch, dtype), Nf4(double=True, compute_dtype=dtype)
+    tensors = safetensors.load_file(source)
+    for name, tensor in tensors.items():
+        is_linear = name.endswith(LINEAR) and tensor.dim() == 2
+        tensors[name] = (nf4_values(tensor, as_trained) if is_linear else tensor).to(kind)
+    safetensors.save_file(tensors, target, metadata={"format": "pt"})
+
+
+def local_folder(source: str) -> Path:
+    """A folder of weights here, fetched where `source` is a Hub id. TrainingError where it cannot be had."""
+    if Path(source).is_dir():
+        return Path(source)
+    hub = require("huggingface_hub")
+    try:
+        return Path(hub.snapshot_download(source, ignore_patterns=["original/*", "*.bin", "*.pth", "*.gguf"]))
+    except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError) as error:
+        raise TrainingError(f"Cannot fetch {source} from the Hub ({type(error).__name__}): give a folder.") from error
