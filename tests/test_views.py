@@ -66,13 +66,18 @@ class Filler:
         self.store.derive("correction", [found])
         return id_
 
-    def evaluation(self, k: int, arm: str, step: int, *, is_correct: bool, seed: int = 1) -> str:
+    def evaluation(
+        self, k: int, arm: str, step: int, *, is_correct: bool, seed: int = 1, index: int = 0, heat: float = 0.0
+    ) -> str:
         checkpoint = None if arm == "base" else key("checkpoint", arm, step, seed)
-        id_ = key("evaluation", k, arm, step, seed)
-        self._complete(TEST[k], id_, purpose="evaluate", model="student", checkpoint_id=checkpoint)
+        id_ = key("evaluation", k, arm, step, seed, index, heat)
+        self._complete(
+            TEST[k], id_, purpose="evaluate", model="student", checkpoint_id=checkpoint, sample_index=index,
+            sampling=f'{{"temperature": {heat}}}',
+        )  # fmt: skip
         answer = "1" if is_correct else "2"
         graded = Evaluation(
-            id_, TEST[k].id, "student", "q4", checkpoint, 0, answer, is_correct, is_correct, "exact", False
+            id_, TEST[k].id, "student", "q4", checkpoint, index, answer, is_correct, is_correct, "exact", False
         )
         self.store.derive("evaluation", [graded])
         return id_
@@ -216,6 +221,16 @@ def test_a_curve_stands_beside_the_base_model(filler: Filler) -> None:
     assert found == [(10, 0.25, 0.25, 0, 40), (20, 0.5, 0.25, 25, 80)]
     assert [r["pass_at_1"] for r in rows(filler.store, "pass_at_1_by_level")] == [0.25, 0.25, 0.5]
     assert {r["subject"] for r in rows(filler.store, "pass_at_1_by_subject")} == {"number"}
+
+
+def test_a_greedy_answer_that_is_repeated_counts_once_and_samples_count_each(filler: Filler) -> None:
+    for k in range(4):
+        filler.evaluation(k, "base", 0, is_correct=k == 0)
+        filler.evaluation(k, "base", 0, is_correct=True, index=1)
+        for index in range(3):
+            filler.evaluation(k, "base", 0, is_correct=index == 0, index=index, heat=0.7)
+    for view in ("pass_at_1", "pass_at_1_by_level", "pass_at_1_by_subject"):
+        assert sorted((r["n"], r["correct"]) for r in rows(filler.store, view)) == [(4, 1), (12, 4)], view
 
 
 def test_problems_are_gained_and_lost_at_the_last_step_against_base_and_cot(filler: Filler) -> None:

@@ -46,6 +46,7 @@ select
     count(*) filter (is_cut) as cut_off,
     sampling
 from evaluation_result
+where sample_index = 0 or coalesce((sampling ->> '$.temperature')::double, 0) > 0  -- greedy repeats tell of serving
 group by model, dataset, split, arm, seed, step, checkpoint_id, base, sampling
 order by model, dataset, split, arm, seed, step, base, sampling;
 
@@ -66,6 +67,7 @@ select
     wilson_high(correct, n) as high,
     base, sampling
 from evaluation_result
+where sample_index = 0 or coalesce((sampling ->> '$.temperature')::double, 0) > 0  -- greedy repeats tell of serving
 group by model, dataset, split, coalesce(level, '-'), arm, seed, step, checkpoint_id, base, sampling
 order by model, dataset, split, arm, seed, step, base, sampling, 4;
 
@@ -86,6 +88,7 @@ select
     wilson_high(correct, n) as high,
     base, sampling
 from evaluation_result
+where sample_index = 0 or coalesce((sampling ->> '$.temperature')::double, 0) > 0  -- greedy repeats tell of serving
 group by model, dataset, split, coalesce(subject, '-'), arm, seed, step, checkpoint_id, base, sampling
 order by model, dataset, split, arm, seed, step, base, sampling, 4;
 
@@ -133,6 +136,7 @@ with answered as (
     join completion on completion.id = evaluation.id
     join problem on problem.id = evaluation.problem_id
     left join checkpoint on checkpoint.id = evaluation.checkpoint_id
+    where evaluation.sample_index = 0
 ),
 last_step as (
     select model, dataset, arm, seed, base, sampling, max(step) as step
