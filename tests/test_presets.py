@@ -285,3 +285,12 @@ def test_the_presets_are_sorted_into_what_the_loader_understands() -> None:
 
 def _entries(text: str) -> Iterator[dict[str, Any]]:
     yield from tomllib.loads(text).values()
+
+
+@pytest.mark.parametrize("dataset", ["gsm8k", "math"])
+def test_full_fine_tuning_is_planned_with_the_settings_of_v4(dataset: str) -> None:
+    overrides = {"model": "llama-2-7b", "dataset": dataset}
+    planned = plan_training("a100-full", overrides, db=Path("there is none"), gpus="4xA100-80GB")
+    assert planned["epochs"] == {"cot": 3.0, "lema": 3.0, "lema-controlled": 3.0}
+    assert (planned["learning_rate"], planned["global_batch_size"]) == (1e-5, 128)
+    assert (planned["strategy"], planned["fits"], planned["quantization"]["type"]) == ("fsdp", True, "none")
