@@ -127,7 +127,7 @@ def test_memory_that_runs_out_names_the_next_smaller_batch_and_keeps_the_checkpo
 ) -> None:
     """A real allocation fails: address space is bounded in the midst of the run, before its largest batch."""
     short = replace(SETTINGS, group_by_length=False, target_max_length=2048, max_steps=8)
-    long = [("Question: 1 + 1\nAnswer:\n", " 12 + 7 = 19." * 300)] * 4
+    long = [("Question: 1 + 1\nAnswer:\n", "12 + 7 = 19. " * 300)] * 4
     job = Job(examples=(*EXAMPLES, *long), base=base, settings=short, directory=tmp_path)
     said = fails(
         trainings, job, at={"event": "open", "name": "/.metrics.jsonl", "mode": "w", "count": 1}, then="starve"

@@ -20,8 +20,9 @@ from tiny_model import write_tiny_model
 
 from lema_local.errors import DataError
 from lema_local.profiles import Overrides, load_profile
+from lema_local.serving import describe_endpoint
 from lema_local.stages import train
-from lema_local.stages.evaluate import _without_removed
+from lema_local.stages.evaluate import _without_removed, evaluation_calls
 from lema_local.stages.run import Run
 from lema_local.stages.sweep import Target
 from lema_local.store import Store, Writer
@@ -114,11 +115,14 @@ def test_several_seeds_are_one_command_that_may_be_killed(db: Path, tmp_path: Pa
     with opened(db, profile, seeds=2) as run:
         run.notice = notices.append
         checkpoints = train.checkpoints(run, train.planned_runs(run))
-        targets = [Target(c, (), has_seed_in_label=True) for c in checkpoints]
+        student = run.profile.endpoint("student")
+        asked = [tuple(evaluation_calls(run, describe_endpoint("student", student), c.id)) for c in checkpoints]
+        targets = [Target(c, calls, has_seed_in_label=True) for c, calls in zip(checkpoints, asked, strict=True)]
         assert len({target.label for target in targets}) == 8
         there = _without_removed(run, targets)
     assert [target.label for target in there] == ["cot-seed42-30", "cot-seed42-40", "cot-seed43-30", "cot-seed43-40"]
-    assert notices[-1].startswith("Not evaluated, because their weights were removed (training.keep): cot-seed42-10, ")
+    said = "Not evaluated, because their weights were removed (training.keep): cot-seed42-10, "
+    assert [notice.startswith(said) for notice in notices].count(True) == 1
 
 
 def test_an_arm_without_examples_is_named_before_any_training(db: Path, tmp_path: Path, model: Path) -> None:
