@@ -27,7 +27,7 @@ eval: $(VENV)/.train
 	@$(LEMA) eval $(OPTIONS) $(SEVERAL) $(SPENDING)
 
 report: $(VENV)/.data
-	@$(LEMA) report $(if $(DB),--db "$(DB)") $(if $(OUTPUT),--output "$(OUTPUT)")
+	@$(LEMA) report --profile "$(if $(PROFILE),$(PROFILE),laptop)" $(if $(DB),--db "$(DB)") $(if $(OUTPUT),--output "$(OUTPUT)")
 
 doctor: $(VENV)/.data
 	@$(LEMA) doctor $(OPTIONS)

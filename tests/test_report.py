@@ -151,6 +151,17 @@ def test_what_models_wrote_is_text(db: Path) -> None:
     assert hostile in page.text
 
 
+def test_the_manifest_has_the_profile_that_is_named(db: Path) -> None:
+    with Writer(db):
+        pass
+    assert "not named: lema report --profile NAME" in Page(report(db)).text
+    done = lema("report", "--db", db, "--output", db.with_name("named.html"), "--profile", "laptop", cwd=db.parent)
+    assert done.returncode == 0, done.stderr
+    text = Page(db.with_name("named.html").read_text(encoding="utf-8")).text
+    assert re.search(r"laptop, [0-9a-f-]{36}: its settings are below", text)
+    assert '"learning_rate": 0.001' in text
+
+
 def test_a_file_that_cannot_be_written_is_one_line(db: Path) -> None:
     with Writer(db):
         pass

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lema_local.hardware import cores, gpus, ram_gib
+from lema_local.keys import content_key
+from lema_local.profiles import Profile
 from lema_local.report.tables import Table, view_table
 from lema_local.schema import newest
 from lema_local.store import Store, stage_sql
@@ -44,10 +46,14 @@ class Manifest:
     settings: Sequence[Block]
 
 
-def gather_manifest(store: Store) -> Manifest:
-    """The manifest of a database."""
+def gather_manifest(store: Store, profile: Profile | None = None) -> Manifest:
+    """The manifest of a database, and the profile where one is named: records hold what was done, not what was asked."""
     models, runs = store.rows(stage_sql("report_models")), store.rows(stage_sql("report_runs"))
-    facts = _facts(store, models)
+    facts = [("profile", _named(profile)), *_facts(store, models)]
+    blocks = [Block(f"Profile {profile.name}", json.dumps(profile.as_dict(), indent=1))] if profile else []
+    for row in runs:
+        name = f"Settings of {row['arm']}, seed {row['seed']} ({row['run_id'][:8]})"
+        blocks.append(Block(name, _indented(row["settings"])))
     return Manifest(
         tables=(
             Table("Database and machine", ("what", "value"), tuple(facts)),
@@ -89,11 +95,14 @@ def gather_manifest(store: Store) -> Manifest:
                 missing="Nothing was trained yet: make train",
             ),
         ),
-        settings=[
-            Block(f"Settings of {row['arm']}, seed {row['seed']} ({row['run_id'][:8]})", _indented(row["settings"]))
-            for row in runs
-        ],
+        settings=blocks,
     )
+
+
+def _named(profile: Profile | None) -> str:
+    if profile is None:
+        return "not named: lema report --profile NAME"
+    return f"{profile.name}, {content_key('profile', profile.as_dict())}: its settings are below"
 
 
 def _facts(store: Store, models: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

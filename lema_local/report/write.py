@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lema_local.errors import DataError, MissingPackageError
+from lema_local.profiles import Profile
 from lema_local.report.claims import training_claims
 from lema_local.report.corrector_claims import corrector_claims
 from lema_local.report.evidence import Evidence
@@ -20,11 +21,13 @@ from lema_local.store import Store
 PNG_SCALE = 2.0
 
 
-def write_report(store: Store, output: Path, *, title: str, seed: int, pictures: Path | None = None) -> list[Path]:
+def write_report(
+    store: Store, output: Path, *, title: str, seed: int, pictures: Path | None = None, profile: Profile | None = None
+) -> list[Path]:
     """Writes the page, and into the folder `pictures` each figure that has data as SVG and PNG; returns the files.
 
-    Reads only. Raises StoreError for a database that cannot be read, DataError for a file that cannot be written,
-    MissingPackageError without the extra `report`.
+    `profile` is shown in the manifest. Reads only. Raises StoreError for a database that cannot be read, DataError for
+    a file that cannot be written, MissingPackageError without the extra `report`.
     """
     evidence, samples = gather(store, seed=seed)
     page = render_page(
@@ -37,7 +40,7 @@ def write_report(store: Store, output: Path, *, title: str, seed: int, pictures:
             claims=[*training_claims(evidence, paper()), *corrector_claims(evidence, paper())],
             figures=[(figure, _svg(figure.spec)) for figure in figures(evidence, paper(), ON_PAGE)],
             samples=samples,
-            manifest=gather_manifest(store),
+            manifest=gather_manifest(store, profile),
             rejections=store.rows("from rejections"),
             costs=store.rows("from correction_cost"),
             missing=_missing(evidence),
