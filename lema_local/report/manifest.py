@@ -47,7 +47,7 @@ class Manifest:
 
 
 def gather_manifest(store: Store, profile: Profile | None = None) -> Manifest:
-    """The manifest of a database, and the profile where one is named: records hold what was done, not what was asked."""
+    """The manifest of a database, and of the profile that is named: records hold what was done, not what was asked."""
     models, runs = store.rows(stage_sql("report_models")), store.rows(stage_sql("report_runs"))
     facts = [("profile", _named(profile)), *_facts(store, models)]
     blocks = [Block(f"Profile {profile.name}", json.dumps(profile.as_dict(), indent=1))] if profile else []
