@@ -12,6 +12,7 @@ import review_records
 from browser import chromium, needs_axe, needs_browser, open_page, serious
 from conftest import lema
 
+from lema_local.report.gather import gather
 from lema_local.report.write import write_report
 from lema_local.store import Store, Writer
 
@@ -130,6 +131,13 @@ def test_of_an_arm_that_was_trained_twice_the_later_run_is_shown(db: Path) -> No
         """)
     rows = re.findall(r"<tr[^>]*><td>cot</td><td[^>]*>1</td><td[^>]*>300</td>", report(db))
     assert len(rows) == 1
+
+
+def test_what_one_set_trained_on_is_not_held_against_another(db: Path) -> None:
+    report_records.add_arms(db, problems=20)
+    report_records.add_arms(db, dataset="math", problems=20, derived=90)
+    evidence, _ = gather(Store(db, own_views=True), seed=1)
+    assert {e.dataset: e.is_reference_derived for e in evidence.experiments} == {"gsm8k": False, "math": True}
 
 
 def test_the_same_seed_draws_the_same_samples(whole: Path) -> None:

@@ -89,12 +89,13 @@ def _experiments(evaluations: Iterable[Row], arms: Sequence[Row]) -> Iterable[Ex
         served[row["model"], row["base"]].append(row)
     for (model, base), rows in served.items():
         for result in set_reports(rows, margin=MARGIN):
+            shown = {checkpoint.checkpoint_id for checkpoint in result.checkpoints}
             data = {
                 row["arm"]: ArmData(
                     row["examples"], row["correction_examples"], row["reference_derived"], row["tokens"]
                 )
                 for row in arms
-                if row["model"] == model
+                if row["checkpoint_id"] in shown
             }
             yield Experiment(model, base, result, data, _parameters(model))
 
