@@ -1,5 +1,6 @@
 # The main job:  make data train eval        Tests:  make test
 # Each target is one `lema` line; state lives in the database, so a target that is done costs seconds.
+# `make study` is the study of docs/study.md: every line of it goes on where it was, and is over in seconds when it is done.
 # PROFILE DB MODEL DATASET DATA_PATH LIMIT CORRECTOR_URL CORRECTOR_MODEL CORRECTOR_KEY_ENV BUDGET SEEDS KEEP are passed on as options.
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ SEVERAL = $(if $(SEEDS),--seeds "$(SEEDS)")
 SPENDING = $(if $(BUDGET),--budget "$(BUDGET)")
 
 .NOTPARALLEL:
-.PHONY: data train eval report setup setup-train setup-dev setup-vllm test test-slow test-vllm check bench doctor clean
+.PHONY: data train eval report study setup setup-train setup-dev setup-vllm test test-slow test-vllm check bench doctor clean
 
 data: $(VENV)/.data
 	@$(LEMA) data $(OPTIONS) $(SPENDING)
@@ -28,6 +29,17 @@ eval: $(VENV)/.train
 
 report: $(VENV)/.data
 	@$(LEMA) report --profile "$(if $(PROFILE),$(PROFILE),laptop)" $(if $(DB),--db "$(DB)") $(if $(OUTPUT),--output "$(OUTPUT)")
+
+STUDY = --profile study --db "$(if $(DB),$(DB),study.duckdb)" $(if $(CORRECTOR_MODEL),--corrector-model "$(CORRECTOR_MODEL)")
+STUDY_SEEDS := $(if $(SEEDS),$(SEEDS),5)
+
+study: $(VENV)/.train
+	@$(LEMA) data $(STUDY)
+	@for seeds in $$(seq $(STUDY_SEEDS)); do \
+		$(LEMA) train $(STUDY) --seeds $$seeds && $(LEMA) eval $(STUDY) --seeds $$seeds || exit 1; \
+	done
+	@$(LEMA) eval $(STUDY) --seeds $(STUDY_SEEDS) --match tokens
+	@$(LEMA) eval $(STUDY) --seeds 1 --checkpoints all
 
 doctor: $(VENV)/.data
 	@$(LEMA) doctor $(OPTIONS)

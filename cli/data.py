@@ -38,6 +38,7 @@ def command(
     from lema_local.stages.evolve import evolve
     from lema_local.stages.resolve import resolve
     from lema_local.stages.sample import augment, sample
+    from lema_local.stages.warm_up import warm_up
 
     with open_run(db, profile, overrides, budget=budget, offline=offline) as run:
         if not offline:
@@ -47,6 +48,8 @@ def command(
         unsolved = sum(problem.solution is None for problem in run.problems.train)
         if unsolved:
             notice(f"{unsolved} train problems have no solution: no gold CoT for them, and nothing for an oracle.")
+        if not offline:
+            warm_up(run)
         sampled, corrected = sample(run), correct(run)
         if run.profile.evolution.questions:
             evolve(run)

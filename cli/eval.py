@@ -36,6 +36,7 @@ BAD_ROWS_SHOWN = 10
 @click.option("--repeats", type=int, help="Ask for the greedy answers so many times: what serving alone changes.")
 @click.option("--samples", type=int, help="So many samples a problem beside the greedy answer: pass@k, majority@k.")
 @click.option("--temperature", type=float, help="Of the samples.")
+@click.option("--checkpoints", type=click.Choice(["all", "last"]), help="All that were saved, or the last of each run.")
 @click.option(
     "--import",
     "imported",
@@ -55,6 +56,7 @@ def command(
     repeats: int | None,
     samples: int | None,
     temperature: float | None,
+    checkpoints: str | None,
     **overrides: Any,
 ) -> None:
     """Evaluate the base model and every checkpoint of every arm: zero-shot, greedy, with no merge.
@@ -78,7 +80,13 @@ def command(
     author = overrides.pop("model") if imported else None
     with open_run(db, profile, overrides, budget=budget, offline=offline) as run:
         e = with_options(
-            run.profile.evaluation, on=on, data_path=path, repeats=repeats, samples=samples, temperature=temperature
+            run.profile.evaluation,
+            on=on,
+            data_path=path,
+            repeats=repeats,
+            samples=samples,
+            temperature=temperature,
+            checkpoints=checkpoints,
         )
         check_evaluation(run.profile.name, e)
         run.profile = dataclasses.replace(run.profile, evaluation=e)

@@ -13,6 +13,7 @@ from lema_local.pacing import Budget
 from lema_local.profiles import Overrides, load_profile
 from lema_local.stages.evolve import restore
 from lema_local.stages.run import Run
+from lema_local.stages.warm_up import resolve_warm_up
 from lema_local.store import Writer
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -146,6 +147,7 @@ def open_run(
     wait = click.get_current_context().meta.get("lema.wait", False)
     with Writer(db, wait=wait, on_notice=notice) as store:
         run = Run(loaded, store, notice, budget=Budget(budget) if budget else None, offline=offline)
+        resolve_warm_up(run)
         restore(run)
         yield run
 

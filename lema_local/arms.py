@@ -9,6 +9,7 @@ cot-matched-tokens    cot with more CoT until it has as many output tokens as le
 lema-no-step          lema whose correction outputs do not name the incorrect step
 lema-no-explanation   ... do not explain it
 lema-no-solution      ... do not solve on
+warm-up               gold rationales alone: what a reasoner that is the student learns first
 evolved               lema + CoT and corrections on the problems that evolution wrote (`problem.source` is there)
 
 All but `evolved` leave the evolved problems out, so that the two can be compared.
@@ -34,6 +35,7 @@ from lema_local.tokens import TokenCounter, estimate_tokens
 
 Origin = Literal["gold", "augmented", "sampled", "corrected solution", "correction"]  # who wins where two are the same
 _ORIGINS: dict[str, int] = {"gold": 0, "augmented": 1, "sampled": 2, "corrected solution": 3, "correction": 4}
+WITHOUT_CORRECTIONS = ("cot", "warm-up")
 _ABLATIONS: dict[str, Part] = {
     "lema-no-step": "step",
     "lema-no-explanation": "explanation",
@@ -89,7 +91,7 @@ def assemble(arm: Arm, ingredients: Ingredients, *, seed: int) -> Assembled:
     )
     if not cot:
         raise DataError("There is no CoT example to train on: run `make data` first, or give problems with solutions.")
-    if arm != "cot" and not corrections:
+    if arm not in WITHOUT_CORRECTIONS and not corrections:
         raise DataError(
             f"Arm {arm} needs corrections and there is none that was kept: see `lema sql rejections`, or give "
             f"another corrector."
@@ -100,6 +102,8 @@ def assemble(arm: Arm, ingredients: Ingredients, *, seed: int) -> Assembled:
     chosen: list[Candidate]
     if arm == "cot":
         chosen = cot
+    elif arm == "warm-up":
+        chosen = [candidate for candidate in cot if candidate.origin == "gold"]
     elif arm == "lema-controlled":
         chosen = _controlled(cot, corrections, seed, notes)
     elif arm == "cot-expanded":

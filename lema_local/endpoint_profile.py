@@ -35,6 +35,9 @@ class EndpointProfile:
     deadline_s: float = 300.0
     max_retries: int = 5
     context_length: int = 4096
+    servers: int = 1  # of a recipe: so many share the cores and the work; llama.cpp's takes one call at a time
+    warm_up_steps: int = 0  # of a reasoner that is the student: so many steps on gold rationales first
+    adapter: str | None = None  # what a recipe's server loads over the model: a LoRA GGUF, or vLLM's peft folder
     usd_per_million_input: float | None = None  # the three go before the price table (prices.toml)
     usd_per_million_cached_input: float | None = None
     usd_per_million_output: float | None = None
@@ -54,8 +57,12 @@ def check_endpoint(profile: str, name: str, endpoint: EndpointProfile) -> None:
     urls = [*([] if endpoint.base_url is None else [endpoint.base_url]), *endpoint.more_base_urls]
     if not all(map(_is_http_url, urls)) or (endpoint.more_base_urls and endpoint.base_url is None):
         raise ProfileError(f"Endpoint {name}: its base URL must be like http://host:port/v1, with no user or password.")
-    if endpoint.concurrency < 1:
-        raise ProfileError(f"{where}: concurrency must be 1 or more.")
+    if endpoint.concurrency < 1 or endpoint.servers < 1:
+        raise ProfileError(f"{where}: concurrency and servers must be 1 or more.")
+    if endpoint.recipe is None and (endpoint.servers > 1 or endpoint.adapter or endpoint.warm_up_steps):
+        raise ProfileError(f"{where}: servers, adapter and warm_up_steps are for what a recipe serves.")
+    if endpoint.warm_up_steps < 0 or (endpoint.warm_up_steps and endpoint.adapter):
+        raise ProfileError(f"{where}: warm_up_steps is 1 or more, and makes the adapter itself.")
     if not 0 <= endpoint.max_retries <= 100 or not 0 < endpoint.deadline_s <= 86_400:
         raise ProfileError(f"{where}: max_retries from 0 to 100, deadline_s above 0 and at most a day.")
     for rate in (endpoint.requests_per_minute, endpoint.tokens_per_minute):

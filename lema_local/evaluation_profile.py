@@ -50,6 +50,7 @@ class EvaluationProfile:
     top_p: float = 1.0
     seed: int = 1
     pass_at: tuple[int, ...] = ()  # k of pass@k and majority@k; empty: 1, 2, 4, ... and `samples`
+    checkpoints: Literal["all", "last"] = "all"  # last: of each run the last one, and that of training.match_beside
     base: Literal["bf16", "nf4", "merged"] | None = None  # over which weights vLLM serves (stages/bases.py)
     margin: float = 3.0  # points of pass@1; arms whose interval is within them are called level
 
@@ -72,6 +73,7 @@ def with_options(
     repeats: int | None = None,
     samples: int | None = None,
     temperature: float | None = None,
+    checkpoints: str | None = None,
 ) -> EvaluationProfile:
     """As options say. `on` names sets instead of the profile's, "svamp" or "svamp=PATH"; `data_path` is the path of
     the one that has none."""
@@ -81,7 +83,7 @@ def with_options(
     for name, _, path in named:
         known = own.get(name, EvaluationSetProfile(dataset=name))
         sets.append(replace(known, path=path or data_path or known.path))
-    given = {"repeats": repeats, "samples": samples, "temperature": temperature}
+    given = {"repeats": repeats, "samples": samples, "temperature": temperature, "checkpoints": checkpoints}
     changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if sets:
         changed |= {"also": tuple(sets), "test": False}

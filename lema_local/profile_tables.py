@@ -18,7 +18,7 @@ from lema_local.review.rubric import Graders
 
 Arm = Literal[
     "cot", "lema", "lema-controlled",
-    "cot-expanded", "cot-matched-tokens",
+    "cot-expanded", "cot-matched-tokens", "warm-up",
     "lema-no-step", "lema-no-explanation", "lema-no-solution",
     "evolved",
 ]  # fmt: skip
@@ -69,7 +69,7 @@ class SamplingProfile:
     top_p: float = 1.0
     max_tokens: int = 512
     seed: int = 1
-    prompt: PromptFormat | None = None  # None: alpaca for models tuned with it (models.toml), few-shot for others
+    prompt: PromptFormat | None = None  # None: what the model was tuned with (models.toml, warm-up), else few-shot
     of: Mapping[str, SamplerProfile] = field(default_factory=dict)
 
     def by(self, name: str) -> "SamplingProfile":

@@ -265,9 +265,13 @@ def _own_prompts(profile: Profile) -> Profile:
         return profile
     of = dict(sampling.of)
     for name in (*sampling.reasoners, "augmenter"):
-        own = of.get(name, SamplerProfile())
-        if name in profile.endpoints and own.prompt is None and prompt_of(profile.endpoints[name].model) == "alpaca":
+        own, endpoint = of.get(name, SamplerProfile()), profile.endpoints.get(name)
+        if endpoint is None or own.prompt is not None:
+            continue
+        if prompt_of(endpoint.model) == "alpaca":
             of[name] = replace(own, prompt="alpaca")
+        elif endpoint.warm_up_steps:
+            of[name] = replace(own, prompt="cot")
     return replace(profile, sampling=replace(sampling, of=of, prompt="few-shot"))
 
 
@@ -277,6 +281,7 @@ def _check(profile: Profile) -> None:
     if profile.evolution.questions:
         profile.endpoint("evolver")
     _check_correction(profile)
+    _check_warm_up(profile)
     check_evaluation(profile.name, profile.evaluation)
     if len(set(profile.sampling.reasoners)) != len(profile.sampling.reasoners) or not profile.sampling.reasoners:
         raise ProfileError(f"Profile {profile.name}: name each reasoner once.")
@@ -299,6 +304,21 @@ def _check(profile: Profile) -> None:
         raise ProfileError(f"Profile {profile.name}: name each arm once.")
     if profile.build.augment_target is not None and profile.build.augment_target < 1:
         raise ProfileError(f"Profile {profile.name}: augment_target must be 1 or more; leave it out for all there are.")
+
+
+def _check_warm_up(profile: Profile) -> None:
+    """A warm-up makes an adapter over the student's weights, to sample by."""
+    student = profile.endpoint("student")
+    for name, endpoint in profile.endpoints.items():
+        if endpoint.warm_up_steps and name not in profile.sampling.reasoners:
+            raise ProfileError(f"Profile {profile.name}, endpoint {name}: warm_up_steps is for reasoners.")
+        if endpoint.warm_up_steps and (endpoint.model, endpoint.recipe) != (student.model, student.recipe):
+            raise ProfileError(
+                f"Profile {profile.name}, endpoint {name}: only the student is warmed up; give the reasoner its model "
+                "and recipe, or leave warm_up_steps out."
+            )
+    if student.adapter is not None:
+        raise ProfileError(f"Profile {profile.name}: an adapter is evaluated as the student's model, not its adapter.")
 
 
 def _check_correction(profile: Profile) -> None:

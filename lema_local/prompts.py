@@ -31,6 +31,7 @@ CORRECTION_INPUT = (
 EVALUATION_TEMPLATE = "cot_input.1"
 EVOLUTION_TEMPLATE = "evolve.1"
 ALPACA_TEMPLATE = "sample_alpaca.1"  # format from the model cards of WizardMath and MetaMath
+COT_TEMPLATE = "sample_cot.1"  # COT_INPUT, for a reasoner that was trained with it
 # P_r and P_c. correct.1 is what corrections before 2026-11-24 were asked with: it renders their prompts.
 SAMPLE_TEMPLATES: Mapping[AnswerKind, str] = {
     "number": "sample_number.1",
@@ -87,9 +88,12 @@ def in_alpaca(kind: Literal["cot", "correction"], prompt: str, output: str) -> t
 
 
 def sample_template(kind: AnswerKind, form: PromptFormat | None = None) -> str:
-    """The template P_r: few-shot for a kind of answer, or the Alpaca-style input that WizardMath and MetaMath take."""
+    """The template P_r: few-shot for a kind of answer; the Alpaca-style input that WizardMath and MetaMath take; or
+    the student's own CoT input, for what was fine-tuned with it."""
     if form == "alpaca":
         return ALPACA_TEMPLATE
+    if form == "cot":
+        return COT_TEMPLATE
     return SAMPLE_TEMPLATES[kind]
 
 
@@ -105,14 +109,18 @@ def correction_template(kind: AnswerKind) -> str:
 def sampled_steps(text: str, template: str) -> list[str]:
     """The steps of a rationale that was sampled by this template; [] where none can be read.
 
-    They are labelled, or the format is wrong; but models that take the Alpaca-style input label none: theirs are the
-    lines, and the sentences of a line.
+    They are labelled, or the format is wrong; but models that take the Alpaca-style input, or that learned CoT outputs,
+    label none: theirs are the lines, and the sentences of a line. The latter write "The answer is 7." as they learned
+    it, at the end of the last step.
     """
     steps = split_steps(text)
-    if steps or template != ALPACA_TEMPLATE:
+    if steps or template not in (ALPACA_TEMPLATE, COT_TEMPLATE):
         return steps
     own = (own_text(text) or "")[:_MAX_UNLABELLED].split("\n### Instruction", 1)[0]
-    return solution_steps(_LIST_MARK.sub("", own.replace("**", "")))
+    steps = solution_steps(_LIST_MARK.sub("", own.replace("**", "")))
+    if template == COT_TEMPLATE and len(steps) > 1 and steps[-1].startswith("The answer is"):
+        steps[-2:] = [f"{steps[-2]} {steps[-1]}"]
+    return steps
 
 
 @cache

@@ -60,6 +60,15 @@ def find_adapter(name: str) -> Adapter | None:
     return Adapter(name, folder, base, cached_sha256(weights))
 
 
+def adapter_sha256(name: str) -> str:
+    """The content of a LoRA GGUF, or of the weights in a peft folder."""
+    path = Path(name)
+    file = next((path / weights for weights in WEIGHTS if (path / weights).is_file()), path)
+    if not file.is_file():
+        raise ProfileError(f"No adapter at {name}: a LoRA GGUF for llama_cpp, a peft folder for vllm.")
+    return cached_sha256(file)
+
+
 def adapter_rank(folder: Path) -> int:
     """The rank that a server must have room for."""
     rank = _config(folder).get("r")

@@ -11,7 +11,7 @@ from typing import Literal
 from lema_local.keys import content_key
 
 AnswerKind = Literal["number", "latex", "choice"]
-PromptFormat = Literal["few-shot", "alpaca"]  # how a reasoner is asked
+PromptFormat = Literal["few-shot", "alpaca", "cot"]  # how a reasoner is asked
 Purpose = Literal["sample", "augment", "correct", "resolve", "evolve", "answer", "evaluate", "judge"]
 Grade = Literal["excellent", "good", "poor"]  # of a correction, by people or a judge: arXiv 2310.20689, section 3.1
 ReviewEvent = Literal["grade", "skip", "undo"]

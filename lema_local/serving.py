@@ -20,7 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -32,6 +32,7 @@ from lema_local.hardware import die_with_parent
 from lema_local.models import Model, resolve_model
 from lema_local.prices import Price, find_price
 from lema_local.profiles import Profile
+from lema_local.published import adapter_sha256
 from lema_local.recipes import Recipe, load_recipe
 from lema_local.serving_command import ServeOptions, build_command, models_file
 from lema_local.transport import is_loopback
@@ -58,6 +59,21 @@ class RunningServer:
             f"The server ended by itself (code {self.process.returncode}): {_last_line(self.log)} (whole "
             f"output: {self.log})"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServers:
+    """The servers of an endpoint, which share its work."""
+
+    servers: tuple[RunningServer, ...]
+
+    def is_alive(self) -> bool:
+        """Whether all of them still run."""
+        return all(server.is_alive() for server in self.servers)
+
+    def died(self) -> ServerError:
+        """Why the first that ended did so."""
+        return next(server for server in self.servers if not server.is_alive()).died()
 
 
 @contextmanager
@@ -131,24 +147,32 @@ def open_recipe(
     options: ServeOptions,
     model: Model | None = None,
     on_notice: Callable[[str], None] = lambda message: None,
-) -> Iterator[tuple[Endpoint, RunningServer]]:
-    """The same where the profile names a recipe, with its server; `model`: other weights than the profile's."""
+) -> Iterator[tuple[Endpoint, RunningServers]]:
+    """The same where the profile names a recipe, with its servers; `model`: other weights than the profile's."""
     assert profile.recipe is not None
     importlib.import_module("openai")
     recipe = load_recipe(profile.recipe)
     if model is None and recipe.weights != "none":
         model = resolve_model(profile.model)
-    options = replace(options, context_length=profile.context_length)
-    with serve(profile.recipe, model=model, options=options, on_notice=on_notice) as server:
-        hint = f"The {recipe.name} server stopped: see {server.log}. Run the same command again to go on."
+    described = describe_endpoint(name, profile)
+    options = replace(options, context_length=profile.context_length, servers=profile.servers)
+    if profile.adapter is not None:
+        options = replace(options, adapters={described.served_model: Path(profile.adapter)})
+    with ExitStack() as running:
+        servers = tuple(
+            running.enter_context(serve(profile.recipe, model=model, options=options, on_notice=on_notice))
+            for _ in range(profile.servers)
+        )
+        hint = f"A {recipe.name} server stopped: see {servers[0].log.parent}. Run the same command again to go on."
         endpoint = replace(
-            describe_endpoint(name, profile),
-            base_url=server.base_url,
+            described,
+            base_url=servers[0].base_url,
+            more_base_urls=tuple(server.base_url for server in servers[1:]),
             request=recipe.request,
             structured_form=recipe.structured,
             hint=hint,
         )
-        yield endpoint, server
+        yield endpoint, RunningServers(servers)
 
 
 def describe_endpoint(name: str, profile: EndpointProfile, *, checkpoint_id: str | None = None) -> Endpoint:
@@ -161,6 +185,12 @@ def describe_endpoint(name: str, profile: EndpointProfile, *, checkpoint_id: str
             model = resolve_model(profile.model)
             model_name = model.name
             identity = model.gguf_identity() if recipe.weights == "gguf" else f"{model.hf_identity()}:{recipe.name}"
+        if profile.warm_up_steps:  # whose identity is that of the checkpoint it will be (stages/warm_up.py)
+            model_name += f"+warm-up-{profile.warm_up_steps}"
+            identity += f"+{profile.identity}"
+        elif profile.adapter is not None:
+            model_name += f"+{Path(profile.adapter).stem}"
+            identity += f"+{adapter_sha256(profile.adapter)}"
         base_url, served, derived = "", model_name, recipe.reference_derived
     else:
         if profile.base_url is None:

@@ -28,6 +28,7 @@ class ServeOptions:
     host: str = "127.0.0.1"
     port: int | None = None  # None: any free one
     context_length: int = 4096
+    servers: int = 1  # that share the cores
     # name -> what this recipe loads: a LoRA GGUF (which may be made later) or a peft folder
     adapters: Mapping[str, Path] = field(default_factory=dict)
     lora_rank: int = 64  # the largest of the adapters
@@ -75,15 +76,16 @@ def _options_begin(command: list[str]) -> int:
 
 
 def _values(recipe: Recipe, model: Model | None, options: ServeOptions, port: int) -> dict[str, str]:
+    share = max(1, cores() // options.servers)
     values = {
         "python": _interpreter(recipe),
         "host": options.host,
         "port": str(port),
         "context_length": str(options.context_length),
-        "cores": str(cores()),
+        "cores": str(share),
         # One core stays free: a token waits for the slowest thread at hundreds of barriers, so a single busy neighbour
         # on the last core costs more than that core gives (2 cores: 160 -> 58 tokens/s; one thread: 135, undisturbed).
-        "threads": str(max(1, cores() - 1)),
+        "threads": str(max(1, cores() - 1) if options.servers == 1 else share),
         "problems": str(options.problems or os.devnull),
         "served_model": model.name if model else recipe.name,
         "dtype": options.dtype,

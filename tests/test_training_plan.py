@@ -164,13 +164,15 @@ def test_settings_without_sense_are_refused(field: str, value: float) -> None:
 
 def test_settings_added_later_leave_the_ids_of_recorded_runs() -> None:
     first = {
-        *("learning_rate", "max_steps", "save_steps", "global_batch_size", "lora_r", "lora_alpha", "lora_dropout"),
+        *("learning_rate", "global_batch_size", "lora_r", "lora_alpha", "lora_dropout"),
         *("weight_decay", "adam_beta2", "max_grad_norm", "warmup_steps", "schedule", "source_max_length", "seed"),
         *("target_max_length", "quantization", "double_quantization", "compute_dtype", "group_by_length"),
     }
     assert set(PAPER.identity) == first
     faster = replace(PAPER, attention="eager", match="tokens", packing=True, processes=2, accelerate_config="a.yaml")
     assert set(faster.identity) == first
+    linear = replace(PAPER, schedule="linear", save_at=(10,))  # where the length decides on the learning rate
+    assert set(linear.identity) == first | {"max_steps", "save_steps", "save_at"}
     full = replace(PAPER, method="full", quantization="none", truncate=True)
     assert set(full.identity) == first | {"method", "truncate"}
 
@@ -184,6 +186,7 @@ def test_the_last_step_is_always_saved() -> None:
     assert replace(PAPER, max_steps=250).checkpoint_steps == (100, 200, 250)
     assert replace(PAPER, max_steps=200).checkpoint_steps == (100, 200)
     assert replace(PAPER, max_steps=3, save_steps=20).checkpoint_steps == (3,)
+    assert replace(PAPER, max_steps=250, save_at=(30, 250, 400)).checkpoint_steps == (30, 100, 200, 250)
 
 
 def test_planning_imports_no_torch() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lema_local.answers import extract_answer, is_correct
-from lema_local.arms import Assembled, Candidate, Ingredients, assemble, manifest
+from lema_local.arms import WITHOUT_CORRECTIONS, Assembled, Candidate, Ingredients, assemble, manifest
 from lema_local.augmentation import SampledPath, keep_paths
 from lema_local.checks import failed_requirement
 from lema_local.corrections import ParsedCorrection, parse_correction
@@ -48,14 +48,23 @@ class Built:
 def build(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Built]:
     """Put the arms together and record them; the same records give the same training-set ids."""
     arms = arms or run.profile.build.arms
-    ingredients = gather(run, arms)
-    if not ingredients.corrections and any(arm != "cot" for arm in arms):
-        raise DataError(_no_corrections(run, ingredients.left_out))
-    student = run.profile.endpoint("student").model
-    if prompt_of(student) == "alpaca":
-        ingredients = _in_alpaca(ingredients)
-    counter = token_counter(student)
+    ingredients = _prepare(run, arms)
+    counter = token_counter(run.profile.endpoint("student").model)
     return [_record(run, assemble(arm, ingredients, seed=run.profile.build.seed), ingredients, counter) for arm in arms]
+
+
+def warm_up_id(run: Run) -> str:
+    """The id of the training set `warm-up`; records nothing."""
+    return assemble("warm-up", _prepare(run, ("warm-up",)), seed=run.profile.build.seed).id
+
+
+def _prepare(run: Run, arms: Sequence[Arm]) -> Ingredients:
+    """What the arms are made of, in the student's own input."""
+    ingredients = gather(run, arms)
+    if not ingredients.corrections and not set(arms) <= set(WITHOUT_CORRECTIONS):
+        raise DataError(_no_corrections(run, ingredients.left_out))
+    is_alpaca = prompt_of(run.profile.endpoint("student").model) == "alpaca"
+    return _in_alpaca(ingredients) if is_alpaca else ingredients
 
 
 def _in_alpaca(ingredients: Ingredients) -> Ingredients:
@@ -122,10 +131,12 @@ def _no_corrections(run: Run, left_out: Mapping[str, int]) -> str:
 def gather(run: Run, arms: Sequence[Arm]) -> Ingredients:
     """CoT examples (gold; sampled ones where the profile says so) and correction examples of the profile's train
     problems."""
-    derive(run.store, "correct")  # an upgrade may have emptied the table
-    problems = {problem.id: problem for problem in run.problems.train}
     left_out: Counter[str] = Counter(run.problems.left_out)
     gold = _gold(run, left_out)
+    if set(arms) == {"warm-up"}:  # it comes before any rationale
+        return Ingredients(gold, left_out=left_out)
+    derive(run.store, "correct")  # an upgrade may have emptied the table
+    problems = {problem.id: problem for problem in run.problems.train}
     kept: list[Candidate] = []
     spare: list[Candidate] = []
     books: list[dict[str, Any]] = []

@@ -20,6 +20,7 @@ from lema_local.stages.evolve import made
 from lema_local.stages.problems import ProblemSet
 from lema_local.stages.resolve import wanted
 from lema_local.stages.run import Run
+from lema_local.stages.warm_up import resolve_warm_up
 from lema_local.store import Store, Writer, stage_sql
 
 CHARACTERS_A_TOKEN = 4
@@ -47,6 +48,9 @@ def estimate(profile: Profile, problems: ProblemSet, store: Store | None) -> lis
     Problems that were evolved before count like the others; what those to come will ask for is not known.
     """
     seen = _reading(profile, problems, store)
+    if seen:
+        resolve_warm_up(seen)
+        profile = seen.profile
     asked, answered, evolved = made(seen) if seen else ([], [], [])
     train = tuple({problem.id: problem for problem in (*problems.train, *evolved)}.values())
     if seen:

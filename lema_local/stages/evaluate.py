@@ -42,6 +42,9 @@ def targets(run: Run) -> list[Target]:
             planned = train.planned_runs(run)
             recorded = train.checkpoints(run, planned)
             _name_missing(run, planned, recorded)
+            if run.profile.evaluation.checkpoints == "last":
+                ends = {r.id: (r.settings.max_steps, *r.settings.save_at) for r in planned}
+                recorded = [c for c in recorded if c.step in ends[c.run_id]]
             found += recorded
         except DataError as error:
             run.notice(f"Only the base model is evaluated: {error}")

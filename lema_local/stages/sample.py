@@ -2,12 +2,14 @@
 where there is one, writes n paths for CoT data."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from lema_local.answers import extract_answer, is_correct
 from lema_local.endpoint import Endpoint, Prompt, Sampling
+from lema_local.models import resolve_model
 from lema_local.profiles import Profile
-from lema_local.prompts import render, sample_template, stop_texts
+from lema_local.prompts import COT_TEMPLATE, render, sample_template, stop_texts
 from lema_local.records import Problem, Purpose
 from lema_local.serving import describe_endpoint, open_endpoint
 from lema_local.stages.calls import Call, Outcome, complete, pending
@@ -62,12 +64,18 @@ def imported(store: Store, purpose: Purpose, problems: Sequence[Problem]) -> lis
     return [row["id"] for row in rows if row["problem_id"] in ids]
 
 
-def prompts(problems: Sequence[Problem], api: Literal["chat", "completions"]) -> Callable[[Call], Prompt]:
-    """What renders the prompt of a sample of one of these problems."""
+def prompts(
+    problems: Sequence[Problem], api: Literal["chat", "completions"], *, bos_text: str = ""
+) -> Callable[[Call], Prompt]:
+    """What renders the prompt of a sample of one of these problems; `bos_text`: what rows began with in training, where
+    the server's tokenizer does not add it."""
     questions = {problem.id: problem.question for problem in problems}
 
     def prompt(call: Call) -> Prompt:
-        return render(call.template, {"question": questions[call.problem_id]}, api=api)
+        rendered = render(call.template, {"question": questions[call.problem_id]}, api=api)
+        if call.template == COT_TEMPLATE and rendered.text is not None:
+            return replace(rendered, text=bos_text + rendered.text)
+        return rendered
 
     return prompt
 
@@ -102,6 +110,7 @@ def _sample(run: Run, name: str) -> Outcome:
         return is_correct(extract_answer(text, problem.kind), problem.answer, problem.kind)
 
     with open_endpoint(name, profile, options=run.serve_options, on_notice=run.notice) as endpoint:
-        render_call = prompts(run.problems.train, endpoint.api)
+        bos_text = resolve_model(profile.model).bos_text if profile.warm_up_steps else ""
+        render_call = prompts(run.problems.train, endpoint.api, bos_text=bos_text)
         label = "sample" if name == "reasoner" else f"sample by {name}"
         return complete(run, calls, endpoint=endpoint, render=render_call, accepts=accepts, label=label)

@@ -19,7 +19,7 @@ from lema_local.prompts import student_input
 from lema_local.published import Adapter, adapter_rank, refuse_misfit
 from lema_local.recipes import Recipe, load_recipe
 from lema_local.records import Checkpoint
-from lema_local.serving import RunningServer, open_endpoint, open_recipe
+from lema_local.serving import RunningServers, open_endpoint, open_recipe
 from lema_local.stages.bases import base_name, base_weights, merged_weights, remove_merged, serving_dtype
 from lema_local.stages.calls import Call, Outcome, complete, pending
 from lema_local.stages.probe import Probe
@@ -133,7 +133,7 @@ class _Sweep:
         finally:
             remove_merged(self.run)
 
-    def _try(self, target: Target, base: Endpoint, server: RunningServer, probe: Probe) -> None:
+    def _try(self, target: Target, base: Endpoint, server: RunningServers, probe: Probe) -> None:
         try:
             self._evaluate(target, base, probe)
         except (EndpointError, TrainingError) as error:

@@ -60,20 +60,40 @@ def planned_runs(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Training
     Every seed trains on the same training sets: it changes the LoRA weights at the start, the dropout and the order.
     """
     model = student_model(run.profile)
-    identity = model.gguf_identity() if model.gguf_path else model.hf_identity()
     training, everything = run.profile.training, build(run, arms)
-    steps = arm_steps(training, {b.training_set.arm: arm_size(b.training_set) for b in everything})
+    sizes = {b.training_set.arm: arm_size(b.training_set) for b in everything}
+    steps, beside = arm_steps(training, sizes), {}
+    if training.match_beside is not None:
+        beside = arm_steps(replace(training, match=training.match_beside), sizes)
     planned = []
     for seed in range(training.seed, training.seed + training.seeds):
         for built in everything:
             arm = built.training_set.arm
             settings = replace(training, seed=seed, max_steps=steps[arm])
+            if arm in beside:
+                settings = replace(settings, save_at=(*training.save_at, beside[arm]))
             # memory may run out: what only saves memory is not in the identity and does not begin a run anew
-            run_id = content_key("training_run", identity, built.training_set.id, settings.identity)
-            directory = run.directory / "checkpoints" / f"{arm}-{run_id[:8]}"
+            run_id = run_id_of(model, built.training_set.id, settings)
+            directory = directory_of(run, arm, run_id)
             label = f"{arm} seed {seed}" if training.seeds > 1 else arm
             planned.append(TrainingRun(run_id, built, model, settings, directory, label))
     return planned
+
+
+def run_id_of(model: Model, training_set_id: str, settings: TrainingSettings) -> str:
+    """Same weights, examples and settings: same run."""
+    identity = model.gguf_identity() if model.gguf_path else model.hf_identity()
+    return content_key("training_run", identity, training_set_id, settings.identity)
+
+
+def directory_of(run: Run, arm: str, run_id: str) -> Path:
+    """Where the checkpoints of a training run lie."""
+    return run.directory / "checkpoints" / f"{arm}-{run_id[:8]}"
+
+
+def checkpoint_id_of(run_id: str, step: int) -> str:
+    """The id of a run's checkpoint, whether it is there yet or not."""
+    return content_key("checkpoint", run_id, step)
 
 
 def arm_size(training_set: TrainingSet) -> ArmSize:
@@ -83,10 +103,10 @@ def arm_size(training_set: TrainingSet) -> ArmSize:
 
 
 def checkpoints(run: Run, runs: Sequence[TrainingRun]) -> list[Checkpoint]:
-    """The recorded checkpoints of these runs, by arm, seed and step."""
+    """The recorded checkpoints of these runs, up to the last step of each, by arm, seed and step."""
     rows = run.store.rows("from checkpoint order by arm, seed, step")
-    ids = {training_run.id for training_run in runs}
-    return [Checkpoint(**row) for row in rows if row["run_id"] in ids]
+    last = {training_run.id: training_run.settings.max_steps for training_run in runs}
+    return [Checkpoint(**row) for row in rows if row["step"] <= last.get(row["run_id"], 0)]
 
 
 def train(run: Run, arms: tuple[Arm, ...] | None = None, *, strict: bool = False) -> list[Checkpoint]:
@@ -201,7 +221,7 @@ def base_model(model: Model) -> BaseModel:
 def _record(run: Run, training_run: TrainingRun, saved: SavedCheckpoint) -> Checkpoint:
     training_set, settings = training_run.built.training_set, training_run.settings
     return Checkpoint(
-        id=content_key("checkpoint", training_run.id, saved.step),
+        id=checkpoint_id_of(training_run.id, saved.step),
         run_id=training_run.id,
         base_model=training_run.model.name,
         quantization=settings.quantization,

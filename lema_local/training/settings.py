@@ -26,10 +26,12 @@ Match = Literal["steps", "epochs", "tokens"]
 _NO_IDENTITY = (
     *("per_device_batch_size", "gradient_checkpointing", "attention", "match"),
     *("packing", "processes", "accelerate_config"),
-    *("seeds", "keep", "tensorboard"),
+    *("seeds", "keep", "tensorboard", "match_beside"),
 )
+# Where the learning rate is constant, a longer run begins with the steps of a shorter one: it goes on from it.
+_LENGTH = ("max_steps", "save_steps", "save_at")
 # Younger than the first recorded runs: left out while they have their defaults, so that those runs keep their ids.
-_YOUNGER = ("method", "truncate")
+_YOUNGER = ("method", "truncate", "save_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,8 @@ class TrainingSettings:
     accelerate_config: str = ""  # a file of `accelerate config`: it decides on processes, nodes and sharding
     truncate: bool = False  # over-long rows are cut, not left out
     match: Match = "steps"
+    match_beside: Match | None = None  # saves the step too at which this match would end, for --match to find
+    save_at: tuple[int, ...] = ()  # steps that are saved beside every save_steps
     seeds: int = 1  # so many runs of each arm: with seed, seed + 1, ...
     keep: int | None = None  # of so many checkpoints, the newest, the weights stay on the disk; None: of all
     tensorboard: bool = False  # write the curves for TensorBoard too
@@ -78,6 +82,8 @@ class TrainingSettings:
         for name in ("max_steps", "save_steps", "global_batch_size", "per_device_batch_size", "lora_r", "lora_alpha"):
             if getattr(self, name) < 1:
                 raise TrainingError(f"training.{name} is {getattr(self, name)}: give 1 or more.")
+        if any(step < 1 for step in self.save_at):
+            raise TrainingError("training.save_at: give steps from 1 on.")
         for name in ("source_max_length", "target_max_length"):
             if getattr(self, name) < 2:
                 raise TrainingError(f"training.{name} is {getattr(self, name)}: give 2 tokens or more.")
@@ -92,6 +98,10 @@ class TrainingSettings:
             raise TrainingError("training.weight_decay and training.warmup_steps must be 0 or more.")
         if self.schedule == "constant" and self.warmup_steps:
             raise TrainingError('training.warmup_steps needs schedule = "linear" or "cosine"; constant has no warm-up.')
+        if self.match_beside is not None and self.schedule != "constant":
+            raise TrainingError(
+                'training.match_beside needs schedule = "constant": otherwise a run that ends earlier is another run.'
+            )
         if self.seeds < 1 or (self.keep is not None and self.keep < 1):
             raise TrainingError("training.seeds and training.keep must be 1 or more; leave keep out to keep all.")
         if self.processes < 0:
@@ -101,18 +111,21 @@ class TrainingSettings:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The fields that make a run another run: all but those that fit it to the memory and leave its gradient."""
+        """The fields that make a run another run: all but those that fit it to the memory and leave its gradient, and
+        those of its length where the learning rate does not depend on it."""
         defaults = {field.name: field.default for field in fields(self)}
+        left_out = (*_NO_IDENTITY, *(_LENGTH if self.schedule == "constant" else ()))
         return {
             name: value
             for name, value in asdict(self).items()
-            if name not in _NO_IDENTITY and not (name in _YOUNGER and value == defaults[name])
+            if name not in left_out and not (name in _YOUNGER and value == defaults[name])
         }
 
     @property
     def checkpoint_steps(self) -> tuple[int, ...]:
-        """The steps after which an adapter is saved: each save_steps, and the last."""
-        return (*range(self.save_steps, self.max_steps, self.save_steps), self.max_steps)
+        """The steps after which an adapter is saved: each save_steps, those of save_at, and the last."""
+        steps = {*range(self.save_steps, self.max_steps, self.save_steps), *self.save_at, self.max_steps}
+        return tuple(sorted(step for step in steps if step <= self.max_steps))
 
     def accumulation(self, processes: int) -> int:
         """Micro-batches per step and process, so that all of them make up the global batch; TrainingError if uneven."""

@@ -32,10 +32,7 @@ from lema_local.training.watch import free_bytes
 
 def run_fingerprint(examples: Sequence[tuple[str, str]], base: BaseModel, settings: TrainingSettings) -> str:
     """What makes a checkpoint usable by a run: data, base and settings, but for what changes only speed or length."""
-    fields = settings.identity
-    del fields["save_steps"]
-    if settings.schedule == "constant":  # otherwise the learning rate at a step depends on the last one
-        del fields["max_steps"]
+    fields = {name: value for name, value in settings.identity.items() if name not in ("save_steps", "save_at")}
     place = base.hub_id or (base.gguf_path or base.path or Path()).name
     text = json.dumps([base.name, place, base.bos_text, fields, list(examples)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -153,6 +150,7 @@ def train(
             if not is_out_of_memory(error):
                 raise
             raise TrainingError(out_of_memory(settings, processes=processes)) from error
+        state.wait_for_everyone()  # at its end the Trainer of each process looks into the directory once more
         if state.is_main_process:
             shutil.rmtree(directory / PARTIAL, ignore_errors=True)
     return survey(directory, verify=False).of(run)
