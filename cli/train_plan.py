@@ -24,7 +24,7 @@ def _lines(plan: dict[str, Any]) -> Iterator[str]:
     memory = ", ".join(f"{size:g}" for size in sorted(set(plan["devices"]["memory_gib"])))
     devices = plan["devices"]
     yield f"devices    {devices['names']}, {memory} GiB ({devices['from']}); strategy {plan['strategy']}"
-    processes = max(plan["num_gpus"], 1)
+    processes = plan["processes"]
     yield (
         f"batch      {plan['per_device_batch_size']} per device x {plan['gradient_accumulation_steps']} accumulation x "
         f"{processes} process{'es' if processes > 1 else ''} = {plan['global_batch_size']}"

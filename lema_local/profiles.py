@@ -246,8 +246,9 @@ def _override_endpoint(
         # the profile's key is for the profile's host: never send it to another
         first, *more = (part.strip() for part in url.split(","))
         endpoint = replace(
-            endpoint, base_url=first, more_base_urls=tuple(more), recipe=None, identity=None, api_key_env=None
-        )
+            endpoint, base_url=first, more_base_urls=tuple(more), recipe=None, identity=None, api_key_env=None,
+            servers=1, adapter=None, warm_up_steps=0
+        )  # fmt: skip
     if model is not None:
         endpoint = replace(endpoint, model=model, identity=None)
     if key_env is not None:

@@ -179,9 +179,12 @@ def test_matched_arms_train_for_steps_of_their_own(tmp_path: Path) -> None:
 
         (cot, lema), (same_cot, longer) = runs("steps"), runs("epochs")
         (_, shorter) = runs("tokens")
+        run.profile = replace(run.profile, training=replace(run.profile.training, match_beside="tokens"))
+        (_, beside) = runs("steps")
     assert (cot.settings.max_steps, lema.settings.max_steps) == (220, 220)
     assert same_cot.id == cot.id  # it sets the measure: nothing is trained again
     assert longer.settings.max_steps == 280  # 22 CoT + 6 corrections
     assert longer.settings.checkpoint_steps == (100, 200, 280)
+    assert set(beside.settings.checkpoint_steps) >= {shorter.settings.max_steps, 220}
     assert lema.id == longer.id == shorter.id  # of another length: the same run, of which less or more is trained
     assert shorter.settings.max_steps != 220

@@ -79,6 +79,21 @@ def test_the_a100_profile_is_the_papers_setting() -> None:
     )
 
 
+def test_a_base_url_in_place_of_a_recipe_takes_its_servers_and_warm_up_away() -> None:
+    reasoner = load("study", LEMA_REASONER_BASE_URL="http://x/v1").endpoint("reasoner")
+    assert (reasoner.servers, reasoner.warm_up_steps, reasoner.recipe) == (1, 0, None)
+
+
+def test_a_reasoner_that_is_warmed_up_is_asked_as_it_was_trained() -> None:
+    assert load("study").sampling.by("reasoner").prompt == "cot"
+
+
+def test_only_the_student_is_warmed_up() -> None:
+    with pytest.raises(ProfileError, match="only the student is warmed up") as refused:
+        load("study", Overrides(model="llama-2-7b"))
+    assert "\n" not in str(refused.value)
+
+
 WRONG = {
     "profile": ("laptpo", None, "did you mean 'laptop'"),
     "file": ("nowhere/x.toml", None, "Cannot read profile nowhere/x.toml"),

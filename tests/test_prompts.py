@@ -95,6 +95,20 @@ def test_a_template_has_worked_examples_in_turns(name: str) -> None:
     assert sum("{question}" in text for _, text in turns(name)) == 1
 
 
+def test_what_learned_cot_outputs_labels_no_steps_and_ends_the_last_with_its_answer() -> None:
+    text = "He has 18 - 7.5 = 10.5 pies. Together, they have 18 + 9 = 37 pies. The answer is 37."
+    steps = ["He has 18 - 7.5 = 10.5 pies.", "Together, they have 18 + 9 = 37 pies. The answer is 37."]
+    assert sampled_steps(text, "sample_cot.1") == steps
+    assert sampled_steps(f"Step 1: {steps[0]}\nStep 2: {steps[1]}", "sample_cot.1") == steps
+    assert sampled_steps(text, "sample_number.1") == []
+
+
+def test_the_cot_template_is_the_very_input_that_the_student_is_trained_with() -> None:
+    assert render(sample_template("number", "cot"), {"question": "1 + {1}?"}, api="completions").text == cot_input(
+        "1 + {1}?"
+    )
+
+
 KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
 
 

@@ -19,7 +19,7 @@ from lema_local.errors import MissingPackageError, ProfileError, ServerError
 from lema_local.hardware import Gpu
 from lema_local.models import Model, known_models, resolve_model
 from lema_local.recipes import load_recipe, recipe_names, tensor_parallel_size
-from lema_local.serving import _stop, describe_endpoint, free_port, serve
+from lema_local.serving import _stop, describe_endpoint, free_port, open_recipe, serve
 from lema_local.serving_command import ServeOptions, build_command, models_file
 
 LLAMA_70B = resolve_model("llama-2-70b")
@@ -144,6 +144,49 @@ def test_a_server_answers_and_is_gone_after_its_block(tmp_path: Path) -> None:
             assert reply.status == 200
         assert server.is_alive()
     assert not server.is_alive()
+
+
+def test_several_servers_of_an_endpoint_share_its_work_and_fail_together(tmp_path: Path) -> None:
+    profile = EndpointProfile(model="oracle", recipe="oracle", servers=2)
+    with open_recipe("oracle", profile, options=ServeOptions(log_directory=tmp_path)) as (endpoint, servers):
+        assert len(set(endpoint.base_urls)) == 2
+        for url in endpoint.base_urls:
+            with urllib.request.urlopen(f"{url}/models", timeout=5) as reply:
+                assert reply.status == 200
+        assert servers.is_alive()
+        servers.servers[1].process.kill()
+        servers.servers[1].process.wait()
+        assert not servers.is_alive()
+        assert "ended by itself" in str(servers.died())
+    assert not servers.servers[0].is_alive()
+
+
+def test_servers_side_by_side_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lema_local.serving_command.cores", lambda: 8)
+
+    def threads(servers: int) -> list[str]:
+        options = ServeOptions(servers=servers)
+        command = build_command(load_recipe("llama_cpp"), Model(name="m", gguf_path=Path("m.gguf")), options, port=1)
+        return [command[command.index(name) + 1] for name in ("--n_threads", "--n_threads_batch")]
+
+    assert threads(1) == ["7", "8"]  # alone, one core stays free
+    assert threads(4) == ["2", "2"]
+    assert threads(16) == ["1", "1"]
+
+
+def test_an_adapter_under_a_reasoner_is_part_of_its_name_and_identity(tmp_path: Path) -> None:
+    file = tmp_path / "tuned.gguf"
+    profile = EndpointProfile(model="smollm2-135m-instruct", recipe="llama_cpp", adapter=str(file))
+    with pytest.raises(ProfileError, match=r"^No adapter at [^\n]*tuned\.gguf"):
+        describe_endpoint("reasoner", profile)
+    identities = set()
+    for content in (b"one", b"two"):
+        file.write_bytes(content)
+        os.utime(file, (len(identities), len(identities)))
+        endpoint = describe_endpoint("reasoner", profile)
+        assert endpoint.model == endpoint.served_model == "smollm2-135m-instruct+tuned"
+        identities.add(endpoint.identity)
+    assert len(identities) == 2
 
 
 def test_a_taken_port_is_one_line(tmp_path: Path) -> None:

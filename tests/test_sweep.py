@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from conftest import Body, Say, ScriptedServer, chat, completion, lema
 
 from lema_local.endpoint import Endpoint, Prompt
 from lema_local.errors import EndpointError, ProfileError, TrainingError
+from lema_local.evaluation_profile import with_options
 from lema_local.models import Model, resolve_model
+from lema_local.profile_tables import BuildProfile
 from lema_local.profiles import Overrides, Profile, load_profile
 from lema_local.published import find_adapter, refuse_misfit
 from lema_local.recipes import load_recipe
@@ -33,6 +36,7 @@ from lema_local.stages.evaluate import evaluate, target_of, targets
 from lema_local.stages.probe import Probe
 from lema_local.stages.run import Run
 from lema_local.stages.sweep import _Sweep, sweep
+from lema_local.stages.train import planned_runs
 from lema_local.store import Writer
 from lema_local.training.checkpoints import SavedCheckpoint, seal
 
@@ -156,6 +160,23 @@ def test_a_server_that_is_killed_in_the_middle_is_started_once_more(
         outcome = sweep(run, [base, tuned])
     assert (outcome.done, outcome.failed) == (4 - 1, 0)  # what was done before it died is not asked again
     assert sum("started once more" in notice for notice in notices) == 1
+
+
+def test_of_each_run_only_the_last_checkpoint_and_the_matched_one_are_evaluated_where_asked(
+    db: Path, write_profile: Callable[..., Path]
+) -> None:
+    notices = list[str]()
+    with served_here(db, write_profile(), notices) as run:
+        training = replace(run.profile.training, max_steps=4, save_steps=1, save_at=(2,))
+        run.profile = replace(run.profile, training=training, build=BuildProfile(arms=("cot",)))
+        (planned,) = planned_runs(run)
+        for step in (1, 2, 3, 4):
+            made = checkpoint(db.parent / "adapters", step, strength=0.3)
+            run.store.add(replace(made, run_id=planned.id, training_set_id=planned.built.training_set.id))
+        run.store.merge()
+        assert [target.label for target in targets(run)] == ["base", "cot-1", "cot-2", "cot-3", "cot-4"]
+        run.profile = replace(run.profile, evaluation=with_options(run.profile.evaluation, checkpoints="last"))
+        assert [target.label for target in targets(run)] == ["base", "cot-2", "cot-4"]
 
 
 def model_with(log_odds: dict[str, float], *, unknown: float | None = None) -> Callable[[Body], Say]:

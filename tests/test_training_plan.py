@@ -177,6 +177,12 @@ def test_settings_added_later_leave_the_ids_of_recorded_runs() -> None:
     assert set(full.identity) == first | {"method", "truncate"}
 
 
+def test_processes_that_a_cpu_run_is_given_are_in_its_arithmetic() -> None:
+    found = planned(settings=replace(PAPER, processes=4, per_device_batch_size=6), num_gpus=0, memory_gib=4000.0)
+    assert (found["processes"], found["gradient_accumulation_steps"]) == (4, 4)
+    assert found["per_device_batch_size"] * found["processes"] * 4 == found["global_batch_size"]
+
+
 def test_full_fine_tuning_of_packed_weights_is_refused() -> None:
     with pytest.raises(TrainingError, match='quantization = "none"'):
         replace(PAPER, method="full")

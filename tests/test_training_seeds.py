@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import PROBLEMS, lema, lema_command
@@ -123,6 +124,25 @@ def test_several_seeds_are_one_command_that_may_be_killed(db: Path, tmp_path: Pa
     assert [target.label for target in there] == ["cot-seed42-30", "cot-seed42-40", "cot-seed43-30", "cot-seed43-40"]
     said = "Not evaluated, because their weights were removed (training.keep): cot-seed42-10, "
     assert [notice.startswith(said) for notice in notices].count(True) == 1
+
+
+def test_a_longer_run_goes_on_from_a_shorter_one_and_the_shorter_is_found_in_it(
+    db: Path, tmp_path: Path, model: Path
+) -> None:
+    notices: list[str] = []
+
+    def trained(run: Run, **changed: Any) -> list[int]:
+        run.profile = replace(run.profile, training=replace(run.profile.training, save_steps=2, **changed))
+        return [c.step for c in train.train(run)]
+
+    with opened(db, write_profile(tmp_path, model), seeds=1) as run:
+        run.notice = notices.append
+        assert trained(run, max_steps=2, save_at=(1,)) == [1, 2]
+        assert trained(run, max_steps=5) == [1, 2, 4, 5]
+        assert any("going on from step 2 of 5" in notice for notice in notices)
+        starts = sum("training cot" in notice for notice in notices)
+        assert trained(run, max_steps=2) == [1, 2]
+        assert sum("training cot" in notice for notice in notices) == starts
 
 
 def test_an_arm_without_examples_is_named_before_any_training(db: Path, tmp_path: Path, model: Path) -> None:

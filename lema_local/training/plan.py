@@ -114,6 +114,7 @@ def plan(
             "given": round(memory_gib, 1),
         },
         "verdict": _verdict(architecture, fitted, wanted, num_gpus=num_gpus, memory_gib=memory_gib),
+        "processes": processes,
         "match": settings.match,
         "runs": runs,
         "checkpoint_disk_gib": _disk(architecture, settings, runs.values()),

