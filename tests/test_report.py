@@ -133,6 +133,22 @@ def test_of_an_arm_that_was_trained_twice_the_later_run_is_shown(db: Path) -> No
     assert len(rows) == 1
 
 
+def test_seeds_of_an_arm_that_were_trained_on_other_data_are_not_mixed_in(db: Path) -> None:
+    report_records.add_arms(db, problems=20, seeds=3)
+    with Writer(db) as store, store.connect(write=True) as connection:
+        connection.execute("""
+            insert into training_set by name
+            select * replace (md5(id::varchar)::uuid as id) from training_set where arm = 'lema'
+        """)
+        connection.execute("""
+            update checkpoint
+            set training_set_id = md5(training_set_id::varchar)::uuid, created_at = created_at - interval 1 day
+            where arm = 'lema' and seed = 3
+        """)
+    evidence, _ = gather(Store(db, own_views=True), seed=1)
+    assert [[r.seed for r in e.of_arm("lema")] for e in evidence.experiments] == [[1, 2]]
+
+
 def test_what_one_set_trained_on_is_not_held_against_another(db: Path) -> None:
     report_records.add_arms(db, problems=20)
     report_records.add_arms(db, dataset="math", problems=20, derived=90)

@@ -1,8 +1,14 @@
--- The graded greedy answers that a report shows: of each arm and seed those of its latest run, of each model those asked
--- with its latest settings; rows as in evaluated.sql. Texts stay where they are.
-with latest_run as (
+-- The graded greedy answers that a report shows: of each arm those of the data that it was trained on last, of each seed
+-- of that the latest run, of each model those asked with its latest settings; rows as in evaluated.sql. Texts stay where they are.
+with latest_data as (
+    select base_model, dataset, arm, max_by(training_set_id, created_at) as training_set_id
+    from checkpoint
+    group by base_model, dataset, arm
+),
+latest_run as (
     select base_model, dataset, arm, seed, max_by(run_id, created_at) as run_id
     from checkpoint
+    semi join latest_data using (base_model, dataset, arm, training_set_id)
     group by base_model, dataset, arm, seed
 ),
 shown_checkpoint as (
