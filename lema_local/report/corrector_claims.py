@@ -39,6 +39,17 @@ def _interval(successes: int, total: int) -> str:
     return f"{percent(low)} to {percent(high)}"
 
 
+def _held_against(claim: Claim, printed: float, successes: int, total: int, *, what: str) -> Claim:
+    """The claim with the verdict on a share that the paper prints: whether it lies in our interval."""
+    low, high = wilson_interval(successes, total)
+    is_inside = low <= printed <= high
+    return replace(
+        claim,
+        verdict="reproduced" if is_inside else "not reproduced",
+        because=f"The printed {what} lies {'in' if is_inside else 'outside'} our interval.",
+    )
+
+
 def _rates(rates: Sequence[Row], paper: Paper) -> Iterator[Claim]:
     for printed in paper.correction_rate:
         of = f" ({printed.corrected} of {printed.mistakes:,})" if printed.mistakes else ""
@@ -53,14 +64,9 @@ def _rates(rates: Sequence[Row], paper: Paper) -> Iterator[Claim]:
             command = "make data PROFILE=a100 DATASET=math, with this reasoner and CORRECTOR_MODEL=gpt-4"
             yield replace(claim, because=command)
             continue
-        row = same[0]
-        low, high = wilson_interval(row["right_answer"], row["mistakes"])
-        is_inside = low <= printed.rate / 100 <= high
-        yield replace(
-            claim, ours=percent(row["right_answer"] / row["mistakes"]), n=row["mistakes"],
-            interval=f"{percent(low)} to {percent(high)}", verdict="reproduced" if is_inside else "not reproduced",
-            because="The printed rate lies " + ("in" if is_inside else "outside") + " our interval.",
-        )  # fmt: skip
+        right, given = same[0]["right_answer"], same[0]["mistakes"]
+        found = replace(claim, ours=percent(right / given), n=given, interval=_interval(right, given))
+        yield _held_against(found, printed.rate / 100, right, given, what="rate")
 
 
 def _self_correction(rates: Sequence[Row]) -> Iterator[Claim]:
@@ -152,21 +158,17 @@ def _grades(grades: Sequence[Row], paper: Paper) -> Iterator[Claim]:
     )  # fmt: skip
     for row in grades:
         counts = f"{row['excellent']} / {row['good']} / {row['poor']}"
-        low, high = wilson_interval(row["excellent"], row["grades"])
         found = replace(
             claim, where=f"{row['corrector']} on {row['reasoner']}, {named(row['dataset'])}", ours=counts,
-            n=row["grades"], interval=f"{percent(low)} to {percent(high)} excellent",
+            n=row["grades"], interval=f"{_interval(row['excellent'], row['grades'])} excellent",
         )  # fmt: skip
         if row["corrector"] != THEIR_CORRECTOR:
             yield replace(
                 found, because="Not the paper's corrector: shown beside its figure, decides nothing about it."
             )
             continue
-        is_inside = low <= g.excellent / g.total <= high
-        yield replace(
-            found, verdict="reproduced" if is_inside else "not reproduced",
-            because="The printed share of excellent ones lies " + ("in" if is_inside else "outside") + " our interval.",
-        )  # fmt: skip
+        share = g.excellent / g.total
+        yield _held_against(found, share, row["excellent"], row["grades"], what="share of excellent ones")
     if not grades:
         yield replace(claim, because="Grade some: lema review")
 

@@ -15,13 +15,12 @@ from typing import Any
 
 from lema_local.errors import TrainingError
 from lema_local.training.architecture import TARGETS, Architecture
+from lema_local.training.checkpoints import RESUMABLE
 from lema_local.training.launch import Strategy, launch_arguments
 from lema_local.training.matching import ArmSize, arm_steps
 from lema_local.training.memory import GIB, fits, memory_parts, needed_gib
 from lema_local.training.settings import TrainingSettings
 
-# Checkpoints of a run that keep what going on takes: the newest, and one before it in case that is broken.
-_STATES = 2
 # Of a GPU's memory as it is sold, so that a verdict can name one.
 _GPU_SIZES = (8, 12, 16, 24, 32, 40, 48, 80, 94, 141, 180, 288)
 
@@ -151,7 +150,7 @@ def _disk(architecture: Architecture, settings: TrainingSettings, runs: Any) -> 
     counts = [min(run["checkpoints"], settings.keep or run["checkpoints"]) for run in runs]
     return {
         "weights": round(sum(counts) * trained * 4 / GIB, 2),
-        "state": round(sum(min(_STATES, count) for count in counts) * trained * 8 / GIB, 2),
+        "state": round(sum(min(RESUMABLE, count) for count in counts) * trained * 8 / GIB, 2),
         "one_checkpoint": round(trained * 4 / GIB, 3),
     }
 
