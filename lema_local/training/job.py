@@ -74,7 +74,8 @@ class Job:
         """The job of a file that write() wrote. Raises TrainingError where it is not one."""
         try:
             table = json.loads(path.read_text(encoding="utf-8"))
-            settings, places = TrainingSettings(**table["settings"]), table["base"]
+            values, places = table["settings"], table["base"]
+            settings = TrainingSettings(**{**values, "save_at": tuple(values.get("save_at", ()))})
             base = BaseModel(
                 name=places["name"],
                 hub_id=places["hub_id"],
