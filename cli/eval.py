@@ -10,7 +10,16 @@ import click
 from lema_local.evaluation_profile import check_evaluation, with_options
 from lema_local.stages.run import Run
 
-from .options import call_options, match_option, notice, open_run, run_options, seeds_option, truncate_option
+from .options import (
+    arms_option,
+    call_options,
+    match_option,
+    notice,
+    open_run,
+    run_options,
+    seeds_option,
+    truncate_option,
+)
 
 BAD_ROWS_SHOWN = 10
 
@@ -19,6 +28,7 @@ BAD_ROWS_SHOWN = 10
 @run_options
 @seeds_option
 @match_option
+@arms_option
 @truncate_option
 @call_options
 @click.option("--base", type=click.Choice(["bf16", "nf4", "merged"]), help="vLLM: over which weights adapters answer.")

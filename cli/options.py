@@ -4,12 +4,13 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 
-from lema_local.errors import StoreError
+from lema_local.errors import StoreError, did_you_mean
 from lema_local.pacing import Budget
+from lema_local.profile_tables import Arm
 from lema_local.profiles import Overrides, load_profile
 from lema_local.stages.evolve import restore
 from lema_local.stages.run import Run
@@ -109,6 +110,27 @@ def match_option(function: F) -> F:
         "--match",
         type=click.Choice(["steps", "epochs", "tokens"]),
         help="Arms of different size take as many steps (the default), or what gives the first arm's epochs or tokens.",
+    )(function)
+
+
+def _arms(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Names of arms, with commas between them."""
+    if value is None:
+        return None
+    names = tuple(name.strip() for name in value.split(","))
+    for name in names:
+        if name not in get_args(Arm):
+            raise click.BadParameter(f"no arm {name!r}{did_you_mean(name, get_args(Arm))}: write cot,lema")
+    return names
+
+
+def arms_option(function: F) -> F:
+    """--arms, of the commands that train arms or look for what was trained."""
+    return click.option(
+        "--arms",
+        callback=_arms,
+        metavar="A,B,...",
+        help="These arms instead of the profile's; the first sets the measure of --match.",
     )(function)
 
 

@@ -12,6 +12,7 @@ import click
 
 from . import train_card, train_merge
 from .options import (
+    arms_option,
     match_option,
     open_run,
     refuse_options_before,
@@ -31,6 +32,7 @@ from .options import (
 @click.option("--processes", type=int, metavar="N", help="Train in N processes: without it one on each GPU.")
 @click.option("--accelerate-config", metavar="FILE", help="A file of `accelerate config`: nodes, GPUs and sharding.")
 @match_option
+@arms_option
 @click.option("--dry-run", is_flag=True, help="Print the plan (steps, memory, launch line) and stop. Needs no torch.")
 @click.option("--gpus", help="Plan for these GPUs instead of the ones here, e.g. 4xA100-80GB.")
 @click.option("--lint", is_flag=True, help="Look at every example with the base model's tokenizer, and stop.")

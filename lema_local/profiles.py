@@ -22,6 +22,7 @@ from lema_local.errors import ProfileError, did_you_mean
 from lema_local.evaluation_profile import EvaluationProfile, check_evaluation
 from lema_local.models import prompt_of
 from lema_local.profile_tables import (
+    Arm,
     BuildProfile,
     CorrectionProfile,
     DataProfile,
@@ -86,6 +87,7 @@ class Overrides:
     processes: int | None = None
     accelerate_config: str | None = None
     match: Match | None = None
+    arms: tuple[Arm, ...] | None = None
     truncate: bool | None = None
     endpoint: str | None = None  # a server that is evaluated as it is; the next three say how
     served_model: str | None = None
@@ -199,7 +201,8 @@ def _apply_options(profile: Profile, options: Overrides) -> Profile:
     of_training = ("seeds", "keep", "tensorboard", "processes", "accelerate_config", "match", "truncate")
     given: dict[str, Any] = {name: getattr(options, name) for name in of_training}
     training = replace(profile.training, **{name: value for name, value in given.items() if value is not None})
-    return replace(profile, data=data, training=training)
+    build = replace(profile.build, arms=options.arms) if options.arms else profile.build
+    return replace(profile, data=data, training=training, build=build)
 
 
 def _apply_evaluated(profile: Profile, options: Overrides) -> Profile:

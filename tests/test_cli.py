@@ -392,3 +392,18 @@ def test_train_is_a_command_and_a_group_that_loses_no_option(run: Run) -> None:
     code, out, _ = run("train", "--dry-run", "--profile", "smoke", "--model", "smollm2-135m-instruct", "--json")
     assert (code, json.loads(out)["model"]) == (0, "smollm2-135m-instruct")
     assert "No such command 'mrege'" in error_of(run("train", "mrege"))
+
+
+def test_an_unknown_arm_is_refused_with_the_nearest(run: Run) -> None:
+    code, _, err = run("train", "--arms", "cot,lma", "--dry-run")
+    assert code != 0
+    assert "no arm 'lma' (did you mean 'lema'?)" in err
+
+
+def test_the_arm_that_is_named_first_sets_the_measure(run: Run) -> None:
+    what = ("--profile", "a100", "--model", "llama-2-70b", "--dataset", "gsm8k", "--gpus", "4xA100-80GB")
+    code, out, err = run("train", *what, "--arms", "lema,cot", "--match", "tokens", "--dry-run", "--json")
+    assert code == 0, err
+    plan = json.loads(out)
+    assert plan["arms"] == ["lema", "cot"]
+    assert plan["runs"]["lema"]["max_steps"] == 2000 < plan["runs"]["cot"]["max_steps"]
