@@ -101,7 +101,8 @@ def command(
         check_evaluation(run.profile.name, e)
         run.profile = dataclasses.replace(run.profile, evaluation=e)
         rows, before = _import(run, imported, author) if imported else _evaluate(run)
-    reports = set_reports(rows, margin=e.margin / 100, ks=e.ks)
+    same_step = run.profile.training.match == "steps"
+    reports = set_reports(rows, margin=e.margin / 100, ks=e.ks, same_step=same_step)
     if as_json:
         found = [row for report in reports for row in (group_rows(report, rows, by) if by else json_rows(report))]
         click.echo(json.dumps(found, indent=1))

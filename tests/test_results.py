@@ -105,6 +105,16 @@ def test_only_problems_that_both_answered_are_compared() -> None:
     assert (found.paired.n, found.paired.gained) == (2, 1)
 
 
+def test_arms_that_end_at_steps_of_their_own_are_compared_where_they_end() -> None:
+    table = checkpoint_results([*rows("cot", 2, "1000"), *rows("cot", 6, "1100"), *rows("lema", 2, "0000"),
+                                *rows("lema", 4, "1110")])  # fmt: skip
+    (same,) = differences(table)
+    assert (same.step, same.against_step, same.paired.difference) == (2, 2, -0.25)
+    (ends,) = differences(table, same_step=False)
+    assert (ends.step, ends.against_step, ends.paired.difference) == (4, 6, 0.25)
+    assert not differences([each for each in table if each.arm == "lema"], same_step=False)
+
+
 def test_nothing_evaluated_says_nothing() -> None:
     assert not checkpoint_results([])
     assert not arm_results([])

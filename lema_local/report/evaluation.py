@@ -103,18 +103,22 @@ class SetReport:
         return self.problems - len(solved)
 
 
-def set_reports(rows: Sequence[Row], *, margin: float, ks: Sequence[int] = ()) -> list[SetReport]:
+def set_reports(
+    rows: Sequence[Row], *, margin: float, ks: Sequence[int] = (), same_step: bool = True
+) -> list[SetReport]:
     """Rows of db/stages/evaluated.sql to one report a set, in the order of their names. `margin` is a share; `ks` are
-    the k of pass@k, of which those are used that the samples allow."""
+    the k of pass@k, of which those are used that the samples allow; `same_step` is that of results.differences."""
     dev = checkpoint_results(row for row in rows if row["split"] == "dev" and _is_first(row))
     sets: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         if row["split"] != "dev":
             sets[row["dataset"], row["split"]].append(row)
-    return [_set_report(sets[key], dev, margin, ks) for key in sorted(sets)]
+    return [_set_report(sets[key], dev, margin, ks, same_step) for key in sorted(sets)]
 
 
-def _set_report(rows: Sequence[Row], dev: Sequence[CheckpointResult], margin: float, ks: Sequence[int]) -> SetReport:
+def _set_report(
+    rows: Sequence[Row], dev: Sequence[CheckpointResult], margin: float, ks: Sequence[int], same_step: bool
+) -> SetReport:
     results = checkpoint_results(filter(_is_first, rows))
     arms = arm_results(results, dev)
     models = len({result.model for result in results if result.arm == "base"})
@@ -128,7 +132,9 @@ def _set_report(rows: Sequence[Row], dev: Sequence[CheckpointResult], margin: fl
         dev=tuple(dev),
         arms=tuple(arms),
         differences=tuple(
-            model_differences(results, margin=margin) if models > 1 else differences(results, dev, margin=margin)
+            model_differences(results, margin=margin)
+            if models > 1
+            else differences(results, dev, margin=margin, same_step=same_step)
         ),
         seeds=tuple(
             SeedResult(arm, spread([r.pass_at_1 for r in seeds.values()]))

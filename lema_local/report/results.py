@@ -157,16 +157,21 @@ def chosen_on_dev(group: Sequence[CheckpointResult], on_dev: Mapping[str | None,
 
 
 def differences(
-    results: Sequence[CheckpointResult], dev: Sequence[CheckpointResult] = (), *, margin: float = MARGIN
+    results: Sequence[CheckpointResult],
+    dev: Sequence[CheckpointResult] = (),
+    *,
+    margin: float = MARGIN,
+    same_step: bool = True,
 ) -> list[Difference]:
     """Each arm against the base and against cot, seed by seed: the checkpoints that the dev split chose, or without
-    one the last (against cot at the same step). Neither choice looks at the test split."""
+    one the last (against cot at the same step, unless arms end at steps of their own: `same_step` False). Neither
+    choice looks at the test split."""
     on_dev = {r.checkpoint_id: r.pass_at_1 for r in dev}
     arms = _by_arm(results)
     base = next((r for r in results if r.arm == "base"), None)
     pairs = [(chosen_on_dev(group, on_dev) or group[-1], base) for group in arms.values()] if base else []
     for (arm, seed), group in arms.items():
-        if arm != "cot" and (pair := _against(group, arms.get(("cot", seed), []), on_dev)):
+        if arm != "cot" and (pair := _against(group, arms.get(("cot", seed), []), on_dev, same_step)):
             pairs.append(pair)
     return _compared(pairs, margin)
 
@@ -178,11 +183,16 @@ def model_differences(results: Sequence[CheckpointResult], *, margin: float = MA
 
 
 def _against(
-    group: Sequence[CheckpointResult], other: Sequence[CheckpointResult], on_dev: Mapping[str | None, float]
+    group: Sequence[CheckpointResult],
+    other: Sequence[CheckpointResult],
+    on_dev: Mapping[str | None, float],
+    same_step: bool,
 ) -> tuple[CheckpointResult, CheckpointResult] | None:
     one, two = chosen_on_dev(group, on_dev), chosen_on_dev(other, on_dev)
     if one is not None and two is not None:
         return one, two
+    if not same_step:
+        return (group[-1], other[-1]) if other else None
     steps = {r.step: r for r in other}
     common = [r for r in group if r.step in steps]
     return (common[-1], steps[common[-1].step]) if common else None
