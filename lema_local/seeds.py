@@ -13,6 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 RESAMPLES = 2_000
+ENOUGH = (
+    5  # with fewer, where seeds differ by 8 points, the interval of equal arms leaves zero out in 9 to 21% of worlds
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,12 @@ def test_several_seeds_have_a_spread_and_a_comparison_over_all_of_them() -> None
     assert cot.spread.mean == pytest.approx(0.35)
     compared = {(d.arm, d.against): d for d in report.seed_differences}
     assert compared["lema", "cot"].compared.by_seed == pytest.approx((0.3, 0.4))
-    assert compared["lema", "cot"].in_words == "over 2 seeds lema is above cot"
+    assert compared["lema", "cot"].in_words == (
+        "over 2 seeds lema lies above cot; fewer than 5 seeds err too often to say so"
+    )
+    five = [row | {"seed": seed} for row in SEEDS if row["seed"] == 2 for seed in range(1, 6)]
+    (enough,) = [d for d in only(set_reports(five, margin=0.03)).seed_differences if d.against == "cot"]
+    assert enough.in_words == "over 5 seeds lema is above cot"
     assert [(d.arm, d.against, d.seed) for d in report.differences] == [
         ("cot", "base", 1), ("cot", "base", 2), ("lema", "base", 1), ("lema", "base", 2), ("lema", "cot", 1),
         ("lema", "cot", 2),

@@ -101,6 +101,8 @@ def compared(claim: Claim, experiment: Experiment, arm: str, against: str, *, mi
         interval=f"{points(low)} to {points(high)}",
         p_value=None if seeds is not None else p_value,
     )
+    if seeds is not None and not seeds.is_enough:
+        return replace(claim, because=f"{because}.")
     return decided(claim, experiment, (arm, against), is_shown=is_above, because=f"{because}.")
 
 

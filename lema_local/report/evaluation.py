@@ -29,7 +29,7 @@ from lema_local.sample_metrics import (
     mean_over_problems,
     pass_at_k,
 )
-from lema_local.seeds import SeedComparison, Spread, compare_over_seeds, spread
+from lema_local.seeds import ENOUGH, SeedComparison, Spread, compare_over_seeds, spread
 
 Row = Mapping[str, Any]
 By = Literal["level", "subject"]
@@ -62,11 +62,19 @@ class SeedDifference:
     compared: SeedComparison
 
     @property
+    def is_enough(self) -> bool:
+        """Whether there are as many seeds as the interval takes to keep what it promises."""
+        return len(self.compared.seeds) >= ENOUGH
+
+    @property
     def in_words(self) -> str:
         """What the interval over seeds allows one to say."""
         c, seeds = self.compared, len(self.compared.seeds)
         if c.low > 0 or c.high < 0:
-            return f"over {seeds} seeds {self.arm} is {'above' if c.low > 0 else 'below'} {self.against}"
+            where = f"{'above' if c.low > 0 else 'below'} {self.against}"
+            if not self.is_enough:
+                return f"over {seeds} seeds {self.arm} lies {where}; fewer than {ENOUGH} seeds err too often to say so"
+            return f"over {seeds} seeds {self.arm} is {where}"
         return f"over {seeds} seeds no difference can be told between {self.arm} and {self.against}"
 
 
