@@ -39,6 +39,8 @@ study: $(VENV)/.train
 		$(LEMA) train $(STUDY) --seeds $$seeds && $(LEMA) eval $(STUDY) --seeds $$seeds || exit 1; \
 	done
 	@$(LEMA) eval $(STUDY) --seeds $(STUDY_SEEDS) --match tokens
+	@$(LEMA) train $(STUDY) --seeds $(STUDY_SEEDS) --arms lema,cot --match tokens
+	@$(LEMA) eval $(STUDY) --seeds $(STUDY_SEEDS) --arms lema,cot --match tokens
 	@$(LEMA) eval $(STUDY) --seeds 1 --checkpoints all
 
 doctor: $(VENV)/.data
