@@ -7,7 +7,11 @@ import pytest
 from conftest import PROBLEMS, lema
 
 from lema_local.profiles import load_profile
+from lema_local.prompts import cot_input
+from lema_local.records import Problem
+from lema_local.serving import describe_endpoint
 from lema_local.stages.run import Run
+from lema_local.stages.sample import bos_text_of, prompts, wanted_of
 from lema_local.stages.warm_up import resolve_warm_up
 from lema_local.store import Store, Writer
 
@@ -89,3 +93,13 @@ def test_what_a_warmed_reasoner_will_be_is_known_before_it_is_trained(db: Path, 
         assert first.identity
         assert str(first.adapter).endswith("step-000001/adapter.gguf")
         assert store.rows("from training_set") == []
+
+
+def test_the_prompt_of_a_warmed_reasoner_begins_as_its_rows_did(profile: Path) -> None:
+    loaded = load_profile(str(profile), environment={})
+    reasoner, problem = loaded.endpoint("reasoner"), Problem("tiny", "train", "How many?", "1")
+    (call,) = wanted_of(loaded, "reasoner", describe_endpoint("reasoner", reasoner), [problem])
+    bos_text = bos_text_of(reasoner)
+    assert bos_text
+    assert prompts([problem], "completions", bos_text=bos_text)(call).text == bos_text + cot_input("How many?")
+    assert bos_text_of(loaded.endpoint("corrector")) == ""

@@ -90,10 +90,12 @@ def _complete(run: Run, name: str, calls: list[Call], resumed: list[Resumed]) ->
     steps = {each.correction_id: each.steps for each in resumed}
     questions = {problem.id: problem.question for problem in run.problems.train}
     profile = run.profile.endpoint(name)
+    bos_text = sample.bos_text_of(profile)
     with open_endpoint(name, profile, options=run.serve_options, on_notice=run.notice) as endpoint:
 
         def prompt(call: Call) -> Prompt:
             inputs = {"question": questions[call.problem_id]}
-            return continued(call.template, inputs, steps[str(call.rationale_id)], api=endpoint.api)
+            prompt = continued(call.template, inputs, steps[str(call.rationale_id)], api=endpoint.api)
+            return sample.begun(prompt, call, bos_text)
 
         return complete(run, calls, endpoint=endpoint, render=prompt, accepts=None, label=f"resolve by {name}")

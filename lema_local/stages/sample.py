@@ -7,6 +7,7 @@ from typing import Literal
 
 from lema_local.answers import extract_answer, is_correct
 from lema_local.endpoint import Endpoint, Prompt, Sampling
+from lema_local.endpoint_profile import EndpointProfile
 from lema_local.models import resolve_model
 from lema_local.profiles import Profile
 from lema_local.prompts import COT_TEMPLATE, render, sample_template, stop_texts
@@ -72,12 +73,21 @@ def prompts(
     questions = {problem.id: problem.question for problem in problems}
 
     def prompt(call: Call) -> Prompt:
-        rendered = render(call.template, {"question": questions[call.problem_id]}, api=api)
-        if call.template == COT_TEMPLATE and rendered.text is not None:
-            return replace(rendered, text=bos_text + rendered.text)
-        return rendered
+        return begun(render(call.template, {"question": questions[call.problem_id]}, api=api), call, bos_text)
 
     return prompt
+
+
+def begun(prompt: Prompt, call: Call, bos_text: str) -> Prompt:
+    """The prompt as rows began in training, where it is the input that the model was trained with."""
+    if call.template != COT_TEMPLATE or prompt.text is None:
+        return prompt
+    return replace(prompt, text=bos_text + prompt.text)
+
+
+def bos_text_of(profile: EndpointProfile) -> str:
+    """The BOS that a warmed-up reasoner's rows began with."""
+    return resolve_model(profile.model).bos_text if profile.warm_up_steps else ""
 
 
 def sample(run: Run) -> Outcome:
@@ -110,7 +120,6 @@ def _sample(run: Run, name: str) -> Outcome:
         return is_correct(extract_answer(text, problem.kind), problem.answer, problem.kind)
 
     with open_endpoint(name, profile, options=run.serve_options, on_notice=run.notice) as endpoint:
-        bos_text = resolve_model(profile.model).bos_text if profile.warm_up_steps else ""
-        render_call = prompts(run.problems.train, endpoint.api, bos_text=bos_text)
+        render_call = prompts(run.problems.train, endpoint.api, bos_text=bos_text_of(profile))
         label = "sample" if name == "reasoner" else f"sample by {name}"
         return complete(run, calls, endpoint=endpoint, render=render_call, accepts=accepts, label=label)
