@@ -30,18 +30,18 @@ eval: $(VENV)/.train
 report: $(VENV)/.data
 	@$(LEMA) report --profile "$(if $(PROFILE),$(PROFILE),laptop)" $(if $(DB),--db "$(DB)") $(if $(OUTPUT),--output "$(OUTPUT)")
 
-STUDY = --profile study --db "$(if $(DB),$(DB),study.duckdb)" $(if $(CORRECTOR_MODEL),--corrector-model "$(CORRECTOR_MODEL)")
-STUDY_SEEDS := $(if $(SEEDS),$(SEEDS),5)
-
+study: PROFILE = study
+study: DB = study.duckdb
+study: SEEDS = 5
 study: $(VENV)/.train
-	@$(LEMA) data $(STUDY)
-	@for seeds in $$(seq $(STUDY_SEEDS)); do \
-		$(LEMA) train $(STUDY) --seeds $$seeds && $(LEMA) eval $(STUDY) --seeds $$seeds || exit 1; \
+	@$(LEMA) data $(OPTIONS) $(SPENDING)
+	@for seeds in $$(seq "$(SEEDS)"); do \
+		$(LEMA) train $(OPTIONS) --seeds $$seeds && $(LEMA) eval $(OPTIONS) --seeds $$seeds $(SPENDING) || exit 1; \
 	done
-	@$(LEMA) eval $(STUDY) --seeds $(STUDY_SEEDS) --match tokens
-	@$(LEMA) train $(STUDY) --seeds $(STUDY_SEEDS) --arms lema,cot --match tokens
-	@$(LEMA) eval $(STUDY) --seeds $(STUDY_SEEDS) --arms lema,cot --match tokens
-	@$(LEMA) eval $(STUDY) --seeds 1 --checkpoints all
+	@$(LEMA) eval $(OPTIONS) $(SEVERAL) --match tokens
+	@$(LEMA) train $(OPTIONS) $(SEVERAL) --arms lema,cot --match tokens
+	@$(LEMA) eval $(OPTIONS) $(SEVERAL) --arms lema,cot --match tokens
+	@$(LEMA) eval $(OPTIONS) --seeds 1 --checkpoints all
 
 doctor: $(VENV)/.data
 	@$(LEMA) doctor $(OPTIONS)

@@ -21,6 +21,7 @@ from lema_local.models import HUB_ID, Model, cached_sha256, known_models
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _LAYER = re.compile(r"\.layers\.(\d{1,4})\.")
+_GGUF = b"GGUF"  # how such a file begins (ggml-org/ggml, docs/gguf.md)
 _MOST_HEADER_BYTES = 100_000_000
 
 
@@ -60,13 +61,25 @@ def find_adapter(name: str) -> Adapter | None:
     return Adapter(name, folder, base, cached_sha256(weights))
 
 
-def adapter_sha256(name: str) -> str:
-    """The content of a LoRA GGUF, or of the weights in a peft folder."""
+def adapter_sha256(name: str, *, is_gguf: bool) -> str:
+    """The content of an adapter as its server loads it: a LoRA GGUF, or the weights of a peft folder. ProfileError for
+    anything else: a server would end when it loads it."""
     path = Path(name)
-    file = next((path / weights for weights in WEIGHTS if (path / weights).is_file()), path)
-    if not file.is_file():
-        raise ProfileError(f"No adapter at {name}: a LoRA GGUF for llama_cpp, a peft folder for vllm.")
-    return cached_sha256(file)
+    if is_gguf:
+        if not _begins_with(path, _GGUF):
+            raise ProfileError(f"No adapter at {name}: llama_cpp loads a LoRA GGUF file.")
+        return cached_sha256(path)
+    weights = next((path / file for file in WEIGHTS if (path / file).is_file()), None)
+    if weights is None:
+        raise ProfileError(f"No adapter at {name}: vllm loads a peft folder, with its {WEIGHTS[0]}.")
+    return cached_sha256(weights)
+
+
+def _begins_with(path: Path, magic: bytes) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
 
 
 def adapter_rank(folder: Path) -> int:

@@ -190,7 +190,7 @@ def describe_endpoint(name: str, profile: EndpointProfile, *, checkpoint_id: str
             identity += f"+{profile.identity}"
         elif profile.adapter is not None:
             model_name += f"+{Path(profile.adapter).stem}"
-            identity += f"+{adapter_sha256(profile.adapter)}"
+            identity += f"+{adapter_sha256(profile.adapter, is_gguf=recipe.weights == 'gguf')}"
         base_url, served, derived = "", model_name, recipe.reference_derived
     else:
         if profile.base_url is None:

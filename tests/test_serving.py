@@ -179,8 +179,12 @@ def test_an_adapter_under_a_reasoner_is_part_of_its_name_and_identity(tmp_path: 
     profile = EndpointProfile(model="smollm2-135m-instruct", recipe="llama_cpp", adapter=str(file))
     with pytest.raises(ProfileError, match=r"^No adapter at [^\n]*tuned\.gguf"):
         describe_endpoint("reasoner", profile)
+    file.write_bytes(b"no adapter")
+    for wrong in (str(file), str(tmp_path)):
+        with pytest.raises(ProfileError, match=r"^No adapter at [^\n]*: llama_cpp loads a LoRA GGUF file\.$"):
+            describe_endpoint("reasoner", replace(profile, adapter=wrong))
     identities = set()
-    for content in (b"one", b"two"):
+    for content in (b"GGUF one", b"GGUF two"):
         file.write_bytes(content)
         os.utime(file, (len(identities), len(identities)))
         endpoint = describe_endpoint("reasoner", profile)
