@@ -83,6 +83,8 @@ class Endpoint:
     request: Mapping[str, Any] = field(default_factory=dict)
     structured_form: Literal["openai", "llama_cpp"] = "openai"  # how it takes a JSON schema
     hint: str = ""  # what to do when nothing answers there
+    # where the served model is an adapter: the name of the model under it at the same server
+    adapter_over: str | None = None
 
     @property
     def base_urls(self) -> tuple[str, ...]:

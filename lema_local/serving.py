@@ -4,8 +4,7 @@
         server.base_url                       # http://127.0.0.1:43121/v1
 
 A server runs in a session of its own, so that Ctrl-C reaches lema first and lema stops it in order; the kernel ends
-it when
-lema is killed (Linux). Its output goes to a log file that errors name.
+it when lema is killed (Linux). Its output goes to a log file that errors name.
 """
 
 import errno
@@ -171,6 +170,7 @@ def open_recipe(
             request=recipe.request,
             structured_form=recipe.structured,
             hint=hint,
+            adapter_over=model.name if model and profile.adapter is not None else None,
         )
         yield endpoint, RunningServers(servers)
 

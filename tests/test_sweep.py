@@ -35,9 +35,11 @@ from lema_local.stages.bases import describe_student
 from lema_local.stages.evaluate import evaluate, target_of, targets
 from lema_local.stages.probe import Probe
 from lema_local.stages.run import Run
+from lema_local.stages.sample import sample
 from lema_local.stages.sweep import _Sweep, sweep
 from lema_local.stages.train import planned_runs
 from lema_local.store import Writer
+from lema_local.training.adapter_gguf import convert_adapter
 from lema_local.training.checkpoints import SavedCheckpoint, seal
 
 needs_llama = pytest.mark.skipif(
@@ -122,6 +124,27 @@ def test_what_is_wrong_with_an_adapter_ends_its_own_evaluation_alone(
     assert "damaged or gone" in said["cot-4"]
     assert len(said) == 3
     assert again.done == 0  # a finished evaluation is never run again
+
+
+@needs_llama
+def test_an_adapter_under_a_reasoner_is_sampled_only_where_it_is_active(
+    db: Path, write_profile: Callable[..., Path]
+) -> None:
+    base = resolve_model("smollm2-135m-instruct").gguf()
+    with served_here(db, write_profile(), []) as run:
+        for strength in (0.0, 0.3):
+            folder = adapter(db.parent / f"tuned-{strength}", strength=strength)
+            convert_adapter(folder, folder / "adapter.gguf", base_gguf=base)
+            tuned = replace(run.profile.endpoint("student"), adapter=str(folder / "adapter.gguf"), context_length=2048)
+            endpoints, sampling = {**run.profile.endpoints, "reasoner": tuned}, {"samples": 1, "max_tokens": 2}
+            run.profile = replace(run.profile, endpoints=endpoints, sampling=replace(run.profile.sampling, **sampling))
+            if strength:
+                assert sample(run).done == 8
+            else:
+                with pytest.raises(EndpointError, match="exactly as the base model does: its adapter is not active"):
+                    sample(run)
+        models = run.store.rows("select distinct model from completion")
+    assert models == [{"model": "smollm2-135m-instruct+adapter"}]
 
 
 @needs_llama

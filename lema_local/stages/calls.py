@@ -22,6 +22,7 @@ from lema_local.pacing import LOOK_AGAIN_S
 from lema_local.progress import Progress
 from lema_local.records import Attempt, Completion, Purpose
 from lema_local.replies import Reply
+from lema_local.stages.probe import refuse_inactive_adapter
 from lema_local.stages.run import Run
 from lema_local.store import Store, stage_sql
 
@@ -112,9 +113,11 @@ def complete(
     raises.
 
     `render` makes a call's prompt just before it is sent (prompts of a large run would not fit in memory). Raises
-    EndpointError when the endpoint is of no use or when not one call ever came through, BudgetError before the run's
-    budget would be passed: the calls in flight are finished then, so that nothing that is paid for is lost.
+    EndpointError when the endpoint is of no use, when its adapter is not active (probe.py) or when not one call ever
+    came through, BudgetError before the run's budget would be passed: the calls in flight are finished then, so that
+    nothing that is paid for is lost.
     """
+    refuse_inactive_adapter(endpoint)
     progress = Progress(label, len(calls))
     work = _Work(run, _groups(calls), render, accepts, progress)
     try:

@@ -26,6 +26,16 @@ TOLERANCE = 0.01  # nats: float32 repeats its log-odds to 1e-4; two steps of tra
 _GREEDY = Sampling(temperature=0.0, max_tokens=1)
 
 
+def refuse_inactive_adapter(endpoint: Endpoint) -> None:
+    """Raises EndpointError where the endpoint is an adapter that answers just as the model under it does."""
+    if endpoint.adapter_over is None:
+        return
+    text = "1 + 1 ="  # short: the call's own might not fit, which is that call's failure alone
+    prompt = Prompt(text=text) if endpoint.api == "completions" else Prompt(({"role": "user", "content": text},))
+    base = replace(endpoint, served_model=endpoint.adapter_over)
+    Probe(base, [prompt]).refuse_inactive(endpoint.served_model)
+
+
 class Probe:
     """Compares the adapters of one running server with its base model, which `endpoint` names."""
 
