@@ -33,7 +33,7 @@ from lema_local.prices import Price, find_price
 from lema_local.profiles import Profile
 from lema_local.published import adapter_sha256
 from lema_local.recipes import Recipe, load_recipe
-from lema_local.serving_command import ServeOptions, build_command, models_file
+from lema_local.serving_command import ServeOptions, build_command, models_file, servers_that_fit
 from lema_local.transport import is_loopback
 
 _ERROR = re.compile(r"\w(?:Error|Exception): ")
@@ -154,13 +154,14 @@ def open_recipe(
     if model is None and recipe.weights != "none":
         model = resolve_model(profile.model)
     described = describe_endpoint(name, profile)
-    options = replace(options, context_length=profile.context_length, servers=profile.servers)
+    count = servers_that_fit(profile.servers, recipe, model)
+    options = replace(options, context_length=profile.context_length, servers=count)
     if profile.adapter is not None:
         options = replace(options, adapters={described.served_model: Path(profile.adapter)})
     with ExitStack() as running:
         servers = tuple(
             running.enter_context(serve(profile.recipe, model=model, options=options, on_notice=on_notice))
-            for _ in range(profile.servers)
+            for _ in range(count)
         )
         hint = f"A {recipe.name} server stopped: see {servers[0].log.parent}. Run the same command again to go on."
         endpoint = replace(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lema_local.errors import ServerError
-from lema_local.hardware import cores, gpus
+from lema_local.hardware import cores, gpus, ram_gib
 from lema_local.models import Model
 from lema_local.recipes import Recipe, data_parallel_size, tensor_parallel_size
 
@@ -40,6 +40,15 @@ class ServeOptions:
     def models_path(self, recipe: Recipe, port: int) -> Path:
         """Where the file of models lies, for a server that takes one."""
         return self.log_directory / f"{recipe.name}-{port}.json"
+
+
+def servers_that_fit(asked: int, recipe: Recipe, model: Model | None) -> int:
+    """As many servers side by side as are asked for, but no more than there are cores, and than hold their GGUF files
+    in half of the memory: each loads its own."""
+    if recipe.weights != "gguf" or model is None:
+        return asked
+    in_memory = int(ram_gib() * 2**29 // max(1, model.gguf().stat().st_size))
+    return max(1, min(asked, cores(), in_memory))
 
 
 def build_command(recipe: Recipe, model: Model | None, options: ServeOptions, *, port: int) -> list[str]:

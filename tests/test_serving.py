@@ -20,7 +20,7 @@ from lema_local.hardware import Gpu
 from lema_local.models import Model, known_models, resolve_model
 from lema_local.recipes import load_recipe, recipe_names, tensor_parallel_size
 from lema_local.serving import _stop, describe_endpoint, free_port, open_recipe, serve
-from lema_local.serving_command import ServeOptions, build_command, models_file
+from lema_local.serving_command import ServeOptions, build_command, models_file, servers_that_fit
 
 LLAMA_70B = resolve_model("llama-2-70b")
 LLAMA_7B = resolve_model("llama-2-7b")
@@ -172,6 +172,20 @@ def test_servers_side_by_side_share_the_cores(monkeypatch: pytest.MonkeyPatch) -
     assert threads(1) == ["7", "8"]  # alone, one core stays free
     assert threads(4) == ["2", "2"]
     assert threads(16) == ["1", "1"]
+
+
+def test_no_more_servers_are_started_than_cores_and_memory_hold(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("lema_local.serving_command.cores", lambda: 4)
+    monkeypatch.setattr("lema_local.serving_command.ram_gib", lambda: 3 * 2 / 2**30)  # bytes: half of it is 3
+    file = tmp_path / "m.gguf"
+    file.write_bytes(b"1")
+    model, llama_cpp = Model(name="m", gguf_path=file), load_recipe("llama_cpp")
+    assert [servers_that_fit(asked, llama_cpp, model) for asked in (1, 2, 8)] == [1, 2, 3]
+    file.write_bytes(b"more than there is")
+    assert servers_that_fit(2, llama_cpp, model) == 1
+    assert servers_that_fit(2, load_recipe("oracle"), None) == 2
 
 
 def test_an_adapter_under_a_reasoner_is_part_of_its_name_and_identity(tmp_path: Path) -> None:
