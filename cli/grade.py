@@ -13,13 +13,15 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, get_args
+from typing import Any, get_args
 
 import click
 
 from lema_local.answers import compare, extract_answer
 from lema_local.errors import DataError
 from lema_local.grading import Grader, Verdict
+from lema_local.problem_files import json_lines, read_rows
+from lema_local.problem_rows import UnusableRowError
 from lema_local.records import AnswerKind
 from lema_local.statistics import wilson_interval
 
@@ -39,7 +41,7 @@ Row = dict[str, Any]
 def command(
     file: Path, kind: AnswerKind | None, anywhere: bool, summary: bool, workers: int, time_limit: float
 ) -> None:
-    """Grade the answers in FILE (.jsonl, .parquet, or - for JSONL on stdin).
+    """Grade the answers in FILE (.jsonl, .json, .parquet, or - for JSONL on stdin).
 
     Rows have `text` and `reference`, and may have `kind` (number, latex, choice). Each is written to stdout as JSONL
     with `answer`, `is_correct` and `decided_by` added. A text that marks no answer ("The answer is", ####, \\boxed)
@@ -89,45 +91,12 @@ def command(
 
 def _read(file: Path) -> Iterator[tuple[int, Row | str]]:
     """Rows with their line numbers; a string says what is wrong with a line."""
-    try:
-        if file.suffix == ".parquet":
-            yield from _read_parquet(file)
-        elif str(file) == "-":
-            yield from _read_lines(sys.stdin.buffer)
+    rows = json_lines(sys.stdin.buffer) if str(file) == "-" else ((n, row) for _, n, row in read_rows((file,)))
+    for number, row in rows:
+        if isinstance(row, UnusableRowError):
+            yield number, str(row)
         else:
-            with file.open("rb") as lines:
-                yield from _read_lines(lines)
-    except OSError as error:
-        raise DataError(f"Cannot read {file}: {error.strerror or error}. Check the path.") from error
-
-
-def _read_lines(lines: BinaryIO) -> Iterator[tuple[int, Row | str]]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            yield number, "not JSON"
-            continue
-        yield number, row if isinstance(row, dict) else "not a JSON object"
-
-
-def _read_parquet(file: Path) -> Iterator[tuple[int, Row | str]]:
-    import duckdb
-
-    try:
-        # in memory: reads the file, makes no database
-        with duckdb.connect() as connection:
-            result = connection.execute("select * from read_parquet($file)", {"file": str(file)})
-            names = [column[0] for column in result.description or ()]
-            number = 0
-            while batch := result.fetchmany(_CHUNK):
-                for values in batch:
-                    number += 1
-                    yield number, dict(zip(names, values, strict=True))
-    except duckdb.Error as error:
-        raise DataError(f"Cannot read {file} as Parquet: {str(error).splitlines()[0]}") from error
+            yield number, row if isinstance(row, dict) else "not a JSON object"
 
 
 def _reference(reference: str, kind: AnswerKind) -> str:

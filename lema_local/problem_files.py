@@ -6,7 +6,7 @@ A split is found in a folder by its name, or by the names that its preset knows:
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,13 @@ def read_rows(files: tuple[Path, ...]) -> Iterator[Row]:
         yield from _parquet_rows(file) if file.suffix == ".parquet" else _json_rows(file)
 
 
+def json_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, Any]]:
+    """What each line that is not empty holds, with its number from 1: a JSON value, or the UnusableRowError."""
+    for number, line in enumerate(lines, start=1):
+        if text := _bare(line):
+            yield number, _parse(text)
+
+
 def _tree_order(file: Path) -> tuple[str, int, str]:
     number = int(file.stem) if file.stem.isdecimal() and len(file.stem) < 10 else 0
     return file.parent.name, number, file.name
@@ -66,9 +73,7 @@ def _json_rows(file: Path) -> Iterator[Row]:
                     rows = value if isinstance(value, list) else [value]
                     yield from ((file, number, row) for number, row in enumerate(rows, start=1))
                     return
-            for number, line in enumerate(lines, start=1):
-                if text := _bare(line):
-                    yield file, number, _parse(text)
+            yield from ((file, number, row) for number, row in json_lines(lines))
     except OSError as error:
         raise DataError(f"Cannot read {file}: {error.strerror or error}.") from error
 
