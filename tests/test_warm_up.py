@@ -1,6 +1,7 @@
 """The student is warmed up before it is sampled: for real, with SmolLM2, one step and two servers."""
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,10 @@ def test_a_reasoner_that_is_the_student_is_trained_once_and_sampled_by_its_check
     again = lema("data", "--profile", profile, "--db", db, cwd=tmp_path)
     assert "training" not in again.stderr
     assert "0 rationales and 0 corrections are new." in again.stderr
+    shutil.rmtree(db.parent / "runs")
+    without_weights = lema("data", "--profile", profile, "--db", db, cwd=tmp_path)
+    assert without_weights.stdout == again.stdout
+    assert "training" not in without_weights.stderr  # there is nothing left to sample
     arms = lema("train", "--profile", profile, "--db", db, "--dry-run", cwd=tmp_path)
     assert "warm-up" not in arms.stdout  # it is no arm of the profile
 

@@ -18,9 +18,12 @@ from pathlib import Path
 from lema_local.endpoint_profile import EndpointProfile
 from lema_local.profiles import Profile
 from lema_local.recipes import load_recipe
+from lema_local.serving import describe_endpoint
 from lema_local.stages import train
 from lema_local.stages.build import warm_up_id
+from lema_local.stages.calls import pending
 from lema_local.stages.run import Run
+from lema_local.stages.sample import wanted_of
 from lema_local.training.adapter_gguf import convert_adapter
 from lema_local.training.checkpoints import checkpoint_path, has_adapter, refuse_damaged
 from lema_local.training.settings import TrainingSettings
@@ -46,7 +49,9 @@ def resolve_warm_up(run: Run) -> None:
 
 def warm_up(run: Run) -> None:
     """Train what the reasoners need and is not there yet. The run's profile is resolved."""
-    for endpoint in _warmed(run.profile).values():
+    for name, endpoint in _warmed(run.profile).items():
+        if not _is_to_be_asked(run, name):
+            continue
         assert endpoint.adapter is not None
         loaded = Path(endpoint.adapter)
         folder = loaded.parent if _is_gguf(endpoint) else loaded
@@ -56,6 +61,14 @@ def warm_up(run: Run) -> None:
         refuse_damaged(folder)
         if _is_gguf(endpoint) and not loaded.is_file():
             convert_adapter(folder, loaded, base_gguf=train.student_model(run.profile).gguf())
+
+
+def _is_to_be_asked(run: Run, name: str) -> bool:
+    """Whether this reasoner has anything left to write; what evolving and re-solving will ask is known only later."""
+    if run.profile.correction.resolve or run.profile.evolution.questions:
+        return True
+    described = describe_endpoint(name, run.profile.endpoint(name))
+    return bool(pending(run, wanted_of(run.profile, name, described, run.problems.train)))
 
 
 def _warmed(profile: Profile) -> dict[str, EndpointProfile]:
