@@ -1,6 +1,6 @@
-"""Keep what is shown true: the sample database, the outputs in docs/sql.md, and those in analysis.ipynb.
+"""Keep what is shown true: the databases here, the outputs in docs/sql.md, and those in analysis.ipynb.
 
-    python examples/refresh.py            after a change of the schema, a view or the sample: write them anew
+    python examples/refresh.py            after a change of the schema, a view or a database: write them anew
     python examples/refresh.py --check    say what is out of date, and exit with 1 (a test does)
 
 In docs/sql.md a block that begins with `$ lema sql ...` shows what that command prints; here it is run again. The cells
@@ -25,7 +25,7 @@ from lema_local.stages.derive import rederive
 from lema_local.store import Writer
 
 EXAMPLES = Path(__file__).parent
-SAMPLE = EXAMPLES / "sample.duckdb"
+DATABASES = tuple(sorted(EXAMPLES.glob("*.duckdb")))
 DOCUMENT = EXAMPLES.parent / "docs" / "sql.md"
 NOTEBOOK = EXAMPLES / "analysis.ipynb"
 _SHOWN = re.compile(r"^```\n\$ (lema sql .+)\n(?:(?!```).*\n)*```$", re.MULTILINE)
@@ -39,7 +39,8 @@ def main() -> None:
         for path in stale:
             print(f"{path.relative_to(EXAMPLES.parent)} shows what is no longer so: python examples/refresh.py")
         sys.exit(1 if stale else 0)
-    refresh_sample()
+    for database in DATABASES:
+        refresh_database(database)
     for path, text in _texts():
         path.write_text(text, encoding="utf-8")
 
@@ -51,21 +52,21 @@ def _texts() -> list[tuple[Path, str]]:
     ]
 
 
-def refresh_sample() -> None:
-    """Bring the sample to today's schema, grading and views, in small blocks: DuckDB's usual ones are mostly air."""
-    new = SAMPLE.with_suffix(".new")
-    for left in (new, *EXAMPLES.glob("sample.duckdb.*")):
+def refresh_database(database: Path) -> None:
+    """Bring it to today's schema, grading and views, in small blocks: DuckDB's usual ones are mostly air."""
+    new = database.with_suffix(".new")
+    for left in (new, *EXAMPLES.glob("*.duckdb.*")):
         left.unlink(missing_ok=True)
-    with Writer(SAMPLE, on_notice=print) as store:
+    with Writer(database, on_notice=print) as store:
         rederive(store)
     with duckdb.connect() as connection:
-        connection.execute("attach $sample as sample (read_only)", {"sample": str(SAMPLE)})
+        connection.execute("attach $old as old (read_only)", {"old": str(database)})
         connection.execute(
             f"attach $new as fresh (block_size 16384, storage_version '{READABLE_SINCE}')", {"new": str(new)}
         )
-        connection.execute("copy from database sample to fresh")
-    new.replace(SAMPLE)
-    for left in EXAMPLES.glob("sample.duckdb.*"):
+        connection.execute("copy from database old to fresh")
+    new.replace(database)
+    for left in EXAMPLES.glob("*.duckdb.*"):
         left.unlink()
 
 

@@ -1,4 +1,4 @@
-"""What docs/sql.md and the notebook show is what they print today, and the sample database is whole and small."""
+"""What docs/sql.md and the notebook show is what they print today, and the databases beside them are whole and small."""
 
 import json
 import re
@@ -12,7 +12,7 @@ import pytest
 from lema_local.queries import named_queries
 
 ROOT = Path(__file__).parent.parent
-SAMPLE = ROOT / "examples" / "sample.duckdb"
+DATABASES = sorted((ROOT / "examples").glob("*.duckdb"))
 NOTEBOOK = ROOT / "examples" / "analysis.ipynb"
 
 
@@ -30,9 +30,10 @@ def test_every_query_is_shown_with_what_it_prints(name: str) -> None:
     assert re.search(r"^```\n\$ lema sql .+\n.+\n(?:(?!```).*\n)*```$", section[1], re.MULTILINE)
 
 
-def test_the_sample_is_small_and_says_nothing_of_the_machine_that_made_it() -> None:
-    assert SAMPLE.stat().st_size < 2_000_000
-    with duckdb.connect(str(SAMPLE), read_only=True) as connection:
+@pytest.mark.parametrize("database", DATABASES, ids=lambda path: path.stem)
+def test_a_database_here_is_small_and_says_nothing_of_the_machine_that_made_it(database: Path) -> None:
+    assert database.stat().st_size < 2_000_000
+    with duckdb.connect(str(database), read_only=True) as connection:
         found = connection.execute("select table_name from duckdb_tables() where not internal").fetchall()
         for (table,) in found:
             text = json.dumps(connection.execute(f"from {table}").fetchall(), default=str)
