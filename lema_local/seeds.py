@@ -50,10 +50,12 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def compare_over_seeds(
-    a: Mapping[int, Sequence[bool]], b: Mapping[int, Sequence[bool]], *, seed: int = 1
+    a: Mapping[int, Sequence[float]], b: Mapping[int, Sequence[float]], *, seed: int = 1
 ) -> SeedComparison:
-    """Compare two arms; a[s][p] and b[s][p]: what seed s makes of problem p. The interval (95%) is a percentile
-    bootstrap that draws seeds and, by themselves, problems; a seed's two arms and a problem's answers stay together.
+    """Compare two arms; a[s][p] and b[s][p]: whether seed s solves problem p, or in which share of its checkpoints.
+
+    The interval (95%) is a percentile bootstrap that draws seeds and, by themselves, problems; a seed's two arms and a
+    problem's answers stay together.
 
     Raises ValueError without a common seed, or for lists of several lengths.
     """

@@ -113,6 +113,28 @@ def test_curves_are_judged_at_every_common_step() -> None:
     assert (claim.verdict, claim.ours[:15]) == ("not reproduced", "above at 0 of 2")
 
 
+def trained_over(seeds: int, *, steps: tuple[int, ...] = (50, 100)) -> Experiment:
+    """Arms cot and lema; every checkpoint of lema solves 20 problems more."""
+    found = rows("base", 0, 10)
+    for seed in range(1, seeds + 1):
+        for step in steps:
+            found += rows("cot", step, step + seed, seed=seed) + rows("lema", step, step + seed + 20, seed=seed)
+    data = {arm: ArmData(100, 50, 0) for arm in ("cot", "lema")}
+    return Experiment("llama-2-13b", "b", set_reports(found, margin=0.03)[0], data, None)
+
+
+@pytest.mark.parametrize(("seeds", "verdict"), [(1, "reproduced"), (2, "not tested"), (5, "reproduced")])
+def test_curves_of_too_few_seeds_are_not_judged(seeds: int, verdict: str) -> None:
+    [claim] = claims_of(trained_over(seeds), topic=CURVES)
+    assert claim.verdict == verdict
+    assert claim.ours == f"above at {2 * seeds} of {2 * seeds}, +10.0 on average"
+
+
+def test_the_ends_of_several_seeds_are_no_curve() -> None:
+    [claim] = claims_of(trained_over(2, steps=(100,)), topic=CURVES)
+    assert (claim.ours, claim.verdict) == ("", "not tested")
+
+
 def test_at_equal_size_the_claim_of_the_7b_model_is_that_the_two_are_level() -> None:
     level = experiment("llama-2-7b", cot=100, lema_controlled=100)
     [claim] = claims_of(level, topic=CONTROLLED, where="llama-2-7b")

@@ -1,4 +1,4 @@
-"""What docs/sql.md and the notebook show is what they print today, and the databases beside them are whole and small."""
+"""What docs/sql.md and the notebook show is what they print today, and the databases are whole and small."""
 
 import json
 import re

@@ -11,11 +11,14 @@ they show the contrary or are too few.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Literal
 
 from lema_local.report.evidence import Evidence, Experiment
 from lema_local.report.paper import Paper
+from lema_local.report.results import CheckpointResult
 from lema_local.sample_metrics import mean_over_problems
+from lema_local.seeds import ENOUGH, compare_over_seeds
 from lema_local.statistics import SIGNIFICANT, PairedComparison
 from lema_local.trends import difference_of_effects
 
@@ -179,22 +182,36 @@ def _curve(claim: Claim, experiment: Experiment) -> Claim | None:
     cot, lema = (
         {(r.seed or 0, r.step): r for r in experiment.result.checkpoints if r.arm == arm} for arm in ("cot", "lema")
     )
-    pairs = [(cot[key], lema[key]) for key in sorted(cot.keys() & lema.keys())]
-    if len(pairs) < 2:
+    both = sorted(cot.keys() & lema.keys())
+    if len({step for _, step in both}) < 2:
         return None
-    above = sum(two.pass_at_1 > one.pass_at_1 for one, two in pairs)
-    problems = sorted(set.intersection(*(set(r.by_problem) for pair in pairs for r in pair)))
-    mean = mean_over_problems(
-        [sum(two.by_problem[p] - one.by_problem[p] for one, two in pairs) / len(pairs) for p in problems]
-    )
+    above = sum(lema[key].pass_at_1 > cot[key].pass_at_1 for key in both)
+    problems = sorted(set.intersection(*(set(arm[key].by_problem) for key in both for arm in (cot, lema))))
+    seeds = sorted({seed for seed, _ in both})
+
+    def solved(arm: dict[tuple[int, int], CheckpointResult], seed: int) -> list[float]:
+        """Of each problem, by what share of a seed's checkpoints."""
+        results = [arm[key] for key in both if key[0] == seed]
+        return [fmean(result.by_problem[p] for result in results) for p in problems]
+
+    one, two = ({seed: solved(arm, seed) for seed in seeds} for arm in (cot, lema))
+    if len(seeds) > 1:
+        over = compare_over_seeds(one, two)
+        value, low, high = over.difference, over.low, over.high
+        because = "The mean over the checkpoints, with an interval over seeds and problems."
+    else:
+        mean = mean_over_problems([b - a for a, b in zip(one[seeds[0]], two[seeds[0]], strict=True)])
+        value, low, high = mean.value, mean.low, mean.high
+        because = "The mean over the checkpoints, with an interval over problems."
     claim = replace(
         claim,
-        ours=f"above at {above} of {len(pairs)}, {points(mean.value)} on average",
+        ours=f"above at {above} of {len(both)}, {points(value)} on average",
         n=len(problems),
-        interval=f"{points(mean.low)} to {points(mean.high)}",
+        interval=f"{points(low)} to {points(high)}",
     )
-    because = "The mean over the checkpoints, with an interval over problems."
-    return decided(claim, experiment, ["lema", "cot"], is_shown=above == len(pairs) and mean.low > 0, because=because)
+    if 1 < len(seeds) < ENOUGH:
+        return replace(claim, because=f"{because} Fewer than {ENOUGH} seeds err too often to say more.")
+    return decided(claim, experiment, ["lema", "cot"], is_shown=above == len(both) and low > 0, because=because)
 
 
 def _controlled(experiments: Sequence[Experiment], paper: Paper) -> Iterator[Claim]:
