@@ -63,6 +63,9 @@ def _tree_order(file: Path) -> tuple[str, int, str]:
 def _json_rows(file: Path) -> Iterator[Row]:
     try:
         with file.open("rb") as lines:
+            if not lines.seekable():  # a pipe: lines as they come
+                yield from ((file, number, row) for number, row in json_lines(lines))
+                return
             head = next((text for line in lines if (text := _bare(line))), b"")
             lines.seek(0)
             # one value over many lines: an array of rows, or an object as MATH prints it; else a first row that is bad

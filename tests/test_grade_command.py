@@ -58,6 +58,12 @@ def test_stdin_is_read_and_the_summary_goes_to_stderr() -> None:
     assert "missing" in done.stderr
 
 
+def test_a_pipe_is_read_by_its_path() -> None:
+    done = _lema("/dev/stdin", stdin=_jsonl(ROWS))
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(ROWS)
+
+
 def test_bad_rows_are_named_by_line_and_skipped() -> None:
     bad = [
         "{",
