@@ -40,6 +40,11 @@ class SeedComparison:
     high: float
     by_seed: tuple[float, ...]
 
+    @property
+    def is_enough(self) -> bool:
+        """Whether there are as many seeds as the interval takes to keep what it promises."""
+        return len(self.seeds) >= ENOUGH
+
 
 def spread(values: Sequence[float]) -> Spread:
     """Mean, standard deviation and range. Raises ValueError without any value."""

@@ -104,7 +104,7 @@ def compared(claim: Claim, experiment: Experiment, arm: str, against: str, *, mi
         interval=f"{points(low)} to {points(high)}",
         p_value=None if seeds is not None else p_value,
     )
-    if seeds is not None and not seeds.is_enough:
+    if seeds is not None and not seeds.compared.is_enough:
         return replace(claim, because=f"{because}.")
     return decided(claim, experiment, (arm, against), is_shown=is_above, because=f"{because}.")
 
@@ -195,8 +195,8 @@ def _curve(claim: Claim, experiment: Experiment) -> Claim | None:
         return [fmean(result.by_problem[p] for result in results) for p in problems]
 
     one, two = ({seed: solved(arm, seed) for seed in seeds} for arm in (cot, lema))
-    if len(seeds) > 1:
-        over = compare_over_seeds(one, two)
+    over = compare_over_seeds(one, two) if len(seeds) > 1 else None
+    if over is not None:
         value, low, high = over.difference, over.low, over.high
         because = "The mean over the checkpoints, with an interval over seeds and problems."
     else:
@@ -209,7 +209,7 @@ def _curve(claim: Claim, experiment: Experiment) -> Claim | None:
         n=len(problems),
         interval=f"{points(low)} to {points(high)}",
     )
-    if 1 < len(seeds) < ENOUGH:
+    if over is not None and not over.is_enough:
         return replace(claim, because=f"{because} Fewer than {ENOUGH} seeds err too often to say more.")
     return decided(claim, experiment, ["lema", "cot"], is_shown=above == len(both) and low > 0, because=because)
 

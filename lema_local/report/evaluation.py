@@ -62,17 +62,12 @@ class SeedDifference:
     compared: SeedComparison
 
     @property
-    def is_enough(self) -> bool:
-        """Whether there are as many seeds as the interval takes to keep what it promises."""
-        return len(self.compared.seeds) >= ENOUGH
-
-    @property
     def in_words(self) -> str:
         """What the interval over seeds allows one to say."""
         c, seeds = self.compared, len(self.compared.seeds)
         if c.low > 0 or c.high < 0:
             where = f"{'above' if c.low > 0 else 'below'} {self.against}"
-            if not self.is_enough:
+            if not c.is_enough:
                 return f"over {seeds} seeds {self.arm} lies {where}; fewer than {ENOUGH} seeds err too often to say so"
             return f"over {seeds} seeds {self.arm} is {where}"
         return f"over {seeds} seeds no difference can be told between {self.arm} and {self.against}"
