@@ -17,7 +17,6 @@ from typing import Literal
 from lema_local.report.evidence import Evidence, Experiment
 from lema_local.report.paper import Paper
 from lema_local.report.results import CheckpointResult
-from lema_local.sample_metrics import mean_over_problems
 from lema_local.seeds import ENOUGH, compare_over_seeds
 from lema_local.statistics import SIGNIFICANT, PairedComparison
 from lema_local.trends import difference_of_effects
@@ -195,23 +194,18 @@ def _curve(claim: Claim, experiment: Experiment) -> Claim | None:
         return [fmean(result.by_problem[p] for result in results) for p in problems]
 
     one, two = ({seed: solved(arm, seed) for seed in seeds} for arm in (cot, lema))
-    over = compare_over_seeds(one, two) if len(seeds) > 1 else None
-    if over is not None:
-        value, low, high = over.difference, over.low, over.high
-        because = "The mean over the checkpoints, with an interval over seeds and problems."
-    else:
-        mean = mean_over_problems([b - a for a, b in zip(one[seeds[0]], two[seeds[0]], strict=True)])
-        value, low, high = mean.value, mean.low, mean.high
-        because = "The mean over the checkpoints, with an interval over problems."
+    over = compare_over_seeds(one, two)
+    drawn = "seeds and problems" if len(seeds) > 1 else "problems"
+    because = f"The mean over the checkpoints, with an interval over {drawn}."
     claim = replace(
         claim,
-        ours=f"above at {above} of {len(both)}, {points(value)} on average",
+        ours=f"above at {above} of {len(both)}, {points(over.difference)} on average",
         n=len(problems),
-        interval=f"{points(low)} to {points(high)}",
+        interval=f"{points(over.low)} to {points(over.high)}",
     )
-    if over is not None and not over.is_enough:
+    if len(seeds) > 1 and not over.is_enough:
         return replace(claim, because=f"{because} Fewer than {ENOUGH} seeds err too often to say more.")
-    return decided(claim, experiment, ["lema", "cot"], is_shown=above == len(both) and low > 0, because=because)
+    return decided(claim, experiment, ["lema", "cot"], is_shown=above == len(both) and over.low > 0, because=because)
 
 
 def _controlled(experiments: Sequence[Experiment], paper: Paper) -> Iterator[Claim]:
