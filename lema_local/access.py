@@ -72,6 +72,7 @@ def _replacing(path: Path, reader: duckdb.DuckDBPyConnection) -> Iterator[duckdb
         with path.open("rb") as source:  # closed after `reader`: see copy_file
             try:
                 copy_file(source, new)
+                shutil.copymode(path, new)
                 with _closing(duckdb.connect(str(new))) as connection:
                     yield connection
                 if _wal(new).exists():

@@ -74,7 +74,17 @@ def append(connection: duckdb.DuckDBPyConnection, table: str, rows: Iterable[lis
 
 
 def merge(connection: duckdb.DuckDBPyConnection, sealed: Sealed) -> int:
-    """Add the rows of sealed journal lines to their tables; returns how many lines could not be read."""
+    """Add the rows of sealed journal lines to their tables, in one transaction; returns how many lines could not be
+    read: what is no JSON, or holds a value that its column cannot hold."""
+    try:
+        with transaction(connection):
+            return _merge(connection, sealed, is_strict=True)
+    except duckdb.ConversionException:  # one line must not keep the others out, now and for ever
+        with transaction(connection):
+            return _merge(connection, sealed, is_strict=False)
+
+
+def _merge(connection: duckdb.DuckDBPyConnection, sealed: Sealed, *, is_strict: bool) -> int:
     read = 0
     for table in sealed.tables:
         known = connection.execute(
@@ -83,11 +93,15 @@ def merge(connection: duckdb.DuckDBPyConnection, sealed: Sealed) -> int:
         ).fetchall()
         if not known:  # the lines of a later lema
             continue
+        cast = "cast" if is_strict else "try_cast"
+        texts = [f"\"row\"[{k}]->>'$'" for k in range(1, len(known) + 1)]
+        read_as = [f"{cast}({text} as {kind})" for text, (kind, _) in zip(texts, known, strict=True)]
         values = [
             # a line of an older lema is shorter: the columns that came since have defaults
-            f"coalesce((\"row\"[{k}]->>'$')::{kind}, {default})" if default else f"(\"row\"[{k}]->>'$')::{kind}"
-            for k, (kind, default) in enumerate(known, start=1)
+            f"coalesce({value}, {default})" if default else value
+            for value, (_, default) in zip(read_as, known, strict=True)
         ]
+        is_whole = [f"({text} is null or {value} is not null)" for text, value in zip(texts, read_as, strict=True)]
         staged = stage(connection, table)
         row = connection.execute(
             f"""
@@ -97,7 +111,7 @@ def merge(connection: duckdb.DuckDBPyConnection, sealed: Sealed) -> int:
                 $path, format = 'newline_delimited', columns = {{"table": 'varchar', "row": 'json[]'}},
                 ignore_errors = true, maximum_object_size = {max(sealed.longest + 1, 1 << 24)}
             )
-            where "table" = $table
+            where "table" = $table {"" if is_strict else f"and {' and '.join(is_whole)}"}
             """,
             {"path": str(sealed.path), "table": table},
         ).fetchone()

@@ -19,11 +19,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from lema_local.endpoint import Endpoint, Prompt, Sampling, request_body
-from lema_local.errors import EndpointError
+from lema_local.errors import EndpointError, ProfileError
 from lema_local.pacing import Budget, Gate, Host, Hosts
 from lema_local.progress import clock
 from lema_local.replies import Reply, Usage, cost_of, read_body, replies_of, usage_of_lie
-from lema_local.transport import Exchange, Transport
+from lema_local.transport import Exchange, Transport, is_loopback
 
 RAW_REPLY_CHARACTERS = 4000
 LONG_WAIT_S = 30.0
@@ -63,8 +63,20 @@ class CallFailedError(Exception):
         self.failure = failure
 
 
+def refuse_unpriced(endpoint: Endpoint) -> None:
+    """ProfileError for a hosted model without a price, which no budget can hold."""
+    if endpoint.price is None and any(url and not is_loopback(url) for url in endpoint.base_urls):
+        raise ProfileError(
+            f"--budget needs the price of {endpoint.model} at {endpoint.base_url}: set usd_per_million_input and "
+            f"usd_per_million_output of endpoint {endpoint.name} (0 where it costs nothing)."
+        )
+
+
 class Client:
-    """Calls one endpoint. Use as an async context manager; share one between all the tasks of a stage."""
+    """Calls one endpoint. Use as an async context manager; share one between all the tasks of a stage.
+
+    Raises ProfileError where a `budget` cannot hold it.
+    """
 
     def __init__(
         self,
@@ -80,6 +92,8 @@ class Client:
         self._waiting = set[asyncio.Task[Any] | None]()  # tasks whose call is not under way
         self._notice = on_notice
         self._hosts = Hosts(endpoint.base_urls, endpoint.concurrency)
+        if budget is not None:
+            refuse_unpriced(endpoint)
         self._gate = Gate(
             endpoint.requests_per_minute, endpoint.tokens_per_minute, budget if endpoint.price is not None else None
         )
@@ -148,11 +162,10 @@ class Client:
         while True:
             asked = len(indexes) if self.takes_n and not refuses_n else 1
             body = request_body(self.endpoint, prompt, sampling, indexes[0], n=asked)
-            outcome = await self._try(prompt, body, asked * sampling.max_tokens)
+            outcome = await self._try(prompt, body, asked, asked * sampling.max_tokens)
             if outcome.failure is None:
                 self.takes_n = self.takes_n and not refuses_n and len(outcome.replies) >= asked
-                came = outcome.replies[: len(indexes)]
-                return [*came, *[None] * (len(indexes) - len(came))]
+                return [*outcome.replies, *[None] * (len(indexes) - len(outcome.replies))]
             on_failure(outcome.failure)
             if asked > 1 and outcome.failure.status in (400, 422) and not self._stopped:
                 refuses_n = True  # if it is `n` that it does not know, it takes the same request without it
@@ -167,7 +180,7 @@ class Client:
             if not outcome.wait_s:
                 await asyncio.sleep(min(30.0, 0.5 * 2**failures) * random.uniform(0.5, 1.0))
 
-    async def _try(self, prompt: Prompt, body: dict[str, Any], most_written: int) -> _Outcome:
+    async def _try(self, prompt: Prompt, body: dict[str, Any], asked: int, most_written: int) -> _Outcome:
         """One attempt, as soon as rates, budget and servers let it go."""
         price = self.endpoint.price
         most_read = prompt.most_tokens if self._gate.counts_tokens else 0
@@ -180,22 +193,21 @@ class Client:
             finally:
                 self._hosts.give_back(host)
                 self._waiting.add(task)
-            outcome = self._judge(host, exchange, prompt.prefill)
+            outcome = self._judge(host, exchange, asked, prompt.prefill)
             used, usd = outcome.usage, cost_of(outcome.usage, price)
-            if outcome.failure is not None and not outcome.is_lie:
-                ticket.settle(tokens=0, usd=0.0)  # what no server answered is not charged for
+            if exchange.is_refused or (exchange.status or 0) >= 400:
+                ticket.settle(tokens=0, usd=0.0)  # an error is not charged for; what came too late, or was lost, may be
             elif used.prompt is not None and used.completion is not None:
                 ticket.settle(tokens=used.prompt + used.completion, usd=usd or 0.0)
             return outcome
 
-    def _judge(self, host: Host, exchange: Exchange, prefill: str) -> _Outcome:
+    def _judge(self, host: Host, exchange: Exchange, asked: int, prefill: str) -> _Outcome:
         """Replies or a failure, and what it says of the server."""
         raw = None if exchange.status is None else exchange.raw[:RAW_REPLY_CHARACTERS]
         if exchange.error is None:
             try:
-                body = read_body(
-                    exchange.raw, is_chat=self.endpoint.api == "chat", requires_usage=self.endpoint.requires_usage
-                )
+                e = self.endpoint
+                body = read_body(exchange.raw, is_chat=e.api == "chat", requires_usage=e.requires_usage, asked=asked)
             except ValueError as error:
                 usage = usage_of_lie(exchange.raw)
                 failure = Failure(str(error), exchange.status, raw, cost_of(usage, self.endpoint.price))

@@ -68,19 +68,20 @@ class Reply:
     shared_by: int = 1  # how many samples came by the same request
 
 
-def read_body(raw: str, *, is_chat: bool, requires_usage: bool) -> Body:
-    """The reply in a 200's body. ValueError, with the reason, where it is none."""
-    return judge_body(_object(raw), is_chat=is_chat, requires_usage=requires_usage)
+def read_body(raw: str, *, is_chat: bool, requires_usage: bool, asked: int = 1) -> Body:
+    """The reply in a 200's body, to a request for so many samples. ValueError, with the reason, where it is none."""
+    return judge_body(_object(raw), is_chat=is_chat, requires_usage=requires_usage, asked=asked)
 
 
-def judge_body(body: Mapping[str, Any], *, is_chat: bool, requires_usage: bool) -> Body:
-    """The same, of a body that is parsed already, as batch files hold it."""
+def judge_body(body: Mapping[str, Any], *, is_chat: bool, requires_usage: bool, asked: int = 1) -> Body:
+    """The same, of a body that is parsed already, as batch files hold it. Choices beyond those asked for are no reply
+    to anything: the first ones count."""
     if body.get("error"):
         raise ValueError("error object with status 200")
     listed = body.get("choices")
     if not isinstance(listed, list) or not listed or not all(isinstance(choice, dict) for choice in listed):
         raise ValueError("no choices")
-    choices = tuple(_choice(choice, is_chat) for choice in sorted(listed, key=_index))
+    choices = tuple(_choice(choice, is_chat) for choice in sorted(listed, key=_index)[:asked])
     if not any(choices):
         raise ValueError("no text in the choices")
     usage = read_usage(body)

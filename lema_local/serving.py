@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lema_local.client import refuse_unpriced
 from lema_local.endpoint import Endpoint
 from lema_local.endpoint_profile import EndpointProfile
 from lema_local.errors import EndpointError, MissingPackageError, ProfileError, ServerError
@@ -251,14 +252,11 @@ def check_endpoints(profile: Profile, *, priced: bool = False) -> None:
     extra = [name for name in ("augmenter", "evolver") if name in profile.endpoints]
     for name in dict.fromkeys((*profile.sampling.reasoners, *extra, *profile.correction.correctors, "student")):
         endpoint = profile.endpoint(name)
-        describe_endpoint(name, endpoint)
+        described = describe_endpoint(name, endpoint)
         if name != "student":
             read_key(name, endpoint)
-            if priced and endpoint.base_url and not is_loopback(endpoint.base_url) and _price(endpoint) is None:
-                raise ProfileError(
-                    f"--budget needs the price of {endpoint.model} at {endpoint.base_url}: set usd_per_million_input "
-                    f"and usd_per_million_output of endpoint {name} (0 where it costs nothing)."
-                )
+            if priced:
+                refuse_unpriced(described)
             if endpoint.base_url is not None and is_loopback(endpoint.base_url):
                 _refuse_silence(endpoint.base_url)
 

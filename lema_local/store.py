@@ -11,6 +11,7 @@ goes on. How they get at the file is in access.py, what is in it in schema.py.
 """
 
 import math
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -50,7 +51,8 @@ class Store:
     """Read access to a database file. With `own_views` queries see the views of today, not those in the file."""
 
     def __init__(self, path: Path, *, own_views: bool = False) -> None:
-        self.path = path
+        # a link is followed: beside it lock and journal would be others, and a new copy would take its place
+        self.path = path.resolve() if path.is_symlink() else path
         self._own_views = own_views
 
     @contextmanager
@@ -136,8 +138,8 @@ class Writer(Store):
         self._patience_s = patience_s  # with a shell that someone left open on the file
         self._notice = on_notice
         self._wait = wait  # for another writer to end
-        self._journal = Journal(path.with_name(path.name + ".journal"))
-        self._reviews = SharedJournal(shared_path(path))
+        self._journal = Journal(self.path.with_name(self.path.name + ".journal"))
+        self._reviews = SharedJournal(shared_path(self.path))
         self._stop = threading.Event()
         self._merging = threading.Lock()
         self._connecting = threading.RLock()
@@ -212,7 +214,7 @@ class Writer(Store):
 
     def _merge(self, journal: Journal, sealed: Sealed, patience_s: float | None) -> None:
         try:
-            with self.connect(write=True, patience_s=patience_s) as connection, bulk.transaction(connection):
+            with self.connect(write=True, patience_s=patience_s) as connection:
                 unread = bulk.merge(connection, sealed)
         except duckdb.Error as error:
             raise StoreError(f"Cannot merge {sealed.path}: {access.first_line(error)}") from error
@@ -287,6 +289,7 @@ class Writer(Store):
                 )
                 connection.execute(f'copy from database "{quoted}" to compacted')
                 connection.execute("detach compacted")  # a checkpoint: all of it is in the one file, synced
+                shutil.copymode(file, new)
                 new.replace(file)  # the database, or beside busy readers the copy that will take its place
         except (duckdb.Error, OSError) as error:
             raise StoreError(f"Cannot compact {self.path}: {access.first_line(error)} It is as it was.") from error

@@ -12,7 +12,7 @@ from conftest import Body, Say, ScriptedServer, chat, completion, several
 
 from lema_local.client import CallFailedError, Client, Failure
 from lema_local.endpoint import Endpoint, Prompt, Sampling
-from lema_local.errors import BudgetError, EndpointError
+from lema_local.errors import BudgetError, EndpointError, ProfileError
 from lema_local.pacing import Budget
 from lema_local.prices import Price
 from lema_local.replies import Reply
@@ -152,6 +152,9 @@ LIES = {
     "choices of text": Say(body=body("2")),
     "null message": Say(body=body({"message": None})),
     "null content": Say(body=body({"message": {"role": "assistant", "content": None}})),
+    "a text where none was asked for": Say(
+        body=body(choices=[{"message": {"content": None}}, {"message": {"content": "2"}, "index": 1}])
+    ),
     "content that is a list": Say(body=body({"message": {"content": [1]}})),
     "JSON cut off": Say(body=chat("The answer is 2.").body[:-9]),
     "deeply nested": Say(body=b"[" * 200_000),
@@ -434,3 +437,23 @@ def test_a_lie_that_may_have_been_charged_for_counts_against_the_budget(server: 
     with pytest.raises(CallFailedError):
         asyncio.run(run())
     assert budget.spent == 30.0
+
+
+def test_a_call_that_was_not_answered_in_time_may_be_charged_for(server: ScriptedServer) -> None:
+    server.then = lambda _: Say(hang=True)
+    budget = Budget(1000.0)
+    where = endpoint(server.base_url, price=Price(1e6, 1e6, 1e6), deadline_s=0.3)
+
+    async def run() -> None:
+        async with Client(where, budget=budget) as client:
+            await client.complete(ASK, GREEDY)
+
+    with pytest.raises(CallFailedError):
+        asyncio.run(run())
+    assert budget.spent == 2 * (ASK.most_tokens + GREEDY.max_tokens)  # the worst case of both attempts
+
+
+def test_a_budget_refuses_a_model_elsewhere_whose_price_nobody_knows(server: ScriptedServer) -> None:
+    with pytest.raises(ProfileError, match=r"--budget needs the price of tiny at https://models\.example/v1"):
+        Client(endpoint("https://models.example/v1"), budget=Budget(1.0))
+    Client(endpoint(server.base_url), budget=Budget(1.0))  # one's own machine costs nothing

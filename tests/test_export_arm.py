@@ -109,12 +109,13 @@ def test_an_example_that_trains_twice_is_exported_twice(run: Run, tmp_path: Path
     assert rows == len(lines) > len(set(lines))
 
 
-def test_a_readme_of_somebody_else_is_never_written_over(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text("# Mine")
-    with pytest.raises(StoreError, match="not a data card"):
+@pytest.mark.parametrize("name", ["README.md", "train.py", "train.parquet"])
+def test_files_of_somebody_else_are_never_written_over_nor_removed(run: Run, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("# Mine")
+    with pytest.raises(StoreError, match="no data card of lema's"):
         export_arm(run, "cot", tmp_path, shape="trl", form="jsonl")
-    assert (tmp_path / "README.md").read_text() == "# Mine"
-    assert not (tmp_path / "train.jsonl").exists()
+    assert (tmp_path / name).read_text() == "# Mine"
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_second_export_takes_the_place_of_the_first(run: Run, tmp_path: Path) -> None:

@@ -278,6 +278,36 @@ def test_lines_that_a_power_cut_left_unreadable_are_kept_and_told(db: Path) -> N
     assert Store(db).rows("select text, shared_by from completion") == [{"text": "text", "shared_by": 1}]
 
 
+def test_a_value_that_its_column_cannot_hold_keeps_no_other_line_out(db: Path) -> None:
+    notices: list[str] = []
+    with Writer(db, on_notice=notices.append) as store:
+        store.add(completion(problem(), 1))
+        store.add(completion(problem(), 3, sample_index=3_000_000_000))  # its column is an INTEGER
+        store.add(completion(problem(), 2))
+    kept = db.with_name("lema.duckdb.journal.unreadable-1")
+    assert notices == [f"1 lines of the journal cannot be read; they are kept in {kept}."]
+    assert "3000000000" in kept.read_text()
+    with Writer(db) as store:
+        kept_rows = store.rows("select id from completion order by id")
+    assert {row["id"] for row in kept_rows} == {completion(problem(), k).id for k in (1, 2)}
+
+
+def test_a_link_to_a_database_is_the_database_also_beside_a_reader(db: Path, tmp_path: Path) -> None:
+    with Writer(db) as store:
+        store.add(problem(1))
+    db.chmod(0o600)
+    link = tmp_path / "elsewhere" / "link.duckdb"
+    link.parent.mkdir()
+    link.symlink_to(db)
+    with held_for_reading(db), Writer(link) as store:
+        store.add(problem(2))
+        store.merge()
+    assert link.is_symlink()
+    assert db.stat().st_mode & 0o777 == 0o600
+    assert Store(db).rows("select count(*) as n from problem") == Store(link).rows("select 2 as n")
+    assert [path.name for path in link.parent.iterdir()] == ["link.duckdb"]
+
+
 def test_a_fact_with_a_loss_that_is_no_number_is_kept(store: Writer) -> None:
     store.add(completion(problem(), latency_s=float("nan"), cost_usd=float("inf")))
     store.merge()

@@ -24,6 +24,7 @@ def find_checkpoint(db: Path, name: str) -> FoundCheckpoint:
 
     Raises TrainingError where there is none, more than one, or no longer a directory.
     """
+    db = Store(db).path  # checkpoints lie beside the file itself, not beside a link to it
     records = _records(db)
     path = Path(name).expanduser()
     if path.is_dir():

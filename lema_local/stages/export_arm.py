@@ -25,18 +25,18 @@ def export_arm(run: Run, arm: Arm, output: Path, *, shape: Shape, form: Form) ->
 
     A path with a suffix (`lema.jsonl`) is the file. One without, or the form "datasets" (Parquet), is a folder:
     train.jsonl, README.md (the data card) and the trainer's configuration. Raises StoreError where that cannot be
-    written, or would write over another's README.
+    written, or the folder holds another's files.
     """
     refuse_own_files(run.store, output)
     if form != "datasets" and output.suffix and not output.is_dir():
         if shape == "llama-factory":
             raise StoreError(f"LLaMA-Factory reads a folder: give --output {output.with_suffix('')} for one.")
         return _write(run, build(run, (arm,))[0], output, shape, form)
-    readme = output / "README.md"
-    if readme.exists() and CARD_MARK not in readme.read_text(encoding="utf-8", errors="replace"):
-        raise StoreError(f"{readme} is not a data card of lema's: export to another folder.")
+    _refuse_anothers(output)
     built = build(run, (arm,))[0]
-    data = output / ("train.jsonl" if form == "jsonl" else "train.parquet")
+    data, other = output / "train.jsonl", output / "train.parquet"
+    if form != "jsonl":
+        data, other = other, data
     files = {
         "README.md": card(
             shape, json.loads(built.training_set.manifest), dataset=run.profile.data.dataset, data_file=data.name
@@ -45,14 +45,22 @@ def export_arm(run: Run, arm: Arm, output: Path, *, shape: Shape, form: Form) ->
     }
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for other in output.glob("train.*"):  # what an export in the other format left: both would be read
-            other.unlink()
+        other.unlink(missing_ok=True)  # what an export in the other format left: both would be read
         rows = _write(run, built, data, shape, form)
         for name, text in files.items():
             (output / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise StoreError(f"Cannot export to {output}: {error.strerror}.") from error
     return rows
+
+
+def _refuse_anothers(folder: Path) -> None:
+    """A folder that holds anything and is no earlier export is somebody's own."""
+    readme = folder / "README.md"
+    if readme.is_file() and CARD_MARK in readme.read_text(encoding="utf-8", errors="replace"):
+        return
+    if folder.is_dir() and any(folder.iterdir()):
+        raise StoreError(f"{folder} holds files and no data card of lema's: export to another folder.")
 
 
 def _write(run: Run, built: Built, file: Path, shape: Shape, form: Form) -> int:
