@@ -194,7 +194,9 @@ def test_the_manifest_has_the_profile_that_is_named(db: Path) -> None:
 )
 def test_make_report_names_a_profile_only_where_one_is_given(given: tuple[str, ...], named: list[str]) -> None:
     root = Path(__file__).parent.parent
-    lines = subprocess.run(["make", "-n", "report", *given], cwd=root, capture_output=True, text=True, check=True).stdout
+    lines = subprocess.run(
+        ["make", "-n", "report", *given], cwd=root, capture_output=True, text=True, check=True
+    ).stdout
     database = ["--db", '"study.duckdb"'] if given else []
     assert lines.splitlines()[-1].split() == [".venv/bin/lema", "report", *named, *database]
 
