@@ -28,7 +28,7 @@ eval: $(VENV)/.train
 	@$(LEMA) eval $(OPTIONS) $(SEVERAL) $(SPENDING)
 
 report: $(VENV)/.data
-	@$(LEMA) report --profile "$(if $(PROFILE),$(PROFILE),laptop)" $(if $(DB),--db "$(DB)") $(if $(OUTPUT),--output "$(OUTPUT)")
+	@$(LEMA) report $(if $(PROFILE),--profile "$(PROFILE)") $(if $(DB),--db "$(DB)") $(if $(OUTPUT),--output "$(OUTPUT)")
 
 study: PROFILE = study
 study: DB = study.duckdb

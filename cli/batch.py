@@ -39,9 +39,11 @@ def export_command(profile: str, db: Path, purpose: Purpose, output: Path, **ove
     \b
     lema batch export --purpose correct --output calls.jsonl
     """
+    from lema_local.exports import refuse_own_files
     from lema_local.stages.batch import export, work_of
 
     with open_run(db, profile, overrides) as run:
+        refuse_own_files(run.store, output)
         work = work_of(run, purpose)
         notice(f"{export(work, output)} calls to {work.endpoint.name} ({work.endpoint.model}) written to {output}")
 

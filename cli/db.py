@@ -43,10 +43,13 @@ def backup_command(db: Path, output: Path) -> None:
     \b
     lema db backup --output lema-2026-11-24.duckdb
     """
+    from lema_local.exports import refuse_own_files
     from lema_local.store import Store
     from lema_local.upkeep import backup
 
-    click.echo(f"{output}: {backup(Store(db), output) / 1e6:.1f} MB")
+    store = Store(db)
+    refuse_own_files(store, output)
+    click.echo(f"{output}: {backup(store, output) / 1e6:.1f} MB")
 
 
 @command.command("check")

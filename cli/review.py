@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
-from .options import call_options, db_option, notice, require_database
+from lema_local.review.serve import PORT
+
+from .options import call_options, db_option, notice, refuse_options_before, require_database
 from .review_tables import summary_tables
 from .tables import format_rows
 
@@ -58,7 +60,7 @@ def sample_options(function: Any) -> Any:
 @db_option
 @sample_options
 @click.option("--reviewer", metavar="NAME", help="Who grades; without it the page asks.")
-@click.option("--port", default=8650, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
+@click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
 @click.pass_context
 def command(context: click.Context, /, db: Path, reviewer: str | None, port: int, **wish: Any) -> None:
     """Grade corrections on a page of this machine: excellent, good or poor, by the paper's rubric.
@@ -72,9 +74,7 @@ def command(context: click.Context, /, db: Path, reviewer: str | None, port: int
     lema review summary
     """
     if context.invoked_subcommand is not None:
-        source = context.get_parameter_source
-        if any(source(name) == click.core.ParameterSource.COMMANDLINE for name in context.params):
-            raise click.UsageError(f"Options go after {context.invoked_subcommand}.")
+        refuse_options_before(context)
         return
     from lema_local.review.rubric import name_fault
     from lema_local.review.sampling import Wish

@@ -38,7 +38,7 @@ def command(
     lema sql pass_at_1 --format parquet --output pass_at_1.parquet
     lema sql "select incorrect_step, count(*) from correction where rejected_because is null group by all"
     """
-    from lema_local.exports import export, refuse_own_files, write_text
+    from lema_local.exports import export, refuse_doubled, refuse_own_files, write_text
     from lema_local.queries import describe_query, named_queries, query_parameters, query_text, run_query
     from lema_local.store import Store
 
@@ -63,7 +63,10 @@ def command(
         notice(f"{rows_written} rows written to {output}")
         return
     columns, rows = run_query(store, query, params)
-    text = format_rows(columns, rows, form="json" if as_json else form)  # type: ignore[arg-type]
+    form = "json" if as_json else form
+    if form == "json":
+        refuse_doubled(columns)
+    text = format_rows(columns, rows, form=form)  # type: ignore[arg-type]
     if output is None:
         click.echo(text)
     else:

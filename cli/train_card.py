@@ -19,12 +19,16 @@ def command(checkpoint: str, db: Path, output: Path | None) -> None:
     \b
     lema train card 4be2 --output README.md
     """
+    from lema_local.exports import refuse_own_files, write_text
     from lema_local.report.card import model_card
+    from lema_local.store import Store
 
     require_database(db)
+    if output is not None:
+        refuse_own_files(Store(db), output)
     card = model_card(db, checkpoint)
     if output is None:
         click.echo(card, nl=False)
         return
-    output.write_text(card, encoding="utf-8")
+    write_text(output, card)
     notice(f"{output}: {len(card.splitlines())} lines")

@@ -52,10 +52,11 @@ def _arms(plan: dict[str, Any]) -> Iterator[str]:
     unknown = any(run["examples"] is None for run in plan["runs"].values())
     waits = "; max_steps stands where sizes are not known" if unknown and not others else ""
     yield f"matched by {plan['match']}{others}{waits}"
-    disk = plan["checkpoint_disk_gib"]
+    disk, seeds = plan["checkpoint_disk_gib"], plan["seeds"]
+    each = f", each arm {seeds} times, by seed" if seeds > 1 else ""
     yield (
-        f"disk       {disk['weights'] + disk['state']:.1f} GiB for checkpoints: weights {disk['weights']:.1f}, newest "
-        f"states {disk['state']:.1f} (one checkpoint's weights {disk['one_checkpoint']:.2f})"
+        f"disk       {disk['weights'] + disk['state']:.1f} GiB for checkpoints{each}: weights {disk['weights']:.1f}, "
+        f"newest states {disk['state']:.1f} (one checkpoint's weights {disk['one_checkpoint']:.2f})"
     )
 
 

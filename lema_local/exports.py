@@ -7,6 +7,8 @@
 Ids are written as text in all of them: few readers of Parquet know a UUID.
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +17,7 @@ import duckdb
 
 from lema_local.access import first_line
 from lema_local.errors import StoreError
-from lema_local.store import Store
+from lema_local.store import NO_STATEMENT, Store
 
 Form = Literal["jsonl", "parquet", "datasets"]
 PARQUET = "data/train-00000-of-00001.parquet"  # format: hf.co/docs/datasets/repository_structure
@@ -49,14 +51,16 @@ them is for the licences of the problems and of the models to say.
 
 
 def export(store: Store, sql: str, output: Path, *, form: Form, title: str, parameters: dict[str, Any]) -> int:
-    """Write a query's rows; returns how many. StoreError for wrong SQL, or for a place that cannot be written."""
+    """Write a query's rows; returns how many. StoreError for SQL that is wrong or names two columns alike, or for a
+    place that cannot be written."""
     refuse_own_files(store, output)
-    file = output
-    if form == "datasets":
-        file = _new_folder(output) / PARQUET
     with store.connect() as connection:
         try:
             relation = connection.sql(sql, params=parameters or None)
+            if relation is None:
+                raise StoreError(NO_STATEMENT)
+            refuse_doubled(relation.columns)
+            file = _new_folder(output) / PARQUET if form == "datasets" else output
             types = dict(zip(relation.columns, map(str, relation.types), strict=True))
             uuids = [name for name, kind in types.items() if kind == "UUID"]
             if uuids:
@@ -87,6 +91,16 @@ def write_text(output: Path, text: str) -> None:
         raise StoreError(f"Cannot write {output}: {error.strerror}.") from error
 
 
+def refuse_doubled(columns: Iterable[str]) -> None:
+    """StoreError where columns have one name (for DuckDB a and A are one): a row by names would lose one of them."""
+    doubled = [name for name, times in Counter(name.lower() for name in columns).items() if times > 1]
+    if doubled:
+        raise StoreError(
+            f"Several columns are called {', '.join(doubled)}: give each its own name, e.g. "
+            f"select a.{doubled[0]} as a_{doubled[0]}"
+        )
+
+
 def _column(name: str) -> duckdb.Expression:
     return duckdb.ColumnExpression(name)
 
@@ -106,7 +120,8 @@ def _new_folder(output: Path) -> Path:
 
 
 def refuse_own_files(store: Store, output: Path) -> None:
-    """StoreError where `output` is the database or one of the files beside it."""
-    own = {store.path.with_name(store.path.name + end).resolve() for end in ("", ".lock", ".journal")}
+    """StoreError where `output` is the database or one of the files beside it that hold its records."""
+    ends = ("", ".wal", ".lock", ".journal", ".journal.merging", ".reviews", ".reviews.merging")
+    own = {store.path.with_name(store.path.name + end).resolve() for end in ends}
     if output.resolve() in own:
-        raise StoreError(f"{output} is the database itself: export to another file.")
+        raise StoreError(f"{output} is the database itself, or belongs to it: name another file with --output.")

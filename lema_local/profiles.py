@@ -36,6 +36,7 @@ from lema_local.typed_toml import build
 from lema_local.variants import choose_variants
 
 ENDPOINTS = ("reasoner", "corrector", "augmenter", "evolver", "student", "judge")
+_OF_TRAINING = ("seeds", "keep", "tensorboard", "processes", "accelerate_config", "match", "truncate")
 OUTSIDE_CONCURRENCY = 8  # a recipe on CPU takes one call at a time; a server that is given from outside takes more
 
 
@@ -129,7 +130,13 @@ def training_origins(
     raw, where = _read(name)
     student = _student(overrides, environment)
     _, origins = choose_variants(raw, where, model=student, dataset=overrides.dataset)
-    return origins | ({"match": "option"} if overrides.match else {})
+    return origins | dict.fromkeys(_training_options(overrides), "option")
+
+
+def _training_options(options: Overrides) -> dict[str, Any]:
+    """The training settings that the options give."""
+    given = {name: getattr(options, name) for name in _OF_TRAINING}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _student(overrides: Overrides, environment: Mapping[str, str]) -> str | None:
@@ -198,9 +205,7 @@ def _apply_options(profile: Profile, options: Overrides) -> Profile:
             train_problems=_least(data.train_problems, options.limit),
             test_problems=_least(data.test_problems, options.limit),
         )
-    of_training = ("seeds", "keep", "tensorboard", "processes", "accelerate_config", "match", "truncate")
-    given: dict[str, Any] = {name: getattr(options, name) for name in of_training}
-    training = replace(profile.training, **{name: value for name, value in given.items() if value is not None})
+    training = replace(profile.training, **_training_options(options))
     build = replace(profile.build, arms=options.arms) if options.arms else profile.build
     return replace(profile, data=data, training=training, build=build)
 

@@ -51,7 +51,8 @@ class Progress:
         if self.failed:
             parts.append(f"failed {self.failed}")
         if self.cost_usd:
-            parts.append(f"${self.cost_usd:.2f}, ${self.cost_usd / self.done * self.total:.2f} in all")
+            in_all = f", ${self.cost_usd / self.done * self.total:.2f} in all" if self.done else ""
+            parts.append(f"${self.cost_usd:.2f}{in_all}")
         if self.done < self.total and self.done:
             parts.append(f"{clock(seconds / self.done * (self.total - self.done))} left")
         return "  ".join(parts)

@@ -39,6 +39,7 @@ HOLES_MATTER_FROM_BYTES = 64_000_000
 HOLES_ALLOWED = 0.15  # of the file
 LOCK_PATIENCE_S = 30.0
 _STAGED_ROWS = 50_000
+NO_STATEMENT = "SQL: there is no statement in it."  # nothing but spaces and comments
 _REDERIVE_MEMORY = "500MB"  # DuckDB's own share; beyond it, it works on disk
 
 
@@ -85,8 +86,8 @@ class Store:
         with self.connect() as connection:
             try:
                 result = connection.execute(sql, parameters or None)
-                if result is None:  # nothing but spaces and comments
-                    raise StoreError("SQL: there is no statement in it.")
+                if result is None:
+                    raise StoreError(NO_STATEMENT)
                 columns = [d[0] for d in result.description or []]
                 return columns, [tuple(str(v) if isinstance(v, UUID) else v for v in row) for row in result.fetchall()]
             except (duckdb.IOException, duckdb.FatalException):

@@ -170,3 +170,12 @@ def test_the_command_writes_the_card_to_a_file_or_stdout(store: Writer) -> None:
     )
     assert (printed.returncode, written.returncode, written.stdout) == (0, 0, "")
     assert printed.stdout == (db.parent / "README.md").read_text() == model_card(db, "1111")
+
+
+def test_a_card_is_not_written_over_the_database_or_where_it_cannot_be(store: Writer) -> None:
+    db = fill(store)
+    for output, said in (("lema.duckdb", "is the database itself"), ("none/README.md", "Cannot write none/README.md")):
+        done = lema("train", "card", "1111", "--db", db, "--output", output, cwd=db.parent)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert said in done.stderr
+    assert model_card(db, "1111")

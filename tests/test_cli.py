@@ -157,6 +157,33 @@ def test_an_export_onto_the_database_itself_is_refused(filled: Run) -> None:
     assert filled("status")[0] == 0
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("export", "--table", "problem"),
+        ("sql", "cost"),
+        ("report",),
+        ("db", "backup"),
+        ("train", "card", "1111"),
+        ("train", "merge", "1111"),
+    ],
+    ids=" ".join,
+)
+def test_no_command_writes_over_the_database_or_what_belongs_to_it(filled: Run, command: tuple[str, ...]) -> None:
+    for end in ("", ".wal", ".lock", ".journal", ".journal.merging", ".reviews", ".reviews.merging"):
+        file = Path(f"lema.duckdb{end}")
+        before = file.read_bytes() if file.exists() else None
+        assert "is the database itself" in error_of(filled(*command, "--output", file))
+        assert (file.read_bytes() if file.exists() else None) == before
+
+
+def test_a_batch_is_not_written_over_the_database(filled: Run, write_profile: Callable[..., Path]) -> None:
+    for file in ("lema.duckdb", "lema.duckdb.journal"):
+        done = filled("batch", "export", "--profile", write_profile(), "--purpose", "sample", "--output", file)
+        assert "is the database itself" in error_of(done)
+    assert json.loads(filled("sql", "select count(*) as n from problem where dataset = 'd'", "--json")[1]) == [{"n": 1}]
+
+
 def test_a_key_given_in_place_of_its_variable_is_not_repeated(run: Run) -> None:
     assert "sk-secret" not in error_of(run("data", "--corrector-key-env", "sk-secret"))
 
@@ -343,6 +370,38 @@ def test_sql_says_what_the_columns_of_a_query_are(filled: Run) -> None:
     assert "made_from" in out
     assert "--param id=...  how the record's id begins" in out
     assert "did you mean 'lineage'" in error_of(filled("sql", "linage", "--describe"))
+
+
+DOUBLED = "select a.id, b.id, a.question, b.Question, a.split from problem as a, problem as b"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("sql", DOUBLED, "--json"),
+        ("sql", DOUBLED, "--format", "parquet", "--output", "rows"),
+        ("export", "--query", DOUBLED, "--output", "rows"),
+        ("export", "--query", DOUBLED, "--format", "datasets", "--output", "rows"),
+    ],
+    ids=["json", "parquet", "jsonl", "datasets"],
+)
+def test_columns_of_one_name_are_refused_where_one_would_be_lost(filled: Run, command: tuple[str, ...]) -> None:
+    err = error_of(filled(*command))
+    assert "Several columns are called id, question: give each its own name, e.g. select a.id as a_id" in err
+    assert not Path("rows").exists()
+
+
+def test_a_table_on_a_terminal_may_have_columns_of_one_name(filled: Run) -> None:
+    code, out, _ = filled("sql", "select 1 as a, 2 as a")
+    assert (code, out.split()) == (0, ["a", "a", "---", "---", "1", "2"])
+
+
+@pytest.mark.parametrize("text", ["/* c */", "\n-- c", ";"])
+def test_text_without_a_statement_is_one_line_everywhere(filled: Run, text: str) -> None:
+    said = "SQL: there is no statement in it."
+    assert said in error_of(filled("sql", text))
+    assert said in error_of(filled("sql", text, "--format", "parquet", "--output", "o.parquet"))
+    assert said in error_of(filled("export", "--query", text, "--output", "o.jsonl"))
 
 
 def test_sql_and_export_write_files_and_take_parameters(filled: Run) -> None:

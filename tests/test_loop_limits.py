@@ -53,6 +53,23 @@ def test_a_budget_ends_a_run_cleanly_and_a_larger_one_goes_on(
     assert server.calls == 8
 
 
+def test_a_budget_that_failed_calls_use_up_before_the_first_success_is_named(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = lambda _: several([None])  # no text, and paid for all the same: 10 + 5 tokens, $0.02
+    profile = write_profile(concurrency=1)
+    priced = "usd_per_million_input = 1000.0\nusd_per_million_output = 2000.0\n"
+    profile.write_text(profile.read_text().replace('model = "scripted"\n', f'model = "scripted"\n{priced}', 1))
+    command = ("data", "--profile", profile, "--db", db)
+    worst = re.search(r"may cost \$(\d+\.\d+)", lema(*command, "--budget", "0.01usd", cwd=db.parent).stderr)
+    assert worst
+    done = lema(*command, "--budget", f"{float(worst[1]) + 0.01:.4f}", cwd=db.parent)
+    assert (done.returncode, server.calls) == (1, 1)
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("Error: Stopped at the budget: $0.02 of ")
+    assert last.endswith("8 of 8 calls to reasoner are left.")
+
+
 @pytest.mark.parametrize("amount", ["0", "-5", "much", "5eur", "1e9"])
 def test_a_budget_is_an_amount_of_dollars(db: Path, write_profile: Profile, amount: str) -> None:
     done = lema("data", "--profile", write_profile(), "--db", db, f"--budget={amount}", cwd=db.parent)

@@ -251,6 +251,16 @@ def test_matched_runs_see_the_same_epochs_or_tokens() -> None:
     assert by_tokens["runs"]["lema"]["max_steps"] < 2000  # its examples are longer
 
 
+def test_every_setting_that_an_option_gives_says_so() -> None:
+    given = {"seeds": 5, "keep": 2, "truncate": True, "tensorboard": True, "processes": 4, "match": "steps"}
+    settings = planned("llama-2-70b", "gsm8k", accelerate_config="nodes.yaml", **given)["settings"]
+    assert {name: settings[name] for name in given} == {
+        name: {"value": value, "from": "option"} for name, value in given.items()
+    }
+    assert settings["accelerate_config"] == {"value": "nodes.yaml", "from": "option"}
+    assert settings["seed"]["from"] == "default"
+
+
 def test_the_command_prints_the_plan_without_torch_in_two_seconds(tmp_path: Path) -> None:
     arguments = ("train", "--profile", "a100", "--model", "llama-2-70b", "--dataset", "math", "--dry-run")
     done = lema(*arguments, "--gpus", "4xA100-80GB", "--match", "epochs", cwd=tmp_path)

@@ -1,6 +1,7 @@
 """The report: one file that opens from disk, says what is missing, and lets no text of a model act."""
 
 import re
+import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -184,6 +185,20 @@ def test_the_manifest_has_the_profile_that_is_named(db: Path) -> None:
     text = Page(db.with_name("named.html").read_text(encoding="utf-8")).text
     assert re.search(r"laptop, [0-9a-f-]{36}: its settings are below", text)
     assert '"learning_rate": 0.001' in text
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [((), []), (("DB=study.duckdb",), []), (("PROFILE=study", "DB=study.duckdb"), ["--profile", '"study"'])],
+    ids=["neither", "database", "profile"],
+)
+def test_make_report_names_a_profile_only_where_one_is_given(given: tuple[str, ...], named: list[str]) -> None:
+    root = Path(__file__).parent.parent
+    lines = subprocess.run(
+        ["make", "-n", "report", *given], cwd=root, capture_output=True, text=True, check=True
+    ).stdout
+    database = ["--db", '"study.duckdb"'] if given else []
+    assert lines.splitlines()[-1].split() == [".venv/bin/lema", "report", *named, *database]
 
 
 def test_a_file_that_cannot_be_written_is_one_line(db: Path) -> None:

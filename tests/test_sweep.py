@@ -25,13 +25,14 @@ from conftest import Body, Say, ScriptedServer, chat, completion, lema
 from lema_local.endpoint import Endpoint, Prompt
 from lema_local.errors import EndpointError, ProfileError, TrainingError
 from lema_local.evaluation_profile import with_options
+from lema_local.hardware import gpus
 from lema_local.models import Model, resolve_model
 from lema_local.profile_tables import BuildProfile
 from lema_local.profiles import Overrides, Profile, load_profile
 from lema_local.published import find_adapter, refuse_misfit
 from lema_local.recipes import load_recipe
 from lema_local.records import Checkpoint
-from lema_local.stages.bases import describe_student
+from lema_local.stages.bases import DTYPES, base_weights, describe_student
 from lema_local.stages.evaluate import evaluate, target_of, targets
 from lema_local.stages.probe import Probe
 from lema_local.stages.run import Run
@@ -319,6 +320,16 @@ def test_the_base_that_serves_an_evaluation_is_part_of_its_key(write_profile: Ca
     assert nf4 == plain.replace(":vllm:", ":vllm:nf4-")
 
 
+@pytest.mark.parametrize("base", ["bf16", "nf4", "merged"])
+def test_quantisation_without_doubling_changes_the_key_of_the_nf4_base_alone(
+    write_profile: Callable[..., Path], base: str
+) -> None:
+    double = vllm_profile(write_profile, base=base)
+    single = replace(double, training=replace(double.training, double_quantization=False))
+    before, now = (describe_student(profile, "c1").identity for profile in (double, single))
+    assert now == (before.replace(":nf4-", ":nf4-single-") if base == "nf4" else before)
+
+
 def test_a_base_is_refused_where_the_server_has_its_own_weights(write_profile: Callable[..., Path]) -> None:
     profile = load_profile(str(write_profile()), Overrides(base="nf4"), environment={})
     with pytest.raises(ProfileError, match='--base nf4 is for recipe = "vllm"'):
@@ -370,21 +381,26 @@ def test_a_published_adapter_that_cannot_be_fetched_is_one_line(db: Path, write_
     assert "Traceback" not in done.stderr
 
 
-def test_rounding_to_nf4_gives_the_values_that_training_multiplies_by(tmp_path: Path) -> None:
+@pytest.mark.parametrize("double", [True, False], ids=["double", "single"])
+def test_rounding_to_nf4_gives_the_values_that_training_multiplies_by(tmp_path: Path, double: bool) -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("bitsandbytes")
     from tiny_model import write_tiny_model
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+    from lema_local.training.merge import Nf4
     from lema_local.training.nf4 import nf4_folder
 
     source = write_tiny_model(tmp_path / "tiny")
-    rounded = nf4_folder(str(source), cache=tmp_path / "cache", dtype="float32")
-    assert nf4_folder(str(source), cache=tmp_path / "cache", dtype="float32") == rounded
+    other, rounded, again = (
+        nf4_folder(str(source), cache=tmp_path / "cache", nf4=Nf4(double=doubled, compute_dtype="float32"))
+        for doubled in (not double, double, double)
+    )
+    assert other != rounded == again
     four_bits = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
+        bnb_4bit_use_double_quant=double,
         bnb_4bit_compute_dtype=torch.float32,
     )
     ids = torch.tensor([[1, 7, 19, 42, 5]])
@@ -394,6 +410,27 @@ def test_rounding_to_nf4_gives_the_values_that_training_multiplies_by(tmp_path: 
     trained_over, served, plain = (model(ids).logits.detach() for model in (quantized, served, plain))
     assert (served - trained_over).abs().max() < 1e-6
     assert (plain - trained_over).abs().max() > 1e-3
+
+
+def test_the_weights_that_are_served_are_rounded_as_the_profile_trains(
+    db: Path, tmp_path: Path, write_profile: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    from tiny_model import write_tiny_model
+
+    from lema_local.training.merge import Nf4
+    from lema_local.training.nf4 import nf4_folder
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    source, dtype = write_tiny_model(tmp_path / "tiny"), DTYPES[bool(gpus())][1]
+    profile = vllm_profile(write_profile, base="nf4", model=str(source))
+    with Writer(db) as store:
+        for double in (True, False):
+            training = replace(profile.training, double_quantization=double)
+            served = base_weights(Run(replace(profile, training=training), store))
+            wanted = Nf4(double=double, compute_dtype=dtype)
+            assert served is not None
+            assert served.path == nf4_folder(str(source), cache=tmp_path / "lema_local", nf4=wanted)
 
 
 def test_a_broken_adapter_is_left_out_before_vllm_would_load_it(db: Path, write_profile: Callable[..., Path]) -> None:

@@ -113,11 +113,39 @@ def test_a_cpu_run_is_planned_in_float32() -> None:
     fields = planned(architecture=SMOLLM2_135M, settings=settings, num_gpus=0, memory_gib=16.0)
     assert fields["strategy"] == "cpu"
     assert fields["gradient_accumulation_steps"] == 4
-    assert fields["launch"].startswith("accelerate launch --cpu --num_processes 1 ")
+
+
+@pytest.mark.parametrize("num_gpus", [0, 1], ids=["CPU", "one GPU"])
+def test_one_process_is_launched_without_a_launcher(num_gpus: int) -> None:
+    fields = planned(architecture=SMOLLM2_135M, num_gpus=num_gpus)
+    assert fields["launch"] == "python -m lema_local.training.run --job RUN/job.json"
 
 
 def test_epochs_of_an_unknown_size_are_null() -> None:
     assert planned(arms={"cot": ArmSize(0)})["epochs"] == {"cot": None}
+
+
+def test_each_seed_takes_its_disk() -> None:
+    one, five = (planned(settings=replace(PAPER, seeds=seeds)) for seeds in (1, 5))
+    for part in ("weights", "state"):
+        assert five["checkpoint_disk_gib"][part] == pytest.approx(5 * one["checkpoint_disk_gib"][part], abs=0.05)
+    assert five["checkpoint_disk_gib"]["one_checkpoint"] == one["checkpoint_disk_gib"]["one_checkpoint"]
+    assert five["runs"] == one["runs"]
+
+
+def test_the_checkpoint_that_match_beside_saves_is_counted() -> None:
+    sizes = {"cot": ArmSize(100, 10_000), "lema": ArmSize(100, 16_000)}
+    plain = planned(arms=sizes)
+    beside = planned(arms=sizes, settings=replace(PAPER, match_beside="tokens"))
+    counts = [{arm: run["checkpoints"] for arm, run in fields["runs"].items()} for fields in (plain, beside)]
+    assert counts == [{"cot": 20, "lema": 20}, {"cot": 20, "lema": 21}]  # at step 1,250, beside each 100
+    assert beside["checkpoint_disk_gib"]["weights"] > plain["checkpoint_disk_gib"]["weights"]
+
+
+def test_match_beside_leaves_the_steps_of_a_match_whose_sizes_are_known() -> None:
+    sizes = {"cot": ArmSize(100), "lema": ArmSize(150)}
+    fields = planned(arms=sizes, settings=replace(PAPER, match="epochs", match_beside="tokens"))
+    assert fields["runs"]["lema"]["max_steps"] == 3000
 
 
 def test_several_gpus_are_launched_by_accelerate() -> None:
@@ -127,15 +155,14 @@ def test_several_gpus_are_launched_by_accelerate() -> None:
     assert "--use_fsdp" in launch_arguments("job.json", strategy="fsdp", num_processes=4)
 
 
-@pytest.mark.parametrize("strategy", ["cpu", "single", "ddp", "fsdp"])
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_accelerate_understands_the_launch_line(strategy: Any) -> None:
     launcher = pytest.importorskip("accelerate.commands.launch")
-    count = 4 if strategy in ("ddp", "fsdp") else 1
-    arguments = launch_arguments("runs/9f/job.json", strategy=strategy, num_processes=count)
+    arguments = launch_arguments("runs/9f/job.json", strategy=strategy, num_processes=4)
     parsed = launcher.launch_command_parser().parse_args(arguments[2:])
     assert (parsed.module, parsed.training_script) == (True, "lema_local.training.run")
     assert parsed.training_script_args == ["--job", "runs/9f/job.json"]
-    assert parsed.num_processes == count
+    assert parsed.num_processes == 4
     assert parsed.use_fsdp == (strategy == "fsdp")
 
 

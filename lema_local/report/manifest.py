@@ -101,7 +101,7 @@ def gather_manifest(store: Store, profile: Profile | None = None) -> Manifest:
 
 def _named(profile: Profile | None) -> str:
     if profile is None:
-        return "not named: lema report --profile NAME"
+        return "not named: lema report --profile NAME, or make report PROFILE=NAME"
     return f"{profile.name}, {content_key('profile', profile.as_dict())}: its settings are below"
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from lema_local.errors import ServerError
-from lema_local.review.app import review_app
 from lema_local.review.desk import Desk, settle
 from lema_local.review.draw import draw, read_events, read_items
 from lema_local.review.sampling import Wish
@@ -34,6 +33,8 @@ def open_desk(store: Store, wish: Wish) -> Desk:
 def serve(store: Store, wish: Wish, *, reviewer: str | None, port: int, on_ready: Callable[[str, int], None]) -> None:
     """Answer on `port` (0: any free one) until Ctrl-C; `on_ready` gets the address. ServerError: the port is taken."""
     import uvicorn
+
+    from lema_local.review.app import review_app  # starlette, which the command's help does without
 
     desk = open_desk(store, wish)
     with _listen(port) as listener, _settling(store):

@@ -4,6 +4,7 @@ An adapter is trained over NF4 weights, and served over others: greedy text can 
 
     bf16     the model's own weights (float32 without a GPU)                hf:meta-llama/Llama-2-7b-hf:vllm:bf16
     nf4      those weights rounded to NF4 and back, as training saw them    hf:meta-llama/Llama-2-7b-hf:vllm:nf4-bf16
+             with double_quantization = false                               hf:...:vllm:nf4-single-bf16
     merged   the adapter added to the model's own weights                   hf:...:vllm:merged-bf16+<checkpoint id>
 
 llama.cpp serves the GGUF file as it is, whatever its quantisation: gguf:<SHA-256>.
@@ -43,6 +44,8 @@ def describe_student(profile: Profile, tuned: str | None = None) -> Endpoint:
     base, dtype = base_name(profile), DTYPES[bool(gpus())][0]
     if base is not None:
         name = dtype if base == "bf16" or (base == "merged" and tuned is None) else f"{base}-{dtype}"
+        if base == "nf4" and not profile.training.double_quantization:
+            name = f"nf4-single-{dtype}"
         endpoint = replace(endpoint, identity=f"{endpoint.identity}:{name}")
     return replace(endpoint, identity=f"{endpoint.identity}+{tuned}") if tuned else endpoint
 
@@ -62,10 +65,12 @@ def base_weights(run: Run) -> Model | None:
     if base_name(run.profile) != "nf4":
         return model
     from lema_local.training.base import default_cache
+    from lema_local.training.merge import Nf4
     from lema_local.training.nf4 import nf4_folder
 
     run.notice(f"rounding {model.name} to NF4 (once)")
-    folder = nf4_folder(model.source, cache=default_cache(), dtype=DTYPES[bool(gpus())][1])
+    nf4 = Nf4(double=run.profile.training.double_quantization, compute_dtype=DTYPES[bool(gpus())][1])
+    folder = nf4_folder(model.source, cache=default_cache(), nf4=nf4)
     return replace(model, path=folder)
 
 

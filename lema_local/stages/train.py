@@ -25,7 +25,7 @@ from lema_local.training.checkpoints import SavedCheckpoint, bound, has_adapter,
 from lema_local.training.job import Job, run_job, saved_checkpoint
 from lema_local.training.launch import Strategy
 from lema_local.training.lint import Lint
-from lema_local.training.matching import ArmSize, arm_steps
+from lema_local.training.matching import ArmSize, arm_settings
 from lema_local.training.metrics import refuse_without_tensorboard
 from lema_local.training.plan import fit
 from lema_local.training.progress import TrainingProgress
@@ -62,16 +62,12 @@ def planned_runs(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Training
     model = student_model(run.profile)
     training, everything = run.profile.training, build(run, arms)
     sizes = {b.training_set.arm: arm_size(b.training_set) for b in everything}
-    steps, beside = arm_steps(training, sizes), {}
-    if training.match_beside is not None:
-        beside = arm_steps(replace(training, match=training.match_beside), sizes)
+    settings_of = arm_settings(training, sizes)
     planned = []
     for seed in range(training.seed, training.seed + training.seeds):
         for built in everything:
             arm = built.training_set.arm
-            settings = replace(training, seed=seed, max_steps=steps[arm])
-            if arm in beside:
-                settings = replace(settings, save_at=(*training.save_at, beside[arm]))
+            settings = replace(settings_of[arm], seed=seed)
             # memory may run out: what only saves memory is not in the identity and does not begin a run anew
             run_id = run_id_of(model, built.training_set.id, settings)
             directory = directory_of(run, arm, run_id)

@@ -27,7 +27,7 @@ from lema_local.hardware import cores
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import SavedCheckpoint, tidy
 from lema_local.training.failures import out_of_memory
-from lema_local.training.launch import Strategy, launch_arguments
+from lema_local.training.launch import PYTHON, Strategy, launch_arguments
 from lema_local.training.lint import Lint
 from lema_local.training.metrics import recorded
 from lema_local.training.settings import TrainingSettings
@@ -137,9 +137,8 @@ def run_job(
 ) -> None:
     """Trains `job` in a child process and calls `on_event` with each of its events; returns when it is done.
 
-    A run that is finished starts no process: its checkpoint events come from the disk. More than one process (one a
-    GPU, or settings.processes) starts `accelerate launch` with the strategy (ddp unless the plan said fsdp), several on
-    CPUs torchrun; settings.accelerate_config starts `accelerate launch` with that file alone. Call it from the thread
+    A run that is finished starts no process: its checkpoint events come from the disk. What starts is the command of
+    launch_arguments(): one process a GPU, or settings.processes; ddp unless the plan said fsdp. Call it from the thread
     that lives as long as the training: the child dies with that thread. Raises TrainingError with the child's last
     line; on KeyboardInterrupt, or any error in `on_event`, the child is gone within two seconds and the error goes on.
     """
@@ -158,9 +157,9 @@ def run_job(
     if config and not Path(config).is_file():
         raise TrainingError(f"No file {config}: `accelerate config --config_file {config}` makes one.")
     environment = {**_ENVIRONMENT, **os.environ, "LEMA_TRAINING_PARENT": str(os.getpid())}
-    if config or processes > 1:
-        strategy = (strategy or "ddp") if num_gpus else "cpu"
-        launch = launch_arguments(str(job_file), strategy=strategy, num_processes=processes, config=config)
+    strategy = (strategy or "ddp") if num_gpus else "cpu"
+    launch = launch_arguments(str(job_file), strategy=strategy, num_processes=processes, config=config)
+    if launch[0] != PYTHON:
         arguments = [*arguments, "--launch", json.dumps(launch)]
         environment.setdefault("OMP_NUM_THREADS", str(max(cores() // processes, 1)))
     failure: str | None = None

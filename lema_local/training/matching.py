@@ -5,7 +5,7 @@ arm_steps(settings(max_steps=2000, match="epochs"), {"cot": ArmSize(32_421), "le
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lema_local.errors import TrainingError
 from lema_local.training.settings import TrainingSettings
@@ -42,3 +42,17 @@ def arm_steps(settings: TrainingSettings, sizes: Mapping[str, ArmSize]) -> dict[
             raise TrainingError(f'training.match = "tokens" needs the tokens of arm {arm}: run `make data` first.')
         found[arm] = max(1, round(settings.max_steps * share))
     return found
+
+
+def arm_settings(settings: TrainingSettings, sizes: Mapping[str, ArmSize]) -> dict[str, TrainingSettings]:
+    """The settings of each arm: its own steps, and saved among them the one at which `match_beside` would end.
+
+    Raises TrainingError where the sizes that this needs are not known.
+    """
+    steps, beside = arm_steps(settings, sizes), {}
+    if settings.match_beside is not None:
+        beside = arm_steps(replace(settings, match=settings.match_beside), sizes)
+    return {
+        arm: replace(settings, max_steps=steps[arm], save_at=(*settings.save_at, *([beside[arm]] if beside else [])))
+        for arm in sizes
+    }

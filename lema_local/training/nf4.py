@@ -1,6 +1,6 @@
 """A base model's weights rounded to NF4 and back: what a QLoRA run multiplied by, as a folder that any server loads.
 
-    q_proj.weight   0.0312, -0.0187, ...   ->   0.0298, -0.0191, ...      (16 values a block of 64, double quantisation)
+    q_proj.weight   0.0312, -0.0187, ...   ->   0.0298, -0.0191, ...      (16 values a block of 64)
 
 QLoRA keeps 4 bits a weight and multiplies by the value they stand for. Serving those values needs no 4-bit kernels
 (vLLM 0.32 has no bitsandbytes) and takes the memory of the dtype. As in transformers, every linear layer of the blocks
@@ -20,12 +20,14 @@ from lema_local.training.packages import require
 LINEAR = "_proj.weight"
 
 
-def nf4_folder(source: str, *, cache: Path, dtype: str) -> Path:
-    """A folder of the weights of `source` (a folder, or a Hub id), rounded in `dtype` ("float32", "bfloat16"), the one
-    in which training loads them. Made once for each source, file by file: memory is that of one file."""
+def nf4_folder(source: str, *, cache: Path, nf4: Nf4) -> Path:
+    """A folder of the weights of `source` (a folder, or a Hub id), rounded as `nf4` says and stored in its
+    `compute_dtype`, as training loads them. Made once for each source, file by file: memory is that of one file."""
     folder = local_folder(source)
     files = weight_files(folder)
-    key = content_key("nf4", dtype, *(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files))
+    stamps = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
+    once = [] if nf4.double else ["single"]  # folders made before there was a choice keep their names
+    key = content_key("nf4", nf4.compute_dtype, *stamps, *once)
     target = cache / "bases" / f"{folder.name}-nf4-{key[:12]}"
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
@@ -38,7 +40,7 @@ def nf4_folder(source: str, *, cache: Path, dtype: str) -> Path:
             try:
                 shutil.copytree(folder, partial, ignore=others)
                 for file in files:
-                    _round_file(file, partial / file.name, dtype)
+                    _round_file(file, partial / file.name, nf4)
                 (partial / COMPLETE).write_text(f"NF4 values of {source}\n")
                 partial.rename(target)
             finally:
@@ -46,13 +48,13 @@ def nf4_folder(source: str, *, cache: Path, dtype: str) -> Path:
     return target
 
 
-def _round_file(source: Path, target: Path, dtype: str) -> None:
+def _round_file(source: Path, target: Path, nf4: Nf4) -> None:
     torch, safetensors = require("torch"), require("safetensors.torch")
-    kind, as_trained = getattr(torch, dtype), Nf4(double=True, compute_dtype=dtype)
+    kind = getattr(torch, nf4.compute_dtype)
     tensors = safetensors.load_file(source)
     for name, tensor in tensors.items():
         is_linear = name.endswith(LINEAR) and tensor.dim() == 2
-        tensors[name] = (nf4_values(tensor, as_trained) if is_linear else tensor).to(kind)
+        tensors[name] = (nf4_values(tensor, nf4) if is_linear else tensor).to(kind)
     safetensors.save_file(tensors, target, metadata={"format": "pt"})
 
 

@@ -3,7 +3,8 @@
     {"model": "llama-2-70b", "dataset": "gsm8k", "arms": ["cot", "lema"], "max_steps": 2000, "global_batch_size": 96,
      "per_device_batch_size": 6, "gradient_accumulation_steps": 4, "num_gpus": 4, "epochs": {"cot": 5.92, "lema": 4.27},
      "memory_per_gpu_gib": {"weights": 34.3, "adapter": 4.6, ...}, "fits": true, "strategy": "ddp",
-     "launch": "accelerate launch --multi_gpu --num_processes 4 ...", "runs": {"cot": {"max_steps": 2000, ...}, ...}}
+     "launch": "accelerate launch --multi_gpu --num_processes 4 ...", "seeds": 1,
+     "runs": {"cot": {"max_steps": 2000, ...}, ...}}
 
 The memory is an estimate from the model's shapes at the longest rows allowed (training/memory.py).
 """
@@ -17,7 +18,7 @@ from lema_local.errors import TrainingError
 from lema_local.training.architecture import TARGETS, Architecture
 from lema_local.training.checkpoints import RESUMABLE
 from lema_local.training.launch import Strategy, launch_arguments
-from lema_local.training.matching import ArmSize, arm_steps
+from lema_local.training.matching import ArmSize, arm_settings
 from lema_local.training.memory import GIB, fits, memory_parts, needed_gib
 from lema_local.training.settings import TrainingSettings
 
@@ -77,9 +78,8 @@ def plan(
     wanted = settings
     fitted = fit(architecture, settings, num_gpus=num_gpus, memory_gib=memory_gib)
     settings, processes = fitted.settings, settings.processes or max(num_gpus, 1)
-    steps = _steps(settings, arms)
     launch = launch_arguments(job, strategy=fitted.strategy, num_processes=processes, config=settings.accelerate_config)
-    runs = {arm: _run(arm, size, steps[arm], settings) for arm, size in arms.items()}
+    runs = {arm: _run(arms[arm], own) for arm, own in _settings_of_arms(settings, arms).items()}
     return {
         "model": model,
         "dataset": dataset,
@@ -115,27 +115,32 @@ def plan(
         "verdict": _verdict(architecture, fitted, wanted, num_gpus=num_gpus, memory_gib=memory_gib),
         "processes": processes,
         "match": settings.match,
+        "seeds": settings.seeds,
         "runs": runs,
         "checkpoint_disk_gib": _disk(architecture, settings, runs.values()),
     }
 
 
-def _steps(settings: TrainingSettings, arms: Mapping[str, ArmSize]) -> dict[str, int]:
-    """Each arm's steps; max_steps for all where the sizes that matching needs are not known yet."""
+def _settings_of_arms(settings: TrainingSettings, arms: Mapping[str, ArmSize]) -> dict[str, TrainingSettings]:
+    """Each arm's settings. Where the sizes that matching needs are not known yet, no step of match_beside is among
+    them, or max_steps stands for all."""
     try:
-        return arm_steps(settings, arms)
+        return arm_settings(settings, arms)
     except TrainingError:
-        return dict.fromkeys(arms, settings.max_steps)
+        if settings.match_beside is not None:
+            return _settings_of_arms(replace(settings, match_beside=None), arms)
+        return dict.fromkeys(arms, settings)
 
 
-def _run(arm: str, size: ArmSize, steps: int, settings: TrainingSettings) -> dict[str, Any]:
-    samples = steps * settings.global_batch_size
+def _run(size: ArmSize, settings: TrainingSettings) -> dict[str, Any]:
+    """What one run of an arm does: each seed is one."""
+    samples = settings.max_steps * settings.global_batch_size
     seen = round(samples * size.tokens / size.examples) if size.examples and size.tokens else None
     return {
         "examples": size.examples or None,
         "tokens": size.tokens,
-        "max_steps": steps,
-        "checkpoints": len(replace(settings, max_steps=steps).checkpoint_steps),
+        "max_steps": settings.max_steps,
+        "checkpoints": len(settings.checkpoint_steps),
         "samples_seen": samples,
         "tokens_seen": seen,
         "epochs": round(samples / size.examples, 2) if size.examples else None,
@@ -143,11 +148,11 @@ def _run(arm: str, size: ArmSize, steps: int, settings: TrainingSettings) -> dic
 
 
 def _disk(architecture: Architecture, settings: TrainingSettings, runs: Any) -> dict[str, float]:
-    """GiB of all arms' checkpoints: float32 weights of the adapter (or of the model), and of the newest checkpoints of
-    each arm the optimizer's two moments, from which a run is resumed (while one is saved, one more of each)."""
+    """GiB of the checkpoints of all arms and seeds: float32 weights of the adapter (or of the model), and of the newest
+    checkpoints of each run the optimizer's two moments, from which it is resumed (while one is saved, one more)."""
     full = settings.method == "full"
     trained = architecture.parameters if full else architecture.lora_parameters(settings.lora_r)
-    counts = [min(run["checkpoints"], settings.keep or run["checkpoints"]) for run in runs]
+    counts = [min(run["checkpoints"], settings.keep or run["checkpoints"]) for run in runs] * settings.seeds
     return {
         "weights": round(sum(counts) * trained * 4 / GIB, 2),
         "state": round(sum(min(RESUMABLE, count) for count in counts) * trained * 8 / GIB, 2),
