@@ -51,6 +51,6 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         raise ProfileError(f"In {where}: expected {getattr(hint, '__name__', 'a table')}, got {value!r}.")
     if isinstance(value, int | float) and value < 0:
         raise ProfileError(f"In {where}: {value!r} is below zero.")
-    if hint is int and value > LARGEST_INTEGER:  # seeds and steps are columns of the database
+    if isinstance(value, int) and value > LARGEST_INTEGER:  # seeds and steps are columns of the database
         raise ProfileError(f"In {where}: {value!r} is too large; give {LARGEST_INTEGER} or less.")
     return value

@@ -396,10 +396,16 @@ def test_rounding_to_nf4_gives_the_values_that_training_multiplies_by(tmp_path: 
     assert (plain - trained_over).abs().max() > 1e-3
 
 
+def model_of_three_layers(folder: Path) -> Path:
+    """A folder that is taken for a model; nobody loads its weights."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"num_hidden_layers": 3, "hidden_size": 576}))
+    (folder / "model.safetensors").write_bytes(b"")
+    return folder
+
+
 def test_a_broken_adapter_is_left_out_before_vllm_would_load_it(db: Path, write_profile: Callable[..., Path]) -> None:
-    model = db.parent / "model"
-    model.mkdir()
-    (model / "config.json").write_text(json.dumps({"num_hidden_layers": 3, "hidden_size": 576}))
+    model = model_of_three_layers(db.parent / "model")
     whole, other = (checkpoint(db.parent / "adapters", step, strength=0.1, width=w) for step, w in ((1, 576), (2, 64)))
     notices = list[str]()
     with Writer(db) as store:
@@ -412,9 +418,7 @@ def test_a_broken_adapter_is_left_out_before_vllm_would_load_it(db: Path, write_
 
 
 def test_a_whole_model_is_served_as_weights_of_its_own(db: Path, write_profile: Callable[..., Path]) -> None:
-    model = db.parent / "model"
-    model.mkdir()
-    (model / "config.json").write_text(json.dumps({"num_hidden_layers": 3, "hidden_size": 576}))
+    model = model_of_three_layers(db.parent / "model")
     whole, tuned = (checkpoint(db.parent / "adapters", step, strength=0.1) for step in (1, 2))
     (db.parent / whole.path / "config.json").write_text("{}")
     with Writer(db) as store:
