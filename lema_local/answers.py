@@ -134,11 +134,13 @@ def own_part(text: str) -> str:
         or "User" in text
         or "Instruction" in text
     ):
+        # found once, not for each question: a text may hold thousands of them
+        begun = len(text) - len(text.lstrip())
+        given = min((at + len(mark) for mark in _GIVEN if (at := text.find(mark)) >= 0), default=len(text))
         for match in _NEW_QUESTION.finditer(text):
-            before = text[: match.start()]
             # "Question 6: yes" may list parts of the problem itself, until an answer was given
-            if before.strip() and (not match["numbered"] or any(mark in before for mark in _GIVEN)):
-                return before
+            if begun < match.start() and (not match["numbered"] or given <= match.start()):
+                return text[: match.start()]
     return text
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from lema_local.answers import is_correct
 from lema_local.records import AnswerKind
+from lema_local.reply_text import own_text
 
 MOST_CHARACTERS = 2_000  # of a question; longer ones are essays, or worse
 LEAST_CHARACTERS = 20
@@ -54,9 +55,10 @@ def draw_seeds(occurrences: Sequence[str], count: int, *, seed: int) -> list[Dra
 
 def parse_question(text: str) -> str | None:
     """The new question in an evolver's reply, or None. Model output: bounded, nothing of it is trusted."""
-    text = text[: 4 * MOST_CHARACTERS]
-    thought, closed, rest = text.partition("</think>")
-    text = rest if closed else thought
+    own = own_text(text)
+    if own is None:
+        return None
+    text = own[: 4 * MOST_CHARACTERS]  # cut last: reasoning may be long
     label = _LABEL.search(text)
     text = text[label.end() :] if label else text
     other = _LABEL.search(text)

@@ -61,8 +61,14 @@ class Model:
         """Content of a folder's weights; of a Hub model its id."""
         if self.path is None:
             return f"hf:{self.source}"
-        files_ = sorted([self.path / "config.json", *self.path.glob("*.safetensors")])
+        files_ = sorted([self.path / "config.json", *_weight_files(self.path)])
         return f"hf:{content_key('folder', [cached_sha256(file) for file in files_])}"
+
+    def served_identity(self) -> str:
+        """The same of a model that is asked: a folder without weights, which can be planned and linted, is refused."""
+        if self.path is not None and not _weight_files(self.path):
+            raise ProfileError(f"No weights in {self.path}: it needs *.safetensors or pytorch_model*.bin.")
+        return self.hf_identity()
 
 
 @cache
@@ -215,6 +221,11 @@ def _folder_bos_text(path: Path) -> str:
     token = config.get("bos_token")
     text = token.get("content") if isinstance(token, dict) else token
     return text if config.get("add_bos_token") is False and isinstance(text, str) else ""
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """Safetensors, which are what loads where both forms are there, else PyTorch's own."""
+    return [*folder.glob("*.safetensors")] or [*folder.glob("pytorch_model*.bin")]
 
 
 def cached_sha256(path: Path) -> str:

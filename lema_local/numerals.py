@@ -53,7 +53,8 @@ _DATE = re.compile(
     + r"\.? \d{1,2}(?:st|nd|rd|th)?\b(?:,? \d{4})?"
     r"|\d{1,2}(?:st|nd|rd|th)? (?:of )?" + _MONTH + r"(?![a-z])"
 )
-_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{2,3}){0,6},\d{3}(?![\d]|,\d)")
+GROUPED = r"\d{1,3}(?:,\d{2,3}){0,6},\d{3}"  # 1,234,567; 12,34,567, as India groups
+_THOUSANDS = re.compile(rf"(?<![\d.,]){GROUPED}(?![\d]|,\d)")
 _SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3}){1,6}(?![\d/]|[.,:]?\d| /)")
 _SENTENCE_END = re.compile(r"(?<!Rs)[.!?](?=\s|$)|\n| ; ")
 _CLAUSE_END = re.compile(r"[,;(](?!\d)| (?:because|since|where|as|when|if|so|which|after|for)\b")

@@ -18,11 +18,13 @@ from typing import Any
 
 from lema_local.datasets import Style
 from lema_local.errors import did_you_mean
+from lema_local.numerals import GROUPED
 from lema_local.records import Problem
 
 LETTERS = "ABCDE"  # what answers.py reads as an option
 
-_NUMBER = re.compile(r"[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s?/\s?\d+)?%?")
+# a comma groups digits, or "5,10" would be 510
+_NUMBER = re.compile(rf"[-+]?(?:(?:{GROUPED}|\d+)(?:\.\d+)?|\.\d+)(?:\s?/\s?\d+)?%?")
 _MINUS_FRACTION = re.compile(r"-\((\d+/\d+)\)")
 _WITH_UNIT = re.compile(r"([-+]?[\d.,/%]+)\s*\([^()]*\)")  # ASDiv: "9 (apples)"
 _POINT_ZERO = re.compile(r"(-?\d+)\.0+")

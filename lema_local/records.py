@@ -15,6 +15,7 @@ PromptFormat = Literal["few-shot", "alpaca", "cot"]  # how a reasoner is asked
 Purpose = Literal["sample", "augment", "correct", "resolve", "evolve", "answer", "evaluate", "judge"]
 Grade = Literal["excellent", "good", "poor"]  # of a correction, by people or a judge: arXiv 2310.20689, section 3.1
 ReviewEvent = Literal["grade", "skip", "undo"]
+LARGEST_INTEGER = 2**31 - 1  # that an integer column holds: a larger one would block the merge of all after it
 
 
 @dataclass(frozen=True, slots=True)

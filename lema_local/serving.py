@@ -186,7 +186,7 @@ def describe_endpoint(name: str, profile: EndpointProfile, *, checkpoint_id: str
         else:
             model = resolve_model(profile.model)
             model_name = model.name
-            identity = model.gguf_identity() if recipe.weights == "gguf" else f"{model.hf_identity()}:{recipe.name}"
+            identity = model.gguf_identity() if recipe.weights == "gguf" else f"{model.served_identity()}:{recipe.name}"
         if profile.warm_up_steps:  # whose identity is that of the checkpoint it will be (stages/warm_up.py)
             model_name += f"+warm-up-{profile.warm_up_steps}"
             identity += f"+{profile.identity}"

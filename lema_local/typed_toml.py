@@ -8,6 +8,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
 from lema_local.errors import ProfileError, did_you_mean
+from lema_local.records import LARGEST_INTEGER
 
 
 def build(cls: Any, raw: Any, where: str) -> Any:
@@ -50,4 +51,6 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         raise ProfileError(f"In {where}: expected {getattr(hint, '__name__', 'a table')}, got {value!r}.")
     if isinstance(value, int | float) and value < 0:
         raise ProfileError(f"In {where}: {value!r} is below zero.")
+    if isinstance(value, int) and value > LARGEST_INTEGER:  # seeds and steps are columns of the database
+        raise ProfileError(f"In {where}: {value!r} is too large; give {LARGEST_INTEGER} or less.")
     return value

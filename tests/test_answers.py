@@ -180,6 +180,7 @@ HOSTILE = {
     "backslashes": "\\" * 1_000_000,
     "spaced digits": "1 " * 500_000,
     "answer words": "answer " * 100_000,
+    "many questions": "x" + "\nQ1:" * 60_000,
 }
 
 

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from conftest import PROBLEMS, lema
 from lema_local.batches import request_line
 from lema_local.endpoint import Endpoint, Prompt, Sampling
 from lema_local.errors import DataError, EndpointError
+from lema_local.keys import content_key
 from lema_local.profiles import Overrides, load_profile
+from lema_local.records import Batch
 from lema_local.stages import batch as batches
 from lema_local.stages.estimate import estimate
 from lema_local.stages.run import Run
@@ -240,6 +243,31 @@ def test_a_batch_that_is_gone_keeps_no_other_from_being_fetched_and_can_be_dropp
     assert len(batches.work_of(run, "sample").pending) == 6
     with pytest.raises(DataError, match="No batch batch_0 is waited for"):
         batches.drop(run, "batch_0")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        ("", r"has no \[endpoints.other\]"),
+        ('[endpoints.other]\nbase_url = "http://x/v1"\nmodel = "m"\napi_key_env = "UNSET_KEY"\n', "UNSET_KEY"),
+    ],
+    ids=["no endpoint", "no key"],
+)
+def test_a_batch_that_this_profile_cannot_ask_for_keeps_no_other_from_being_fetched(
+    run: Run, api: BatchServer, profile: Path, endpoint: str, words: str
+) -> None:
+    profile.write_text(profile.read_text() + endpoint)
+    asking = Run(load_profile(str(profile), environment={}), run.store)
+    before = datetime(2026, 1, 1, tzinfo=UTC)
+    run.store.add(Batch(content_key("batch"), "batch_of_other", "other", "http://x/v1", "sample", 1, before))
+    batches.submit(asking, batches.work_of(asking, "sample"))
+    api.work_off()
+    said: list[str] = []
+    asking.notice = said.append
+    assert batches.fetch(asking).new == 16
+    assert [batch.remote_id for batch, remote in batches.standing(asking) if remote is None] == ["batch_of_other"]
+    assert re.search(f"batch_of_other: .*{words}", said[0])
+    assert "the profile and the key that it was handed in with" in said[0]
 
 
 def test_a_dry_run_does_not_count_what_is_handed_in(run: Run) -> None:

@@ -13,6 +13,7 @@ from conftest import PROBLEMS, Body, Say, ScriptedServer, chat
 
 from lema_local.evolution import MOST_CHARACTERS, draw_seeds, majority, parse_question
 from lema_local.profiles import EvolutionProfile, load_profile
+from lema_local.records import Problem
 from lema_local.stages.build import build
 from lema_local.stages.correct import correct
 from lema_local.stages.estimate import estimate
@@ -44,6 +45,7 @@ def test_draws_weigh_by_occurrence_and_hang_on_the_seed_alone() -> None:
         f"**New Question:** {QUESTION}",
         f"Here is one.\n\nThe rewritten problem:\n{QUESTION}\n",
         f"<think>What about crates?</think>\nNew question: {QUESTION}",
+        f"<think>{'What about crates? ' * MOST_CHARACTERS}</think>\nNew question: {QUESTION}",
         f"New Question: {QUESTION}\nAnswer: 34",
         f"New Question: {QUESTION}\n\nExplanation: I changed the story.",
         f"New Question: {QUESTION}\nQuestion: Another one with 7 dogs and 3 cats?",
@@ -53,7 +55,13 @@ def test_the_question_is_found_in_what_stands_around_it(reply: str) -> None:
     assert parse_question(reply) == QUESTION
 
 
-@pytest.mark.parametrize("reply", ["", "New Question:", "?", "x" * 100_000, "New Question: " + "y " * MOST_CHARACTERS])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *("", "New Question:", "?", "x" * 100_000, "New Question: " + "y " * MOST_CHARACTERS),
+        f"<think>Perhaps this one. {QUESTION}",  # cut off before it answered
+    ],
+)
 def test_what_is_no_question_is_none(reply: str) -> None:
     assert parse_question(reply) is None
 
@@ -215,6 +223,24 @@ def test_a_worked_example_of_the_prompt_is_no_new_question(
     run.notice = said.append
     evolve(run)
     assert said == ["0 problems evolved; left out: copy of a worked example 1"]
+
+
+@pytest.mark.parametrize("split", ["dev", "also"])
+def test_a_copy_of_a_problem_that_is_evaluated_is_no_new_question(
+    store: Writer, profile: Path, server: ScriptedServer, split: str
+) -> None:
+    server.then = lambda body: chat(f"New Question: {QUESTION}")
+    if split == "also":
+        other = profile.parent / "other.jsonl"
+        other.write_text(json.dumps({"question": QUESTION, "answer": "34"}) + "\n")
+        profile.write_text(f'{profile.read_text()}\n[[evaluation.also]]\ndataset = "other"\npath = "{other}"\n')
+    run = run_of(store, profile, seeds="all", questions=1)
+    if split == "dev":
+        run.problems = replace(run.problems, dev=(Problem("tiny", "dev", QUESTION, "34"),))
+    said: list[str] = []
+    run.notice = said.append
+    evolve(run)
+    assert said == ["0 problems evolved; left out: copy of an evaluated problem 1"]
 
 
 def test_general_evolution_draws_from_all_questions(store: Writer, profile: Path) -> None:

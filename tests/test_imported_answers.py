@@ -1,7 +1,7 @@
 """Answers made elsewhere are graded by the same grader and land in the same table."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from lema_local.store import Store, Writer
 
 TINA = Problem("d", "test", "Tina has 42 apples and gives 9 away. How many has she?", "33")
 SAM = Problem("d", "test", "What is 2 + 2?", "4")
+SAM_ELSEWHERE = Problem("e", "test", SAM.question, "5")
+TINA_ELSEWHERE = Problem("e", "test", TINA.question, TINA.answer)
 
 
 @pytest.fixture
@@ -25,10 +27,12 @@ def filled(store: Writer) -> Writer:
     return store
 
 
-def take_in(store: Writer, folder: Path, rows: list[Any], **more: Any) -> ImportedAnswers:
+def take_in(
+    store: Writer, folder: Path, rows: list[Any], *, problems: Sequence[Problem] = (TINA, SAM), **more: Any
+) -> ImportedAnswers:
     file = folder / "answers.jsonl"
     file.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
-    return import_answers(store, file, problems=[TINA, SAM], **more)
+    return import_answers(store, file, problems=problems, **more)
 
 
 def test_answers_are_matched_by_question_or_id_and_graded_as_evaluations(filled: Writer, tmp_path: Path) -> None:
@@ -61,6 +65,30 @@ def test_samples_that_lm_evaluation_harness_logged_are_read_as_they_are(filled: 
     found = take_in(filled, tmp_path, rows, model="m")
     assert (found.rows, found.new) == (2, 1)
     assert filled.rows("select answer, is_correct from evaluation") == [{"answer": "4", "is_correct": True}]
+
+
+def test_a_logged_sample_keeps_its_model_and_its_index(filled: Writer, tmp_path: Path) -> None:
+    logged = {"doc": {"question": SAM.question}, "resps": [["#### 4"]], "model_name": "mine", "sample_index": 0}
+    found = take_in(filled, tmp_path, [logged, logged | {"resps": [["#### 5"]], "sample_index": 1}], model="other")
+    assert found.bad_rows == ()
+    assert filled.rows("select model, sample_index, answer from evaluation order by sample_index") == [
+        {"model": "mine", "sample_index": 0, "answer": "4"},
+        {"model": "mine", "sample_index": 1, "answer": "5"},
+    ]
+
+
+def test_a_question_of_two_sets_with_other_answers_is_not_guessed(filled: Writer, tmp_path: Path) -> None:
+    problems = (TINA, SAM, SAM_ELSEWHERE, TINA_ELSEWHERE)
+    for problem in problems[2:]:
+        filled.add(problem)
+    rows = [{"question": problem.question, "text": "4", "model": "m"} for problem in (SAM, TINA)]
+    found = take_in(filled, tmp_path, rows, problems=problems)
+    assert [(bad.line, bad.reason) for bad in found.bad_rows] == [
+        (1, "several problems with other answers ask this question: give problem_id")
+    ]
+    assert filled.rows("select problem_id from evaluation") == [{"problem_id": TINA.id}]
+    by_id = {"problem_id": SAM_ELSEWHERE.id, "text": "5", "model": "m"}
+    assert take_in(filled, tmp_path, [by_id], problems=problems).new == 1
 
 
 def test_rows_that_cannot_be_used_are_named_with_their_line(filled: Writer, tmp_path: Path) -> None:

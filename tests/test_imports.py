@@ -91,6 +91,8 @@ BAD: list[tuple[Any, str]] = [
     ({"question": SAM.question, "rationale": " ", "model": "m"}, "no text in `rationale`"),
     ({"question": SAM.question, "rationale": "r"}, "--model"),
     ({"question": SAM.question, "rationale": "r", "model": "m", "sample_index": -1}, "sample_index"),
+    ({"question": SAM.question, "rationale": "r", "model": "m", "sample_index": 2**31}, "sample_index"),
+    ({"question": SAM.question, "rationale": "r", "model": "m", "sample_index": True}, "sample_index"),
     ({"question": SAM.question, "rationale": "r", "model": "m", "finish_reason": 7}, "finish_reason"),
 ]
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from lema_local.datasets import styles
 from lema_local.errors import DataError
+from lema_local.problem_rows import UnusableRowError, problem_from_row
 from lema_local.problems import Loaded, read_problems
 
 DATA = Path(__file__).parent / "data"
@@ -57,6 +59,28 @@ def test_bad_row_is_reported_with_its_line_and_reason(line: int, reason: str) ->
     (bad,) = [row for row in read("bad_rows.jsonl").bad_rows if row.line == line]
     assert reason in bad.reason
     assert bad.file.endswith("bad_rows.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("answer", "read_as"),
+    [
+        ("1,234", "1234"),
+        ("-12,345,678.50", "-12345678.50"),
+        ("12,34,567", "1234567"),
+        ("$6,000", "6000"),
+        ("1500", "1500"),
+    ],
+)
+def test_commas_that_group_digits_are_dropped(answer: str, read_as: str) -> None:
+    row = {"question": "How many?", "answer": f"Some.\n#### {answer}"}
+    assert problem_from_row(row, styles("gsm8k"), dataset="d", split="test").answer == read_as
+
+
+@pytest.mark.parametrize("answer", ["5,10", "1,2,3", "1,2,345", "12,", "1234,567", "0,5", "1,,000", "5,10,15"])
+def test_commas_that_group_no_digits_make_no_number(answer: str) -> None:
+    row = {"question": "How many?", "answer": f"Some.\n#### {answer}"}
+    with pytest.raises(UnusableRowError, match="not a number"):
+        problem_from_row(row, styles("gsm8k"), dataset="d", split="test")
 
 
 def test_rows_beside_bad_ones_load() -> None:

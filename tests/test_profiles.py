@@ -106,6 +106,12 @@ WRONG = {
     "no list": (None, '[build]\narms = "cot"', "expected a list"),
     "no table": (None, "build = 3", "build: expected a table, got 3"),
     "below zero": (None, "[sampling]\ntemperature = -1", "below zero"),
+    "a seed that no column holds": (
+        None,
+        "[training]\nseed = 3_000_000_000",
+        "training, seed: 3000000000 is too large",
+    ),
+    "the seed of a build": (None, "[build]\nseed = 2_147_483_648", "build, seed: 2147483648 is too large"),
     "no samples": (None, "[sampling]\nsamples = 0", "samples must be 1 or more"),
     "corrector": (None, '[correction]\ncorrectors = ["corector"]', "(did you mean 'corrector'?)"),
     "arm twice": (None, '[build]\narms = ["cot", "cot"]', "name each arm once"),

@@ -138,6 +138,35 @@ def test_the_identity_of_a_model_is_its_weights_and_checkpoint_not_its_alias() -
     assert renamed.identity == base.identity
 
 
+@pytest.mark.parametrize(
+    "file", ["model-00001-of-00002.safetensors", "pytorch_model.bin", "pytorch_model-00002-of-00002.bin"]
+)
+def test_a_folder_is_known_by_its_weights_of_either_form(tmp_path: Path, file: str) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    profile = EndpointProfile(model=str(tmp_path), recipe="vllm")
+    identities = set()
+    for weights in ("one", "two"):
+        (tmp_path / file).write_text(weights)
+        identities.add(describe_endpoint("student", profile).identity)
+    assert len(identities) == 2
+
+
+def test_safetensors_alone_are_a_folder_s_identity_where_both_forms_are_there(tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_text("{}")
+    before = resolve_model(str(tmp_path)).hf_identity()
+    (tmp_path / "pytorch_model.bin").write_text("the same weights")
+    assert resolve_model(str(tmp_path)).hf_identity() == before
+
+
+def test_a_folder_without_weights_is_not_asked(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "training_args.bin").write_text("no weights")
+    with pytest.raises(ProfileError, match=r"No weights in .*pytorch_model\*\.bin") as refused:
+        describe_endpoint("student", EndpointProfile(model=str(tmp_path), recipe="vllm"))
+    assert "\n" not in str(refused.value)
+
+
 def test_a_server_answers_and_is_gone_after_its_block(tmp_path: Path) -> None:
     with serve("oracle", model=None, options=ServeOptions(log_directory=tmp_path)) as server:
         with urllib.request.urlopen(f"{server.base_url}/models", timeout=5) as reply:

@@ -433,10 +433,16 @@ def test_the_weights_that_are_served_are_rounded_as_the_profile_trains(
             assert served.path == nf4_folder(str(source), cache=tmp_path / "lema_local", nf4=wanted)
 
 
+def model_of_three_layers(folder: Path) -> Path:
+    """A folder that is taken for a model; nobody loads its weights."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"num_hidden_layers": 3, "hidden_size": 576}))
+    (folder / "model.safetensors").write_bytes(b"")
+    return folder
+
+
 def test_a_broken_adapter_is_left_out_before_vllm_would_load_it(db: Path, write_profile: Callable[..., Path]) -> None:
-    model = db.parent / "model"
-    model.mkdir()
-    (model / "config.json").write_text(json.dumps({"num_hidden_layers": 3, "hidden_size": 576}))
+    model = model_of_three_layers(db.parent / "model")
     whole, other = (checkpoint(db.parent / "adapters", step, strength=0.1, width=w) for step, w in ((1, 576), (2, 64)))
     notices = list[str]()
     with Writer(db) as store:
@@ -449,9 +455,7 @@ def test_a_broken_adapter_is_left_out_before_vllm_would_load_it(db: Path, write_
 
 
 def test_a_whole_model_is_served_as_weights_of_its_own(db: Path, write_profile: Callable[..., Path]) -> None:
-    model = db.parent / "model"
-    model.mkdir()
-    (model / "config.json").write_text(json.dumps({"num_hidden_layers": 3, "hidden_size": 576}))
+    model = model_of_three_layers(db.parent / "model")
     whole, tuned = (checkpoint(db.parent / "adapters", step, strength=0.1) for step in (1, 2))
     (db.parent / whole.path / "config.json").write_text("{}")
     with Writer(db) as store:

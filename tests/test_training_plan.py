@@ -189,6 +189,12 @@ def test_settings_without_sense_are_refused(field: str, value: float) -> None:
         replace(PAPER, **{field: value})
 
 
+def test_the_last_of_several_seeds_must_fit_its_column_too() -> None:
+    assert replace(PAPER, seed=2**31 - 2, seeds=2).seeds == 2
+    with pytest.raises(TrainingError, match="seeds end at 2147483648"):
+        replace(PAPER, seed=2**31 - 2, seeds=3)
+
+
 def test_settings_added_later_leave_the_ids_of_recorded_runs() -> None:
     first = {
         *("learning_rate", "global_batch_size", "lora_r", "lora_alpha", "lora_dropout"),

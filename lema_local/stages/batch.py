@@ -17,7 +17,7 @@ from lema_local.batch_api import BatchApi, RemoteBatch
 from lema_local.batches import Result, read_result, request_line, split, url_of
 from lema_local.client import RAW_REPLY_CHARACTERS, Failure
 from lema_local.endpoint import Endpoint, Prompt
-from lema_local.errors import BudgetError, DataError, EndpointError
+from lema_local.errors import BudgetError, DataError, EndpointError, ProfileError
 from lema_local.keys import content_key
 from lema_local.prices import batch_discount
 from lema_local.recipes import load_recipe
@@ -186,7 +186,9 @@ def _asked(run: Run, batch: Batch) -> RemoteBatch | None:
         return _api(run, batch).status(batch.remote_id)
     except EndpointError as error:
         run.notice(f"{batch.remote_id}: {error} If it is gone for good: lema batch drop {batch.remote_id}")
-        return None
+    except ProfileError as error:  # no such endpoint, or no key for it: the batch itself may be well
+        run.notice(f"{batch.remote_id}: {error} Ask for it with the profile and the key that it was handed in with.")
+    return None
 
 
 def import_results(run: Run, purpose: Purpose, lines: Iterable[str], *, discount: float = 1.0) -> Imported:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lema_local.errors import DataError
 from lema_local.evaluation_profile import EvaluationSetProfile
+from lema_local.problems import Loaded
 from lema_local.profile_tables import DataProfile
 from lema_local.profiles import Profile
 from lema_local.records import Problem
@@ -42,12 +43,24 @@ def evaluation_sets(profile: Profile, own: ProblemSet, store: Writer, notice: No
     sets = [EvaluationSet(dataset, "test", own.test)] if e.test else []
     if own.dev:
         sets.append(EvaluationSet(dataset, "dev", own.dev))
-    others = [EvaluationSet(also.dataset, "test", _load(also, own, notice)) for also in e.also]
+    others = [EvaluationSet(also.dataset, "test", _evaluated(also, own, notice)) for also in e.also]
     record_problems(ProblemSet((), tuple(problem for each in others for problem in each.problems)), store)
     return sets + others
 
 
-def _load(also: EvaluationSetProfile, own: ProblemSet, notice: Notice) -> tuple[Problem, ...]:
+def held_out(profile: Profile, own: ProblemSet) -> tuple[Problem, ...]:
+    """The problems that nothing may train on: the test split, whether it is evaluated or not, the dev split, and the
+    problems of the other sets that are no train problems. Says nothing of bad rows: evaluation_sets does.
+
+    DataError for a set that cannot be read.
+    """
+    given = {problem.question for problem in own.train if problem.source is None}
+    loaded = (_load(also, notice=lambda message: None) for also in profile.evaluation.also)
+    others = (problem for each in loaded for problem in each.problems if problem.question not in given)
+    return (*own.test, *own.dev, *others)
+
+
+def _load(also: EvaluationSetProfile, notice: Notice) -> Loaded:
     data = DataProfile(
         dataset=also.dataset,
         test_path=also.path,
@@ -60,7 +73,12 @@ def _load(also: EvaluationSetProfile, own: ProblemSet, notice: Notice) -> tuple[
         templates=also.templates,
         seed=also.seed,
     )
-    loaded = load_split(data, "test", notice)
+    return load_split(data, "test", notice)
+
+
+def _evaluated(also: EvaluationSetProfile, own: ProblemSet, notice: Notice) -> tuple[Problem, ...]:
+    """The problems of a set without those that are train problems, and what is to be said of it."""
+    loaded = _load(also, notice)
     report_bad_rows(loaded.bad_rows, notice, BAD_ROWS_SHOWN)
     if "differs" in (loaded.published or ""):
         notice(f"{also.dataset} test {loaded.published}.")

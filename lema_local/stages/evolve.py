@@ -129,7 +129,8 @@ def _answers_wanted(run: Run, endpoint: Endpoint, questions: Sequence[Question])
 
 
 def _questions(run: Run, endpoint: Endpoint, left_out: Counter[str]) -> list[Question]:
-    """The new questions that are worth an answer: whole, new, and no near copy of their seed or of a test problem."""
+    """The new questions that are worth an answer: whole, new, and no near copy of their seed or of what is evaluated
+    on."""
     seeds = {problem.id: problem for problem in run.problems.train}
     found: dict[str, Question] = {}
     ids = [call.id for call in _questions_wanted(run, endpoint)]
@@ -141,13 +142,15 @@ def _questions(run: Run, endpoint: Endpoint, left_out: Counter[str]) -> list[Que
             left_out["asked twice"] += 1
         else:
             found[text] = Question(id_, seeds[seed_id], text)
+    if not found:
+        return []
     made = [_problem(question, NO_ANSWER) for question in found.values()]
     # pair by pair: of a template that many train problems share, a search over all of them names only one
     copies = {new.id for question, new in zip(found.values(), made, strict=True) if overlaps([new], [question.seed])}
     examples = [replace(problem, question=text) for problem in made[:1] for text in _shown_questions()]
     shown = {overlap.train.id for overlap in overlaps(made, examples)}
     known = {problem.question for problem in seeds.values() if problem.source is None}
-    tested = {o.train.id for o in overlaps(made, run.problems.test) if o.kind != "template"}
+    tested = {o.train.id for o in overlaps(made, run.held_out) if o.kind != "template"}
     good = []
     for question, problem in zip(found.values(), made, strict=True):
         if problem.id in copies:
@@ -157,7 +160,7 @@ def _questions(run: Run, endpoint: Endpoint, left_out: Counter[str]) -> list[Que
         elif problem.question in known:
             left_out["copy of a train problem"] += 1
         elif problem.id in tested:
-            left_out["copy of a test problem"] += 1
+            left_out["copy of an evaluated problem"] += 1
         else:
             good.append(question)
     return good

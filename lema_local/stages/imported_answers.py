@@ -20,7 +20,7 @@ from lema_local.problem_rows import UnusableRowError
 from lema_local.problems import BadRow
 from lema_local.records import Completion, Problem
 from lema_local.stages.derive import derive
-from lema_local.stages.imports import Imported, imported_completion, model_of, normal, problem_of, text_of
+from lema_local.stages.imports import Imported, by_question, imported_completion, model_of, problem_of, text_of
 from lema_local.store import Writer
 
 
@@ -93,7 +93,7 @@ class _Asked:
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = {problem.id for problem in problems}
-        self.by_question: dict[str, tuple[str, str] | None] = {normal(p.question): (p.id, p.answer) for p in problems}
+        self.by_question = by_question((problem.id, problem.question, problem.answer) for problem in problems)
         self.names = ", ".join(sorted({f"{problem.dataset} {problem.split}" for problem in problems}))
         self.unknown = f"its question is not one of {self.names}"
 
@@ -111,7 +111,7 @@ def _answer(row: Any, model: str | None, asked: _Asked) -> Completion:
             resps = resps[0]
         if not isinstance(resps, str):
             raise UnusableRowError("`resps` is not one text: give each sample a row of its own, with sample_index")
-        row = {"question": row["doc"].get("question") or row["doc"].get("problem"), "text": resps}
+        row = {**row, "question": row["doc"].get("question") or row["doc"].get("problem"), "text": resps}
     problem = problem_of(row, asked)
     return imported_completion(
         row, "evaluate", model_of(row, "model_name", model), problem, text_of(row, "text", "completion")

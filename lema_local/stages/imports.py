@@ -12,7 +12,7 @@ kept as a BadRow with its line. What is imported says so: endpoint "import", tem
 problems come by `lema eval --import` (imported_answers.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from lema_local.keys import content_key
 from lema_local.problem_files import read_rows
 from lema_local.problem_rows import UnusableRowError
 from lema_local.problems import BadRow
-from lema_local.records import Completion, Purpose
+from lema_local.records import LARGEST_INTEGER, Completion, Purpose
 from lema_local.stages.derive import derive
 from lema_local.store import Store, Writer
 
@@ -84,18 +84,24 @@ class _Known:
     unknown = "its question is not in the database; load the problems first (lema problems)"
 
     def __init__(self, store: Store) -> None:
-        self.problems: set[str] = set()
-        self.by_question: dict[str, tuple[str, str] | None] = {}  # -> id, answer; None: several that differ
         # train first: rationales and corrections are of train problems
-        for row in store.rows("select id, question, answer from problem order by split <> 'train', id"):
-            self.problems.add(row["id"])
-            question, this = normal(row["question"]), (row["id"], row["answer"])
-            first = self.by_question.setdefault(question, this)
-            if first is not None and first[1] != row["answer"]:
-                self.by_question[question] = None
+        rows = store.rows("select id, question, answer from problem order by split <> 'train', id")
+        self.problems = {row["id"] for row in rows}
+        self.by_question = by_question((row["id"], row["question"], row["answer"]) for row in rows)
         samples = store.rows("select id, problem_id, text from completion where purpose = 'sample' order by id")
         self.rationales = {row["id"]: row["problem_id"] for row in samples}
         self.by_text = {(row["problem_id"], row["text"]): row["id"] for row in samples}
+
+
+def by_question(problems: Iterable[tuple[str, str, str]]) -> dict[str, tuple[str, str] | None]:
+    """Problems (id, question, answer) by what they ask, as Known has them. Of several with the same answer
+    the first stays."""
+    found: dict[str, tuple[str, str] | None] = {}
+    for id_, question, answer in problems:
+        first = found.setdefault(normal(question), (id_, answer))
+        if first is not None and first[1] != answer:
+            found[normal(question)] = None
+    return found
 
 
 def _completions(row: Any, kind: Kind, model: str | None, known: _Known) -> Iterator[Completion]:
@@ -135,8 +141,8 @@ def imported_completion(
 ) -> Completion:
     """A text as the fact that a call would have left. UnusableRowError for fields of the wrong kind."""
     index, reason, derived = row.get("sample_index") or 0, row.get("finish_reason"), row.get("is_reference_derived")
-    if not isinstance(index, int) or index < 0:
-        raise UnusableRowError("sample_index is no whole number")
+    if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index <= LARGEST_INTEGER:
+        raise UnusableRowError(f"sample_index is no whole number from 0 to {LARGEST_INTEGER}")
     if reason is not None and not isinstance(reason, str):
         raise UnusableRowError("finish_reason is no text")
     return Completion(

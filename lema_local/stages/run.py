@@ -9,7 +9,7 @@ from lema_local.pacing import Budget
 from lema_local.profiles import Profile
 from lema_local.records import Checkpoint, Problem
 from lema_local.serving_command import ServeOptions
-from lema_local.stages.evaluation_sets import EvaluationSet, evaluation_sets
+from lema_local.stages.evaluation_sets import EvaluationSet, evaluation_sets, held_out
 from lema_local.stages.problems import ProblemSet, load_problems, record_problems
 from lema_local.store import Writer
 
@@ -49,6 +49,12 @@ class Run:
     def evaluation_sets(self) -> list[EvaluationSet]:
         """What is evaluated on, in the store: the test split, a dev split, other sets, as the profile says."""
         return evaluation_sets(self.profile, self.problems, self.store, self.notice)
+
+    @cached_property
+    def held_out(self) -> tuple[Problem, ...]:
+        """What train problems that the run makes must not copy: the test and dev splits, and the profile's other sets.
+        Recorded nowhere by this."""
+        return held_out(self.profile, self.problems)
 
     @cached_property
     def evaluated(self) -> dict[str, Problem]:

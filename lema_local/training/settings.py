@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from lema_local.errors import TrainingError
+from lema_local.records import LARGEST_INTEGER
 
 Schedule = Literal["constant", "linear", "cosine"]
 Method = Literal["lora", "full"]
@@ -104,6 +105,8 @@ class TrainingSettings:
             )
         if self.seeds < 1 or (self.keep is not None and self.keep < 1):
             raise TrainingError("training.seeds and training.keep must be 1 or more; leave keep out to keep all.")
+        if (last := self.seed + self.seeds - 1) > LARGEST_INTEGER:
+            raise TrainingError(f"training.seed and training.seeds end at {last}: give {LARGEST_INTEGER} or less.")
         if self.processes < 0:
             raise TrainingError(f"training.processes is {self.processes}: give 1 or more, or 0 for one on each GPU.")
         if self.method == "full" and self.quantization != "none":
