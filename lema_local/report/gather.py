@@ -158,9 +158,9 @@ def _changed(store: Store, evidence: Evidence, evaluations: Iterable[Row], seed:
 
 
 def _shown(e: Experiment, arm: str) -> CheckpointResult | None:
-    """The checkpoint that stands for an arm: chosen on dev, or the last; of several seeds the first."""
+    """The checkpoint that stands for an arm; of several seeds the first."""
     results = e.of_arm(arm)
-    return (results[0].chosen_on_dev or results[0].last) if results else None
+    return results[0].reported if results else None
 
 
 def _texts(store: Store, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
