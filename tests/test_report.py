@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import review_records
 from browser import chromium, needs_axe, needs_browser, open_page, serious
 from conftest import lema
 
+from lema_local.keys import content_key
+from lema_local.records import Attempt
 from lema_local.report.gather import gather
+from lema_local.report.manifest import gather_manifest
 from lema_local.report.write import write_report
 from lema_local.store import Store, Writer
 
@@ -184,6 +188,22 @@ def test_the_manifest_has_the_profile_that_is_named(db: Path) -> None:
     text = Page(db.with_name("named.html").read_text(encoding="utf-8")).text
     assert re.search(r"laptop, [0-9a-f-]{36}: its settings are below", text)
     assert '"learning_rate": 0.001' in text
+
+
+def test_the_manifest_counts_the_calls_of_adapters_and_the_replies_that_were_none(db: Path) -> None:
+    report_records.add_arms(db, problems=4)
+    with Writer(db) as store:
+        store.add(
+            Attempt(content_key("a"), content_key("c"), "empty reply", 200, "", "corrector", datetime.now(UTC), 12.5)
+        )
+    with Writer(db) as store, store.connect(write=True) as connection:
+        connection.execute("update completion set cost_usd = 1, latency_s = 2, shared_by = 1")
+    first, models, _ = gather_manifest(Store(db, own_views=True)).tables
+    facts = dict(first.rows)
+    calls = 4 * 10  # the base, and three checkpoints of three arms
+    assert facts["cost of calls"] == f"{calls + 12.5:.2f} dollars"
+    assert facts["seconds of calls"] == f"{2 * calls}, as if one after another"
+    assert [(row[2], row[5]) for row in models.rows] == [("gguf:1", "4"), ("with adapters", "36")]
 
 
 def test_a_file_that_cannot_be_written_is_one_line(db: Path) -> None:
