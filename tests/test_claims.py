@@ -305,6 +305,33 @@ def test_grades_decide_about_gpt_4_alone() -> None:
     ]
 
 
+def graded(corrector: str, poor: int, total: int, **more: Any) -> dict[str, Any]:
+    return {
+        "corrector": corrector, "reasoner": "r", "dataset": "gsm8k", "by_model": False, "is_reference_derived": False,
+        "grades": total, "excellent": total - poor, "good": 0, "poor": poor,
+    } | more  # fmt: skip
+
+
+def weak_against_strong(*grades: dict[str, Any]) -> list[tuple[str, str, str]]:
+    found = of_correctors(GRADES, corrector_grades=grades)
+    return [(claim.where, claim.ours, claim.verdict) for claim in found if claim.text.startswith("A weaker")]
+
+
+def test_a_weak_corrector_is_held_against_a_strong_one_on_the_same_mistakes_over_all_templates() -> None:
+    weak = [graded("gpt-3.5-turbo", poor, 20, template=name) for poor, name in ((9, "a.1"), (11, "a.2"))]
+    other_set = [graded("gpt-3.5-turbo", 1, 20, dataset="math"), graded("gpt-4", 15, 20, dataset="math")]
+    assert weak_against_strong(weak[0], graded("gpt-4", 4, 50), weak[1], *other_set) == [
+        ("gpt-3.5-turbo against gpt-4 on r, GSM8K", "20 of 40 poor, against 4 of 50", "reproduced"),
+        ("gpt-3.5-turbo against gpt-4 on r, MATH", "1 of 20 poor, against 15 of 20", "not reproduced"),
+    ]
+
+
+@pytest.mark.parametrize("other", [{"dataset": "math"}, {"reasoner": "another"}], ids=str)
+def test_correctors_of_different_mistakes_are_not_compared(other: dict[str, str]) -> None:
+    [(where, ours, verdict)] = weak_against_strong(graded("gpt-3.5-turbo", 10, 20), graded("gpt-4", 4, 50, **other))
+    assert (where, ours, verdict) == ("GPT-3.5-Turbo against GPT-4, GSM8K", "", "not tested")
+
+
 def test_the_trend_test_is_cochrans_and_armitages() -> None:
     # by hand: p = 60/120, mean score 2, sum of n (x - 2)^2 = 80, of (k - 20)(x - 2) = -20: the slope is -0.25
     found = trend([30, 20, 10], [40, 40, 40], [1, 2, 3])
