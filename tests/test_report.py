@@ -160,6 +160,17 @@ def test_what_one_set_trained_on_is_not_held_against_another(db: Path) -> None:
     assert {e.dataset: e.is_reference_derived for e in evidence.experiments} == {"gsm8k": False, "math": True}
 
 
+@pytest.mark.parametrize(("match", "step"), [("steps", 200), ("tokens", 300)])
+def test_arms_that_were_matched_by_tokens_are_compared_where_each_ends(db: Path, match: str, step: int) -> None:
+    report_records.add_arms(db, problems=20, seeds=2, rates={"cot": 0.3, "lema": 0.6})
+    with Writer(db) as store, store.connect(write=True) as connection:
+        connection.execute("update checkpoint set settings = json_object('match', $match)", {"match": match})
+        connection.execute("delete from checkpoint where arm = 'lema' and step = 300")
+    (experiment,) = gather(Store(db, own_views=True), seed=1)[0].experiments
+    assert [(d.step, d.against_step) for d in experiment.result.differences] == [(200, step)] * 2
+    assert [d.steps for d in experiment.result.seed_differences] == [((200, step),) * 2]
+
+
 def test_the_same_seed_draws_the_same_samples(whole: Path) -> None:
     def drawn(seed: int) -> list[str]:
         return re.findall(r"Id <code>([0-9a-f-]+)", report(whole, seed=seed))
