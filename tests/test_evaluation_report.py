@@ -168,6 +168,8 @@ def test_a_checkpoint_whose_evaluation_was_interrupted_is_named_and_is_neither_b
     ]  # fmt: skip
     assert len(report.checkpoints) == 4
     assert only(set_reports(TEST, margin=0.03)).not_yet_whole == ""
+    further = only(set_reports([*INTERRUPTED, *rows("lema", 2, "1", seed=2)], margin=0.03))
+    assert further.not_yet_whole.endswith("lema step 4 of seed 1 (2 of 4), lema step 2 of seed 2 (1 of 4).")
 
 
 def test_a_dev_split_of_which_a_checkpoint_has_answered_a_part_chooses_nothing() -> None:

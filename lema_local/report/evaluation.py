@@ -104,17 +104,14 @@ class SetReport:
     @property
     def not_yet_whole(self) -> str:
         """The others by name, in one line; empty where there are none."""
-        most, seeds = max(r.n for r in self.checkpoints), {arm.seed for arm in self.arms}
-        names = [
-            (
-                r.model
-                if r.arm == "base"
-                else f"{r.arm} step {r.step}" + (f" of seed {r.seed}" if len(seeds) > 1 else "")
-            )
-            + f" ({r.n:,} of {most:,})"
-            for r in self.checkpoints
-            if r.n < most
-        ]
+        most = max(r.n for r in self.checkpoints)
+        several = len({r.seed for r in self.checkpoints if r.seed is not None}) > 1
+        names = []
+        for r in self.checkpoints:
+            who = r.model if r.arm == "base" else f"{r.arm} step {r.step}"
+            of = f" of seed {r.seed}" if several and r.seed is not None else ""
+            if r.n < most:
+                names.append(f"{who}{of} ({r.n:,} of {most:,})")
         return f"Not yet whole: {', '.join(names)}." if names else ""
 
     @property
