@@ -88,6 +88,8 @@ def _arms(report: SetReport) -> Iterator[str]:
                 f"{name}: step {chosen.step} is best on the dev split ({arm.dev_pass_at_1:.1%}), on the test split "
                 f"{chosen.pass_at_1:.1%} ({chosen.low:.1%} to {chosen.high:.1%})"
             )
+    if report.not_yet_whole:
+        yield report.not_yet_whole
 
 
 def _worth(optimism: Optimism) -> str:

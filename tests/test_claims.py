@@ -4,11 +4,22 @@ from typing import Any
 
 import pytest
 
-from lema_local.report.claims import CONTROLLED, CURVES, ORACLE, SIZES, TABLE_1, TABLE_2, Claim, training_claims
+from lema_local.report.claims import (
+    CONTROLLED,
+    CURVES,
+    ORACLE,
+    SIZES,
+    SPECIALISED,
+    TABLE_1,
+    TABLE_2,
+    Claim,
+    training_claims,
+)
 from lema_local.report.corrector_claims import GRADES, LEVELS, RATES, SELF, corrector_claims
 from lema_local.report.evaluation import set_reports
 from lema_local.report.evidence import ArmData, Evidence, Experiment
 from lema_local.report.paper import paper
+from lema_local.report.tables import best_lines, differences_table, table_1, table_2
 from lema_local.trends import difference_of_effects, fisher_exact, trend
 
 N = 200
@@ -135,6 +146,84 @@ def test_the_ends_of_several_seeds_are_no_curve() -> None:
     assert (claim.ours, claim.verdict) == ("", "not tested")
 
 
+def seeded(model: str, *gains: int, parameters: int | None = None, cot: int = 60) -> Experiment:
+    """Arms cot and lema-controlled, a seed for each of `gains`: so many problems more."""
+    found = []
+    for seed, gain in enumerate(gains, 1):
+        found += rows("cot", 100, cot, seed=seed) + rows("lema-controlled", 100, cot + gain, seed=seed)
+    return Experiment(model, "b", set_reports(found, margin=0.03)[0], {}, parameters)
+
+
+def test_whether_two_arms_are_level_is_said_by_all_seeds_and_not_by_the_first() -> None:
+    first_is_level = seeded("llama-2-7b", 0, *[40] * 5)
+    [claim] = claims_of(first_is_level, topic=CONTROLLED, where="llama-2-7b")
+    assert claim.verdict == "not reproduced"
+    assert claim.because.endswith("The interval does not lie within 3 points.")
+    [claim] = claims_of(seeded("llama-2-7b", *[0] * 6), topic=CONTROLLED, where="llama-2-7b")
+    assert claim.verdict == "reproduced"
+    assert claim.because.endswith("The whole interval lies within 3 points.")
+    [claim] = claims_of(seeded("llama-2-7b", 0, 0), topic=CONTROLLED, where="llama-2-7b")
+    assert claim.verdict == "not tested"
+
+
+@pytest.mark.parametrize(("seeds", "verdict"), [(1, "reproduced"), (2, "not tested"), (5, "reproduced")])
+def test_sizes_of_too_few_seeds_are_not_judged(seeds: int, verdict: str) -> None:
+    small, large = (seeded(f"of-{gain}", *[gain] * seeds, parameters=gain + 1) for gain in (0, 60))
+    [claim] = claims_of(small, large, topic=SIZES)
+    assert (claim.ours, claim.verdict) == ("+0.0 and +30.0", verdict)
+
+
+def test_sizes_are_compared_by_the_mean_of_all_seeds() -> None:
+    small, large = seeded("small", 0, 0, parameters=1), seeded("large", 60, -60, parameters=2)
+    [claim] = claims_of(small, large, topic=SIZES)
+    assert claim.ours == "+0.0 and +0.0"
+
+
+def test_of_several_seeds_the_mean_is_shown_and_called_so() -> None:
+    several = trained_over(5, steps=(100,))
+    [claim] = claims_of(several, topic=TABLE_1, where="llama-2-13b, GSM8K")
+    assert claim.ours == "51.5, mean of 5 seeds to 61.5, mean of 5 seeds"
+    table = table_1(Evidence(experiments=(several,)), paper())
+    assert [row[-2:] for row in table.rows if row[:2] == ("llama-2-13b", "GSM8K")] == [
+        ("51.5, mean of 5 seeds", "61.5, mean of 5 seeds")
+    ]
+    alone = table_1(Evidence(experiments=(trained_over(1),)), paper())
+    assert ("50.5 / 25.5 (38.0)", "60.5 / 35.5 (48.0)") in [row[-2:] for row in alone.rows]
+
+
+def test_a_row_over_seeds_names_the_steps_that_it_compares() -> None:
+    ends = rows("cot", 150, 200, seed=1) + rows("cot", 150, 200, seed=2)
+    found = [row for seed in (1, 2) for arm, k in (("cot", 60), ("lema", 90)) for row in rows(arm, 100, k, seed=seed)]
+    mixed = Experiment("m", "b", set_reports(found + ends, margin=0.03)[0], {})
+    assert [row[:4] for row in differences_table(mixed).rows] == [
+        ("lema - cot", "1", "100 - 100", "+15.0"),
+        ("lema - cot", "2", "100 - 100", "+15.0"),
+        ("lema - cot", "all", "100 - 100", "+15.0"),
+    ]
+
+
+def test_a_checkpoint_that_is_not_yet_whole_is_no_claims() -> None:
+    part = rows("lema", 200, 200)[:3]
+    found = rows("cot", 100, 60) + rows("lema", 100, 100) + rows("cot", 200, 70)[:3] + part
+    interrupted = Experiment("llama-2-70b", "b", set_reports(found, margin=0.03)[0], {})
+    [claim] = claims_of(interrupted, topic=TABLE_2, where="llama-2-70b, GSM8K")
+    assert (claim.ours, claim.n) == ("50.0", N)
+    [claim] = claims_of(interrupted, topic=TABLE_1, where="llama-2-70b, GSM8K")
+    assert (claim.ours, claim.n) == ("30.0 (30.0) to 50.0 (50.0)", N)
+    assert not [claim for claim in claims_of(interrupted, topic=CURVES) if claim.ours]
+    table = table_2(Evidence(experiments=(interrupted,)), paper())
+    assert [row[4] for row in table.rows if row[4] != "–"] == ["50.0 (43.1 to 56.9)"]
+    assert best_lines(interrupted)[-1] == "Not yet whole: cot step 200 (3 of 200), lema step 200 (3 of 200)."
+
+
+def test_a_claim_waits_until_the_base_model_has_answered_all_problems() -> None:
+    found = rows("base", 0, 10)[:50] + rows("lema", 100, 60)
+    model, dataset = paper().specialised[0].model, paper().specialised[0].dataset
+    started = Experiment(model, "b", set_reports([row | {"dataset": dataset} for row in found], margin=0.03)[0], {})
+    [claim] = [c for c in claims_of(started, topic=SPECIALISED, where=model) if c.ours]
+    assert (claim.verdict, claim.because) == ("not tested", "Both answered 50 of 200 problems so far: lema eval")
+
+
 def test_at_equal_size_the_claim_of_the_7b_model_is_that_the_two_are_level() -> None:
     level = experiment("llama-2-7b", cot=100, lema_controlled=100)
     [claim] = claims_of(level, topic=CONTROLLED, where="llama-2-7b")
@@ -214,6 +303,33 @@ def test_grades_decide_about_gpt_4_alone() -> None:
         ("33 / 10 / 7", "reproduced"),
         ("10 / 10 / 30", "not tested"),
     ]
+
+
+def graded(corrector: str, poor: int, total: int, **more: Any) -> dict[str, Any]:
+    return {
+        "corrector": corrector, "reasoner": "r", "dataset": "gsm8k", "by_model": False, "is_reference_derived": False,
+        "grades": total, "excellent": total - poor, "good": 0, "poor": poor,
+    } | more  # fmt: skip
+
+
+def weak_against_strong(*grades: dict[str, Any]) -> list[tuple[str, str, str]]:
+    found = of_correctors(GRADES, corrector_grades=grades)
+    return [(claim.where, claim.ours, claim.verdict) for claim in found if claim.text.startswith("A weaker")]
+
+
+def test_a_weak_corrector_is_held_against_a_strong_one_on_the_same_mistakes_over_all_templates() -> None:
+    weak = [graded("gpt-3.5-turbo", poor, 20, template=name) for poor, name in ((9, "a.1"), (11, "a.2"))]
+    other_set = [graded("gpt-3.5-turbo", 1, 20, dataset="math"), graded("gpt-4", 15, 20, dataset="math")]
+    assert weak_against_strong(weak[0], graded("gpt-4", 4, 50), weak[1], *other_set) == [
+        ("gpt-3.5-turbo against gpt-4 on r, GSM8K", "20 of 40 poor, against 4 of 50", "reproduced"),
+        ("gpt-3.5-turbo against gpt-4 on r, MATH", "1 of 20 poor, against 15 of 20", "not reproduced"),
+    ]
+
+
+@pytest.mark.parametrize("other", [{"dataset": "math"}, {"reasoner": "another"}], ids=str)
+def test_correctors_of_different_mistakes_are_not_compared(other: dict[str, str]) -> None:
+    [(where, ours, verdict)] = weak_against_strong(graded("gpt-3.5-turbo", 10, 20), graded("gpt-4", 4, 50, **other))
+    assert (where, ours, verdict) == ("GPT-3.5-Turbo against GPT-4, GSM8K", "", "not tested")
 
 
 def test_the_trend_test_is_cochrans_and_armitages() -> None:

@@ -128,6 +128,56 @@ def test_several_seeds_have_a_spread_and_a_comparison_over_all_of_them() -> None
     ]  # fmt: skip
 
 
+LONGER = [
+    row
+    for seed in (1, 2)
+    for row in (
+        *rows("cot", 4, "1100000000", seed=seed),
+        *rows("cot", 6, "1111111111", seed=seed),
+        *rows("lema", 4, "1111100000", seed=seed),
+    )
+]
+
+
+@pytest.mark.parametrize(("same_step", "steps", "points"), [(True, (4, 4), 0.3), (False, (4, 6), -0.5)])
+def test_over_seeds_the_checkpoints_are_compared_that_each_seed_compares(
+    same_step: bool, steps: tuple[int, int], points: float
+) -> None:
+    report = only(set_reports(LONGER, margin=0.03, same_step=same_step))
+    assert [(d.step, d.against_step, d.paired.difference) for d in report.differences] == [(*steps, points)] * 2
+    over_seeds = only(report.seed_differences)
+    assert (over_seeds.steps, over_seeds.compared.by_seed) == ((steps, steps), pytest.approx((points, points)))
+
+
+INTERRUPTED = [
+    *rows("base", 0, "100"),
+    *rows("cot", 2, "1000"),
+    *rows("lema", 2, "1110"),
+    *rows("lema", 4, "11"),
+]
+
+
+def test_a_checkpoint_whose_evaluation_was_interrupted_is_named_and_is_neither_best_nor_last() -> None:
+    report = only(set_reports(INTERRUPTED, margin=0.03))
+    _, lema = report.arms
+    assert (lema.best, lema.last.step) == ((0.75,), 2)
+    assert [(r.arm, r.step) for r in report.whole] == [("cot", 2), ("lema", 2)]
+    assert report.not_yet_whole == "Not yet whole: m (3 of 4), lema step 4 (2 of 4)."
+    assert [(d.arm, d.against, d.step, d.paired.n) for d in report.differences] == [
+        ("cot", "base", 2, 3), ("lema", "base", 2, 3), ("lema", "cot", 2, 4)
+    ]  # fmt: skip
+    assert len(report.checkpoints) == 4
+    assert only(set_reports(TEST, margin=0.03)).not_yet_whole == ""
+    further = only(set_reports([*INTERRUPTED, *rows("lema", 2, "1", seed=2)], margin=0.03))
+    assert further.not_yet_whole.endswith("lema step 4 of seed 1 (2 of 4), lema step 2 of seed 2 (1 of 4).")
+
+
+def test_a_dev_split_of_which_a_checkpoint_has_answered_a_part_chooses_nothing() -> None:
+    part = [row for row in DEV if (row["arm"], row["step"], row["problem_id"]) != ("lema", 3, "p0")]
+    report = only(set_reports([*part, *TEST], margin=0.03))
+    assert [arm.chosen_on_dev is None for arm in report.arms] == [False, True]
+
+
 def test_one_seed_has_no_spread() -> None:
     report = only(set_reports(TEST, margin=0.03))
     assert (report.seeds, report.seed_differences) == ((), ())

@@ -143,3 +143,17 @@ def test_lema_eval_import_prints_the_table_of_the_models_that_the_file_names(
     bad, good = json.loads(lema(*arguments, "--json", cwd=db.parent).stdout)
     assert [(row["model"], row["correct"], row["n"]) for row in (bad, good)] == [("bad", 0, 2), ("good", 2, 2)]
     assert Store(db).rows("select count(*) as n from evaluation") == [{"n": 4}]
+
+
+def test_lema_eval_names_who_has_not_answered_every_problem(
+    db: Path, server: ScriptedServer, write_profile: Callable[..., Path]
+) -> None:
+    rows = [json.loads(line) | {"text": "0", "model": "whole"} for line in PROBLEMS.read_text().splitlines()]
+    file = db.parent / "answers.jsonl"
+    for _ in range(2):
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        done = lema("eval", "--db", db, "--profile", write_profile(), "--import", file, cwd=db.parent)
+        assert done.returncode == 0, done.stderr
+        (first, *_) = Store(db).rows("select problem_id::varchar as problem_id from evaluation")
+        rows.append(first | {"text": "0", "model": "part"})
+    assert "\nNot yet whole: part (1 of 2).\n" in done.stdout

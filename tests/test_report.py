@@ -3,6 +3,7 @@
 import re
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ import review_records
 from browser import chromium, needs_axe, needs_browser, open_page, serious
 from conftest import lema
 
+from lema_local.keys import content_key
+from lema_local.records import Attempt
 from lema_local.report.gather import gather
+from lema_local.report.manifest import gather_manifest
 from lema_local.report.write import write_report
 from lema_local.store import Store, Writer
 
@@ -157,6 +161,17 @@ def test_what_one_set_trained_on_is_not_held_against_another(db: Path) -> None:
     assert {e.dataset: e.is_reference_derived for e in evidence.experiments} == {"gsm8k": False, "math": True}
 
 
+@pytest.mark.parametrize(("match", "step"), [("steps", 200), ("tokens", 300)])
+def test_arms_that_were_matched_by_tokens_are_compared_where_each_ends(db: Path, match: str, step: int) -> None:
+    report_records.add_arms(db, problems=20, seeds=2, rates={"cot": 0.3, "lema": 0.6})
+    with Writer(db) as store, store.connect(write=True) as connection:
+        connection.execute("update checkpoint set settings = json_object('match', $match)", {"match": match})
+        connection.execute("delete from checkpoint where arm = 'lema' and step = 300")
+    (experiment,) = gather(Store(db, own_views=True), seed=1)[0].experiments
+    assert [(d.step, d.against_step) for d in experiment.result.differences] == [(200, step)] * 2
+    assert [d.steps for d in experiment.result.seed_differences] == [((200, step),) * 2]
+
+
 def test_the_same_seed_draws_the_same_samples(whole: Path) -> None:
     def drawn(seed: int) -> list[str]:
         return re.findall(r"Id <code>([0-9a-f-]+)", report(whole, seed=seed))
@@ -195,10 +210,26 @@ def test_the_manifest_has_the_profile_that_is_named(db: Path) -> None:
 def test_make_report_names_a_profile_only_where_one_is_given(given: tuple[str, ...], named: list[str]) -> None:
     root = Path(__file__).parent.parent
     lines = subprocess.run(
-        ["make", "-n", "report", *given], cwd=root, capture_output=True, text=True, check=True
+        ["make", "-n", "--no-print-directory", "report", *given], cwd=root, capture_output=True, text=True, check=True
     ).stdout
     database = ["--db", '"study.duckdb"'] if given else []
     assert lines.splitlines()[-1].split() == [".venv/bin/lema", "report", *named, *database]
+
+
+def test_the_manifest_counts_the_calls_of_adapters_and_the_replies_that_were_none(db: Path) -> None:
+    report_records.add_arms(db, problems=4)
+    with Writer(db) as store:
+        store.add(
+            Attempt(content_key("a"), content_key("c"), "empty reply", 200, "", "corrector", datetime.now(UTC), 12.5)
+        )
+    with Writer(db) as store, store.connect(write=True) as connection:
+        connection.execute("update completion set cost_usd = 1, latency_s = 2, shared_by = 1")
+    first, models, _ = gather_manifest(Store(db, own_views=True)).tables
+    facts = dict(first.rows)
+    calls = 4 * 10  # the base, and three checkpoints of three arms
+    assert facts["cost of calls"] == f"{calls + 12.5:.2f} dollars"
+    assert facts["seconds of calls"] == f"{2 * calls}, as if one after another"
+    assert [(row[2], row[5]) for row in models.rows] == [("gguf:1", "4"), ("with adapters", "36")]
 
 
 def test_a_file_that_cannot_be_written_is_one_line(db: Path) -> None:

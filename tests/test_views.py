@@ -13,7 +13,18 @@ from facts import completion
 from lema_local.errors import StoreError
 from lema_local.keys import content_key
 from lema_local.queries import named_queries, run_query
-from lema_local.records import Checkpoint, Correction, Evaluation, Example, Problem, Rationale, TrainingSet
+from lema_local.records import (
+    Attempt,
+    Checkpoint,
+    Correction,
+    Evaluation,
+    Example,
+    Grade,
+    Problem,
+    Rationale,
+    TrainingSet,
+)
+from lema_local.review.rubric import consensus
 from lema_local.statistics import wilson_interval
 from lema_local.store import Store, Writer
 
@@ -52,7 +63,7 @@ class Filler:
         self, k: int, reasoner: str, corrector: str, *, kept: bool, step: int | None = 1, steps: int | None = 3,
         fault: int | None = None, **more: Any,
     ) -> str:  # fmt: skip
-        mistake, id_ = key("rationale", k, reasoner), key("correction", k, reasoner, corrector)
+        mistake, id_ = key("rationale", k, reasoner), key("correction", k, reasoner, corrector, *more.values())
         is_oracle = corrector == "oracle"
         self._complete(
             TRAIN[k], id_, purpose="correct", model=corrector, model_identity=corrector, rationale_id=mistake,
@@ -190,8 +201,49 @@ def test_a_corrector_is_judged_by_the_grades_that_count(filler: Filler) -> None:
     filler.grade(one, "model:judge", "poor", 0)
     person, judge = rows(filler.store, "corrector_grades")
     assert (person["by_model"], person["corrections"], person["reviewers"]) == (False, 2, 2)
-    assert [person[g] for g in ("grades", "excellent", "good", "poor")] == [3, 2, 1, 0]
+    assert [person[g] for g in ("grades", "excellent", "good", "poor")] == [2, 1, 1, 0]
     assert (judge["by_model"], judge["grades"], judge["poor"]) == (True, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "grades",
+    [["excellent"], ["poor", "excellent"], ["good", "poor", "excellent"], ["poor", "good", "good", "excellent"],
+     ["excellent"] * 3 + ["poor"] * 2],
+    ids=len,
+)  # fmt: skip
+def test_of_several_reviewers_a_correction_has_the_grade_of_the_summary(filler: Filler, grades: list[Grade]) -> None:
+    filler.rationale(0, "m")
+    correction = filler.correction(0, "m", "c", kept=True)
+    for k, grade in enumerate(grades):
+        filler.grade(correction, f"person {k}", grade, k)
+        filler.grade(correction, f"model:{k}", grade, k)
+    found = rows(filler.store, "corrector_grades")
+    assert [row["by_model"] for row in found] == [False, True]
+    for row in found:
+        assert (row["reviewers"], row["grades"], row[consensus(grades) or ""]) == (len(grades), 1, 1)
+        assert (row["low"], row["high"]) == pytest.approx(wilson_interval(row["excellent"], 1), abs=1e-12)
+
+
+@pytest.mark.parametrize("view", ["self_correction_rate", "correction_by_level", "correction_by_subject"])
+def test_a_mistake_that_was_corrected_several_times_is_one_mistake(filler: Filler, view: str) -> None:
+    for k in (0, 1):
+        filler.rationale(k, "m")
+        for index, kept in enumerate((False, k == 0, False, k == 0)):
+            filler.correction(k, "m", "c", kept=kept, sample_index=index)
+    (row,) = rows(filler.store, view)
+    assert (row["mistakes"], row["corrected"], row["rate"]) == (2, 1, 0.5)
+    assert row.get("right_answer", 1) == 1
+    assert (row["low"], row["high"]) == pytest.approx(wilson_interval(1, 2), abs=1e-12)
+
+
+def test_a_reply_that_was_none_costs_what_was_paid_for_it(filler: Filler) -> None:
+    filler.rationale(0, "m", cost_usd=2.0, latency_s=3.0)
+    for cost in (12.5, None):
+        filler.store.add(Attempt(key("attempt", cost), key(cost), "empty reply", 200, "", "corrector", START, cost))
+    costs = {row["purpose"]: row for row in rows(filler.store, "cost")}
+    failed, sampled = costs["failed"], costs["sample"]
+    assert (failed["endpoint"], failed["calls"], failed["usd"], failed["seconds"]) == ("corrector", 1, 12.5, None)
+    assert (sampled["calls"], sampled["usd"], sampled["seconds"]) == (1, 2.0, 3.0)
 
 
 def test_two_correctors_are_compared_on_the_mistakes_that_both_were_given(filler: Filler) -> None:

@@ -50,18 +50,18 @@ order by correction.is_reference_derived, correction.id;
 --   is_self: the corrector's weights are the reasoner's
 --   is_reference_derived: the corrector wrote from the reference solution, and is no model
 --   dataset: whose problems
---   mistakes: given to the corrector; of a cascade each gets what the ones before it failed to correct
---   right_answer: corrections with the right final answer, whatever their form
---   corrected: corrections kept
+--   mistakes: given to the corrector, each once however often it was corrected; of a cascade each gets what the ones before it failed to correct
+--   right_answer: of them, those with a correction whose final answer is right, whatever its form
+--   corrected: of them, those with a correction that is kept
 --   rate: corrected / mistakes, 0 to 1
 --   low, high: of rate, 95% Wilson interval
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
 create or replace view self_correction_rate as
 select
     reasoner, corrector, is_self, is_reference_derived, dataset,
-    count(*) as mistakes,
-    count(*) filter (is_correct) as right_answer,
-    count(*) filter (rejected_because is null) as corrected,
+    count(distinct rationale_id) as mistakes,
+    count(distinct rationale_id) filter (is_correct) as right_answer,
+    count(distinct rationale_id) filter (rejected_because is null) as corrected,
     corrected / nullif(mistakes, 0) as rate,
     wilson_low(corrected, mistakes) as low,
     wilson_high(corrected, mistakes) as high,
@@ -74,8 +74,8 @@ order by is_reference_derived, reasoner, corrector, dataset, template, settings;
 --   dataset, level: which problems; '-': they have no level
 --   corrector, is_reference_derived: the model; true: it wrote from the reference solution
 --   collected: mistakes of all reasoners there, whether they were given to this corrector or not
---   mistakes: given to this corrector
---   corrected: corrections kept
+--   mistakes: given to this corrector, each once however often it was corrected
+--   corrected: of them, those with a correction that is kept
 --   rate: corrected / mistakes, 0 to 1
 --   low, high: of rate, 95% Wilson interval
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
@@ -83,8 +83,8 @@ create or replace view correction_by_level as
 with counts as (
     select
         dataset, level, corrector, is_reference_derived, template, settings,
-        count(*) as mistakes,
-        count(*) filter (rejected_because is null) as corrected
+        count(distinct rationale_id) as mistakes,
+        count(distinct rationale_id) filter (rejected_because is null) as corrected
     from graded_correction
     group by all
 ),
@@ -107,8 +107,8 @@ order by is_reference_derived, dataset, corrector, template, settings, level;
 --   dataset, subject: which problems; '-': they have no subject
 --   corrector, is_reference_derived: the model; true: it wrote from the reference solution
 --   collected: mistakes of all reasoners there, whether they were given to this corrector or not
---   mistakes: given to this corrector
---   corrected: corrections kept
+--   mistakes: given to this corrector, each once however often it was corrected
+--   corrected: of them, those with a correction that is kept
 --   rate: corrected / mistakes, 0 to 1
 --   low, high: of rate, 95% Wilson interval
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
@@ -116,8 +116,8 @@ create or replace view correction_by_subject as
 with counts as (
     select
         dataset, subject, corrector, is_reference_derived, template, settings,
-        count(*) as mistakes,
-        count(*) filter (rejected_because is null) as corrected
+        count(distinct rationale_id) as mistakes,
+        count(distinct rationale_id) filter (rejected_because is null) as corrected
     from graded_correction
     group by all
 ),

@@ -22,26 +22,34 @@ order by correction_id, reviewer;
 --   by_model: graded by models, as judges; people's grades stand apart, and first
 --   corrections: graded by at least one reviewer
 --   reviewers: how many graded
---   grades: that count, one of each correction and reviewer
+--   grades: that count, one of each correction: of several reviewers' the middle one, of two middle ones the worse
 --   excellent, good, poor: of the grades
 --   excellent_share: excellent / grades, 0 to 1
 --   low, high: of excellent_share, 95% Wilson interval
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
 create or replace view corrector_grades as
+with placed as (
+    select
+        correction_id, reviewer, is_model, grade,
+        -- the alphabet has the grades from the best to the worst
+        row_number() over (partition by correction_id, is_model order by grade) as place,
+        count(*) over (partition by correction_id, is_model) // 2 + 1 as middle
+    from review_grade
+)
 select
     dataset, reasoner, corrector, is_reference_derived, is_model as by_model,
     count(distinct correction_id) as corrections,
     count(distinct reviewer) as reviewers,
-    count(*) as grades,
-    count(*) filter (grade = 'excellent') as excellent,
-    count(*) filter (grade = 'good') as good,
-    count(*) filter (grade = 'poor') as poor,
+    count(*) filter (place = middle) as grades,
+    count(*) filter (place = middle and grade = 'excellent') as excellent,
+    count(*) filter (place = middle and grade = 'good') as good,
+    count(*) filter (place = middle and grade = 'poor') as poor,
     excellent / nullif(grades, 0) as excellent_share,
     wilson_low(excellent, grades) as low,
     wilson_high(excellent, grades) as high,
     template, settings
-from review_grade
-join graded_correction on graded_correction.id = review_grade.correction_id
+from placed
+join graded_correction on graded_correction.id = placed.correction_id
 group by dataset, reasoner, corrector, is_reference_derived, is_model, template, settings
 order by is_reference_derived, is_model, dataset, corrector, reasoner, template, settings;
 

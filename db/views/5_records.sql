@@ -1,14 +1,24 @@
 -- Costs, training data, and the quality of the records.
 
 -- cost: how many calls, tokens, dollars and seconds did each model cost, by purpose?
---   purpose: sample, augment, correct, resolve, evolve, answer, evaluate
---   model, endpoint: who answered, by its name in the profile
---   calls: replies kept
+--   purpose: sample, augment, correct, resolve, evolve, answer, evaluate, judge; failed: replies that were none and were paid all the same
+--   model, endpoint: who answered, by its name in the profile; the model of a failed call is not recorded: NULL
+--   calls: replies kept; of failed calls, those that were paid
 --   prompt_tokens, cached_prompt_tokens, completion_tokens: cached ones are among the prompt's
 --   usd: US dollars; NULL: no price known
 --   seconds: of one request at a time; samples that came by one request share its seconds
 --   tokens_per_second: completion tokens a second of one request
 create or replace view cost as
+with paid as (
+    select
+        purpose, model, endpoint, prompt_tokens, cached_prompt_tokens, completion_tokens, cost_usd,
+        latency_s / shared_by as latency_s
+    from completion
+    union all by name
+    select 'failed' as purpose, endpoint, cost_usd
+    from attempt
+    where cost_usd is not null
+)
 select
     purpose, model, endpoint,
     count(*) as calls,
@@ -16,9 +26,9 @@ select
     sum(cached_prompt_tokens)::bigint as cached_prompt_tokens,
     sum(completion_tokens)::bigint as completion_tokens,
     sum(cost_usd) as usd,
-    sum(latency_s / shared_by) as seconds,
-    sum(completion_tokens) / nullif(sum(latency_s / shared_by), 0) as tokens_per_second
-from completion
+    sum(latency_s) as seconds,
+    sum(completion_tokens) / nullif(sum(latency_s), 0) as tokens_per_second
+from paid
 group by purpose, model, endpoint
 order by purpose, model, endpoint;
 

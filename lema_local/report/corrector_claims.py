@@ -174,25 +174,37 @@ def _grades(grades: Sequence[Row], paper: Paper) -> Iterator[Claim]:
 
 
 def _weak_correctors(grades: Sequence[Row], evidence: Evidence) -> Iterator[Claim]:
+    """Per reasoner and data set: the smallest corrector against the largest."""
     claim = Claim(
         GRADES, "A weaker corrector's corrections are poor far more often", "GPT-3.5-Turbo against GPT-4, GSM8K",
         "nearly half of 20 poor, against 4 of 50",
     )  # fmt: skip
     # an order, for the two whose sizes are not published
     sizes = {**evidence.parameters, "gpt-3.5-turbo": 10**11, THEIR_CORRECTOR: 10**12}
-    known = sorted((row for row in grades if row["corrector"] in sizes), key=lambda row: sizes[row["corrector"]])
-    if not known or known[0]["corrector"] == known[-1]["corrector"]:
-        yield replace(claim, because="Grade corrections of two correctors of different size: lema review")
-        return
-    weak, strong = known[0], known[-1]
-    p = fisher_exact((weak["poor"], weak["grades"]), (strong["poor"], strong["grades"]))
-    is_more = weak["poor"] / weak["grades"] > strong["poor"] / strong["grades"]
-    yield replace(
-        claim,
-        where=f"{weak['corrector']} against {strong['corrector']}",
-        ours=f"{weak['poor']} of {weak['grades']} poor, against {strong['poor']} of {strong['grades']}",
-        n=weak["grades"] + strong["grades"],
-        p_value=p,
-        verdict="reproduced" if is_more and p < SIGNIFICANT else "not reproduced",
-        because="Fisher's exact test of the two shares.",
-    )
+    groups: dict[tuple[str, str], dict[str, tuple[int, int]]] = defaultdict(dict)
+    for row in grades:
+        if row["corrector"] in sizes:
+            group = groups[row["reasoner"], row["dataset"]]
+            poor, graded = group.get(row["corrector"], (0, 0))  # one row for each template
+            group[row["corrector"]] = poor + row["poor"], graded + row["grades"]
+    tested = False
+    for (reasoner, dataset), by_corrector in groups.items():
+        weak, strong = (find(by_corrector, key=sizes.__getitem__) for find in (min, max))
+        if sizes[weak] == sizes[strong]:
+            continue
+        tested = True
+        of_weak, of_strong = by_corrector[weak], by_corrector[strong]
+        p = fisher_exact(of_weak, of_strong)
+        is_more = of_weak[0] / of_weak[1] > of_strong[0] / of_strong[1]
+        yield replace(
+            claim,
+            where=f"{weak} against {strong} on {reasoner}, {named(dataset)}",
+            ours=f"{of_weak[0]} of {of_weak[1]} poor, against {of_strong[0]} of {of_strong[1]}",
+            n=of_weak[1] + of_strong[1],
+            p_value=p,
+            verdict="reproduced" if is_more and p < SIGNIFICANT else "not reproduced",
+            because="Fisher's exact test of the two shares.",
+        )
+    if not tested:
+        because = "Grade corrections of one reasoner's mistakes by two correctors of different size: lema review"
+        yield replace(claim, because=because)

@@ -14,10 +14,12 @@ from lema_local.report.results import (
     ArmResult,
     CheckpointResult,
     Difference,
+    Pair,
     arm_results,
     checkpoint_results,
-    chosen_on_dev,
     differences,
+    fully_answered,
+    judged_pairs,
     model_differences,
 )
 from lema_local.sample_metrics import (
@@ -55,10 +57,11 @@ class SeedResult:
 
 @dataclass(frozen=True, slots=True)
 class SeedDifference:
-    """Two arms over seeds and problems: `arm` minus `against`."""
+    """Two arms over seeds and problems: `arm` minus `against`, by the checkpoints of each seed's own difference."""
 
     arm: str
     against: str
+    steps: tuple[tuple[int, int], ...]  # of each seed, the two
     compared: SeedComparison
 
     @property
@@ -91,8 +94,25 @@ class SetReport:
     @property
     def reported(self) -> list[CheckpointResult]:
         """The base, and of each arm and seed the checkpoint that the dev split chose, or the last."""
-        tuned = [arm.chosen_on_dev or arm.last for arm in self.arms]
-        return [r for r in self.checkpoints if r.arm == "base"] + tuned
+        return [r for r in self.checkpoints if r.arm == "base"] + [arm.reported for arm in self.arms]
+
+    @property
+    def whole(self) -> list[CheckpointResult]:
+        """Those that answered all that was answered here; the others may not be best, nor judged."""
+        return fully_answered(self.checkpoints)
+
+    @property
+    def not_yet_whole(self) -> str:
+        """The others by name, in one line; empty where there are none."""
+        most = max(r.n for r in self.checkpoints)
+        several = len({r.seed for r in self.checkpoints if r.seed is not None}) > 1
+        names = []
+        for r in self.checkpoints:
+            who = r.model if r.arm == "base" else f"{r.arm} step {r.step}"
+            of = f" of seed {r.seed}" if several and r.seed is not None else ""
+            if r.n < most:
+                names.append(f"{who}{of} ({r.n:,} of {most:,})")
+        return f"Not yet whole: {', '.join(names)}." if names else ""
 
     @property
     def problems(self) -> int:
@@ -123,11 +143,12 @@ def _set_report(
     rows: Sequence[Row], dev: Sequence[CheckpointResult], margin: float, ks: Sequence[int], same_step: bool
 ) -> SetReport:
     results = checkpoint_results(filter(_is_first, rows))
-    arms = arm_results(results, dev)
+    # nothing competes with the base model: it is compared on the problems that it has answered so far
+    judged = [r for r in results if r.arm == "base"] + [r for r in fully_answered(results) if r.arm != "base"]
+    chosen_by = fully_answered(dev)
+    arms = arm_results(judged, chosen_by)
     models = len({result.model for result in results if result.arm == "base"})
     answers = _answers(rows)
-    on_dev = {r.checkpoint_id: r.pass_at_1 for r in dev}
-    by_seed = _by_seed(results, on_dev)
     return SetReport(
         dataset=rows[0]["dataset"],
         split=rows[0]["split"],
@@ -137,14 +158,10 @@ def _set_report(
         differences=tuple(
             model_differences(results, margin=margin)
             if models > 1
-            else differences(results, dev, margin=margin, same_step=same_step)
+            else differences(judged, chosen_by, margin=margin, same_step=same_step)
         ),
-        seeds=tuple(
-            SeedResult(arm, spread([r.pass_at_1 for r in seeds.values()]))
-            for arm, seeds in by_seed.items()
-            if len(seeds) > 1
-        ),
-        seed_differences=tuple(_seed_differences(results, by_seed)),
+        seeds=tuple(SeedResult(arm, spread(values)) for arm, values in _by_arm(arms).items() if len(values) > 1),
+        seed_differences=tuple(_seed_differences(judged_pairs(judged, chosen_by, same_step=same_step))),
         samples=tuple(_samples(answers[_who(result), False], ks) for result in results),
         repeats=tuple(_repeats(answers[_who(result), True]) for result in results),
     )
@@ -257,36 +274,28 @@ def _repeats(problems: Mapping[str, list[Answer]]) -> Repeats | None:
     return compare_repeats(whole) if most > 1 else None
 
 
-def _by_seed(
-    results: Sequence[CheckpointResult], on_dev: Mapping[str | None, float]
-) -> dict[str, dict[int, CheckpointResult]]:
-    """arm -> seed -> its chosen, or last, checkpoint."""
-    groups: dict[tuple[str, int], list[CheckpointResult]] = defaultdict(list)
-    for result in results:
-        if result.arm != "base" and result.seed is not None:
-            groups[result.arm, result.seed].append(result)
-    found: dict[str, dict[int, CheckpointResult]] = defaultdict(dict)
-    for (arm, seed), group in groups.items():
-        found[arm][seed] = chosen_on_dev(group, on_dev) or group[-1]
+def _by_arm(arms: Iterable[ArmResult]) -> dict[str, list[float]]:
+    """arm -> what it solves, seed by seed."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for arm in arms:
+        if arm.seed is not None:
+            found[arm.arm].append(arm.reported.pass_at_1)
     return found
 
 
-def _seed_differences(
-    results: Sequence[CheckpointResult], by_seed: Mapping[str, Mapping[int, CheckpointResult]]
-) -> Iterable[SeedDifference]:
-    base = next((result for result in results if result.arm == "base"), None)
-    others = [(arm, "base", dict.fromkeys(seeds, base)) for arm, seeds in by_seed.items() if base is not None]
-    others += [(arm, "cot", dict(by_seed["cot"])) for arm in by_seed if arm != "cot" and "cot" in by_seed]
-    for arm, against, other in others:
-        seeds = by_seed[arm]
-        pairs = {seed: (one, two) for seed, two in seeds.items() if (one := other.get(seed)) is not None}
-        if len(pairs) < 2:
-            continue
-        common = sorted(set.intersection(*(set(r.by_problem) for pair in pairs.values() for r in pair)))
-        if common:
-            a = {seed: [pair[0].by_problem[p] for p in common] for seed, pair in pairs.items()}
-            b = {seed: [pair[1].by_problem[p] for p in common] for seed, pair in pairs.items()}
-            yield SeedDifference(arm, against, compare_over_seeds(a, b))
+def _seed_differences(pairs: Iterable[Pair]) -> Iterable[SeedDifference]:
+    """The pairs of the seeds' own differences, taken together."""
+    groups: dict[tuple[str, str], dict[int, Pair]] = defaultdict(dict)
+    for one, other in pairs:
+        if one.seed is not None:
+            groups[one.arm, other.arm][one.seed] = one, other
+    for (arm, against), seeds in groups.items():
+        common = sorted(set.intersection(*(set(r.by_problem) for pair in seeds.values() for r in pair)))
+        if len(seeds) > 1 and common:
+            a = {seed: [other.by_problem[p] for p in common] for seed, (_, other) in seeds.items()}
+            b = {seed: [one.by_problem[p] for p in common] for seed, (one, _) in seeds.items()}
+            steps = tuple((one.step, other.step) for one, other in seeds.values())
+            yield SeedDifference(arm, against, steps, compare_over_seeds(a, b))
 
 
 def _natural(text: str) -> tuple[tuple[int, str], ...]:

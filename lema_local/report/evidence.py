@@ -25,6 +25,29 @@ class ArmData:
 
 
 @dataclass(frozen=True, slots=True)
+class Effect:
+    """What an arm adds: over seeds and problems where there are several seeds, else problem by problem. Shares."""
+
+    difference: float
+    low: float
+    high: float
+    n: int
+    margin: float
+    seeds: int
+    is_enough: bool  # one seed says nothing of another, and is not asked to; a few err too often
+
+    @property
+    def is_level(self) -> bool:
+        """Whether the whole interval lies within the margin."""
+        return -self.margin <= self.low and self.high <= self.margin
+
+    @property
+    def interval(self) -> tuple[float, float, float]:
+        """Estimate, low, high."""
+        return self.difference, self.low, self.high
+
+
+@dataclass(frozen=True, slots=True)
 class Experiment:
     """One student on one set of problems, its base as served the same throughout."""
 
@@ -59,6 +82,17 @@ class Experiment:
     def over_seeds(self, arm: str, against: str) -> SeedDifference | None:
         """The same over all seeds; None where there is one seed."""
         return next((d for d in self.result.seed_differences if (d.arm, d.against) == (arm, against)), None)
+
+    def effect(self, arm: str, against: str) -> Effect | None:
+        """What one may say of the two: of all seeds where there are several, never of the first alone."""
+        d, seeds = self.difference(arm, against), self.over_seeds(arm, against)
+        if d is None:
+            return None
+        if seeds is None:
+            p = d.paired
+            return Effect(p.difference, p.low, p.high, p.n, d.margin, 1, is_enough=True)
+        c = seeds.compared
+        return Effect(c.difference, c.low, c.high, c.n, d.margin, len(c.seeds), c.is_enough)
 
 
 @dataclass(frozen=True, slots=True)

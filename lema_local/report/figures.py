@@ -91,7 +91,7 @@ def _controlled(experiments: Sequence[Experiment], paper: Paper, palette: Palett
             continue
         bars = paper.figure_3.get(e.model, {}) if e.dataset == "gsm8k" else {}
         for arm in e.result.arms:
-            result = arm.chosen_on_dev or arm.last
+            result = arm.reported
             data = e.arms.get(arm.arm)
             size = f", {data.examples:,} examples" if data else ""
             rows.append(_row(e, result) | {"paper": _share(bars.get(arm.arm)), "size": f"{arm.arm}{size}"})
@@ -109,12 +109,12 @@ def _controlled(experiments: Sequence[Experiment], paper: Paper, palette: Palett
 
 
 def _curves(experiments: Sequence[Experiment], palette: Palette) -> Figure:
-    rows = [_row(e, result) for e in experiments for result in e.result.checkpoints if result.arm != "base"]
+    rows = [_row(e, result) for e in experiments for result in e.result.whole if result.arm != "base"]
     base = [_row(e, e.untuned) for e in experiments if e.untuned]
     title = "Figure 2: pass@1 along the training"
     caption = (
-        "Each checkpoint of each arm; bands are 95% Wilson intervals, the thin line is the base model, seeds are lines "
-        "of their own."
+        "Each whole checkpoint of each arm; bands are 95% Wilson intervals, the thin line is the base model, seeds are "
+        "lines of their own."
     )
     if not rows:
         return Figure("figure-2", title, caption, None, "No checkpoint was evaluated yet: make train eval")

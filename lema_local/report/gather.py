@@ -88,7 +88,10 @@ def _experiments(evaluations: Iterable[Row], arms: Sequence[Row]) -> Iterable[Ex
     for row in evaluations:
         served[row["model"], row["base"]].append(row)
     for (model, base), rows in served.items():
-        for result in set_reports(rows, margin=MARGIN):
+        ids = {row["checkpoint_id"] for row in rows}
+        match = {row["match"] for row in arms if row["checkpoint_id"] in ids}
+        # as lema eval: arms that were matched by epochs or tokens are compared where each ends
+        for result in set_reports(rows, margin=MARGIN, same_step=not match or "steps" in match):
             shown = {checkpoint.checkpoint_id for checkpoint in result.checkpoints}
             data = {
                 row["arm"]: ArmData(
@@ -158,9 +161,9 @@ def _changed(store: Store, evidence: Evidence, evaluations: Iterable[Row], seed:
 
 
 def _shown(e: Experiment, arm: str) -> CheckpointResult | None:
-    """The checkpoint that stands for an arm: chosen on dev, or the last; of several seeds the first."""
+    """The checkpoint that stands for an arm; of several seeds the first."""
     results = e.of_arm(arm)
-    return (results[0].chosen_on_dev or results[0].last) if results else None
+    return results[0].reported if results else None
 
 
 def _texts(store: Store, ids: Sequence[str]) -> dict[str, dict[str, Any]]:

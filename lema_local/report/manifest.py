@@ -49,7 +49,7 @@ class Manifest:
 def gather_manifest(store: Store, profile: Profile | None = None) -> Manifest:
     """The manifest of a database, and of the profile that is named: records hold what was done, not what was asked."""
     models, runs = store.rows(stage_sql("report_models")), store.rows(stage_sql("report_runs"))
-    facts = [("profile", _named(profile)), *_facts(store, models)]
+    facts = [("profile", _named(profile)), *_facts(store)]
     blocks = [Block(f"Profile {profile.name}", json.dumps(profile.as_dict(), indent=1))] if profile else []
     for row in runs:
         name = f"Settings of {row['arm']}, seed {row['seed']} ({row['run_id'][:8]})"
@@ -105,9 +105,9 @@ def _named(profile: Profile | None) -> str:
     return f"{profile.name}, {content_key('profile', profile.as_dict())}: its settings are below"
 
 
-def _facts(store: Store, models: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    devices = gpus()
-    seconds, usd = sum(row["seconds"] or 0 for row in models), [row["usd"] for row in models if row["usd"] is not None]
+def _facts(store: Store) -> list[tuple[str, str]]:
+    devices, costs = gpus(), store.rows("from cost")
+    seconds, usd = sum(row["seconds"] or 0 for row in costs), [row["usd"] for row in costs if row["usd"] is not None]
     machine = ", ".join(device.name for device in devices) or "no GPU"
     facts = [
         ("database", f"{store.path.name}, schema version {newest()}"),

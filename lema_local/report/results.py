@@ -37,6 +37,9 @@ class CheckpointResult:
     by_problem: Mapping[str, bool]
 
 
+Pair = tuple[CheckpointResult, CheckpointResult]
+
+
 @dataclass(frozen=True, slots=True)
 class ArmResult:
     """An arm, one seed of it: the paper's best checkpoints (three, or as many as there are) with their mean, the best
@@ -51,6 +54,11 @@ class ArmResult:
     last: CheckpointResult
     chosen_on_dev: CheckpointResult | None  # its result on the test split; None: there is no dev split
     dev_pass_at_1: float | None  # of that checkpoint, on the dev split
+
+    @property
+    def reported(self) -> CheckpointResult:
+        """The checkpoint that stands for the arm: no choice on the test split."""
+        return self.chosen_on_dev or self.last
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,15 @@ def _checkpoint_result(group: Sequence[Mapping[str, Any]]) -> CheckpointResult:
     )
 
 
+def fully_answered(results: Sequence[CheckpointResult]) -> list[CheckpointResult]:
+    """Those that answered as many problems as the fullest of their data set and split. The others are what an
+    interrupted evaluation left: a few problems make a rate that no whole checkpoint can compete with."""
+    fullest: dict[tuple[str, str], int] = defaultdict(int)
+    for r in results:
+        fullest[r.dataset, r.split] = max(fullest[r.dataset, r.split], r.n)
+    return [r for r in results if r.n == fullest[r.dataset, r.split]]
+
+
 def arm_results(results: Sequence[CheckpointResult], dev: Sequence[CheckpointResult] = ()) -> list[ArmResult]:
     """Each arm, and seed of it, summed up. The best are chosen on the test split, as in the paper, so they are
     optimistic, and it is said by how much; `dev` has the same checkpoints on the dev split, which choose without it."""
@@ -163,9 +180,16 @@ def differences(
     margin: float = MARGIN,
     same_step: bool = True,
 ) -> list[Difference]:
-    """Each arm against the base and against cot, seed by seed: the checkpoints that the dev split chose, or without
-    one the last (against cot at the same step, unless arms end at steps of their own: `same_step` False). Neither
-    choice looks at the test split."""
+    """Each arm against the base and against cot, seed by seed, problem by problem: the checkpoints of judged_pairs."""
+    return _compared(judged_pairs(results, dev, same_step=same_step), margin)
+
+
+def judged_pairs(
+    results: Sequence[CheckpointResult], dev: Sequence[CheckpointResult] = (), *, same_step: bool = True
+) -> list[Pair]:
+    """By which checkpoints each arm is judged, against the base and against cot, seed by seed: those that the dev split
+    chose, or without one the last (against cot at the same step, unless arms end at steps of their own: `same_step`
+    False). Neither choice looks at the test split."""
     on_dev = {r.checkpoint_id: r.pass_at_1 for r in dev}
     arms = _by_arm(results)
     base = next((r for r in results if r.arm == "base"), None)
@@ -173,7 +197,7 @@ def differences(
     for (arm, seed), group in arms.items():
         if arm != "cot" and (pair := _against(group, arms.get(("cot", seed), []), on_dev, same_step)):
             pairs.append(pair)
-    return _compared(pairs, margin)
+    return pairs
 
 
 def model_differences(results: Sequence[CheckpointResult], *, margin: float = MARGIN) -> list[Difference]:
@@ -187,7 +211,7 @@ def _against(
     other: Sequence[CheckpointResult],
     on_dev: Mapping[str | None, float],
     same_step: bool,
-) -> tuple[CheckpointResult, CheckpointResult] | None:
+) -> Pair | None:
     one, two = chosen_on_dev(group, on_dev), chosen_on_dev(other, on_dev)
     if one is not None and two is not None:
         return one, two
@@ -198,7 +222,7 @@ def _against(
     return (common[-1], steps[common[-1].step]) if common else None
 
 
-def _compared(pairs: Iterable[tuple[CheckpointResult, CheckpointResult]], margin: float) -> list[Difference]:
+def _compared(pairs: Iterable[Pair], margin: float) -> list[Difference]:
     """With Holm's p over all of them; only problems that both answered are compared."""
     found = []
     for one, other in pairs:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lema_local.report.claims import named, percent, points
+from lema_local.report.claims import best_three, named, percent, points
+from lema_local.report.evaluation import SeedDifference
 from lema_local.report.evidence import Evidence, Experiment
 from lema_local.report.paper import Paper
 from lema_local.report.results import ArmResult
@@ -58,7 +59,7 @@ def differences_table(e: Experiment) -> Table:
         (
             f"{d.arm} - {d.against}",
             "–" if d.seed is None else str(d.seed),
-            f"{d.step}",
+            f"{d.step} - {d.against_step}",
             points(d.paired.difference),
             f"{points(d.paired.low)} to {points(d.paired.high)}",
             str(d.paired.gained),
@@ -73,7 +74,7 @@ def differences_table(e: Experiment) -> Table:
         (
             f"{d.arm} - {d.against}",
             "all",
-            "–",
+            _steps(d),
             points(d.compared.difference),
             f"{points(d.compared.low)} to {points(d.compared.high)}",
             "–",
@@ -87,7 +88,7 @@ def differences_table(e: Experiment) -> Table:
     columns = (
         "compared",
         "seed",
-        "step",
+        "steps",
         "points",
         "95% interval (Newcombe; over seeds: bootstrap)",
         "gained",
@@ -99,9 +100,15 @@ def differences_table(e: Experiment) -> Table:
     return Table("Paired comparisons, problem by problem", columns, tuple(rows), frozenset({1, 2, 3, 5, 6, 7, 8}))
 
 
+def _steps(d: SeedDifference) -> str:
+    """Of every seed the same, or none: each seed's are in its own row."""
+    (one, other), *others = sorted(set(d.steps))
+    return "–" if others else f"{one} - {other}"
+
+
 def best_lines(e: Experiment) -> list[str]:
-    """The paper's way to sum an arm up, with what choosing on the test split flatters it by."""
-    return [_best_line(arm) for arm in e.result.arms]
+    """The paper's way to sum an arm up, with what choosing on the test split flatters it by; who may not be best."""
+    return [*map(_best_line, e.result.arms), *filter(None, [e.result.not_yet_whole])]
 
 
 def _best_line(arm: ArmResult) -> str:
@@ -128,7 +135,7 @@ def table_1(evidence: Evidence, paper: Paper) -> Table:
             f"{' / '.join(map(str, best))} ({mean})"
             for best, mean in ((row.cot, row.cot_mean), (row.lema, row.lema_mean))
         ]
-        rows.append((row.model, named(row.dataset), *theirs, *_of_arms(e)))
+        rows.append((row.model, named(row.dataset), *theirs, best_three(e, "cot"), best_three(e, "lema")))
     for key, e in ours.items():
         if key not in seen:
             if e.is_reference_derived:
@@ -139,20 +146,13 @@ def table_1(evidence: Evidence, paper: Paper) -> Table:
                     named(e.dataset),
                     "–",
                     "–",
-                    *_of_arms(e),
+                    best_three(e, "cot"),
+                    best_three(e, "lema"),
                 )
             )
     columns = ("model", "data set", "CoT, paper", "LeMa, paper", "CoT, here", "LeMa, here")
     caption = "Table 1: best three checkpoints (and their mean), pass@1 %"
     return Table(caption, columns, tuple(rows), quiet=frozenset(quiet))
-
-
-def _of_arms(e: Experiment | None) -> tuple[str, str]:
-    found = []
-    for arm in ("cot", "lema"):
-        results = e.of_arm(arm) if e else []
-        found.append(f"{' / '.join(map(percent, results[0].best))} ({percent(results[0].mean)})" if results else "–")
-    return found[0], found[1]
 
 
 def table_2(evidence: Evidence, paper: Paper) -> Table:
@@ -170,7 +170,7 @@ def table_2(evidence: Evidence, paper: Paper) -> Table:
 def _best_of(evidence: Evidence, model: str | None, dataset: str) -> str:
     for e in evidence.experiments:
         if (e.model, e.dataset) == (model, dataset):
-            best = [r for r in e.result.checkpoints if r.arm == "lema"]
+            best = [r for r in e.result.whole if r.arm == "lema"]
             if best:
                 top = max(best, key=lambda r: r.pass_at_1)
                 return f"{percent(top.pass_at_1)} ({percent(top.low)} to {percent(top.high)})"
