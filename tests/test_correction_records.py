@@ -17,13 +17,16 @@ PROBLEM = Problem("d", "train", QUESTION, "33", solution=SOLUTION)
 MISTAKE = completion(PROBLEM, 1, purpose="sample", model="reasoner", text=number_steps(MISTAKEN))
 
 
-def corrected(store: Writer, replies: list[str], **more: Any) -> list[dict[str, Any]]:
-    """The derived rows of these replies, in their order."""
+def corrected(store: Writer, replies: list[str], *, mistakes: int = 1, **more: Any) -> list[dict[str, Any]]:
+    """The derived rows of these replies, in their order, dealt out to so many mistakes."""
+    others = range(100, 99 + mistakes)
+    given = [MISTAKE, *(completion(PROBLEM, k, purpose="sample", model="reasoner", text=MISTAKE.text) for k in others)]
     store.add(PROBLEM)
-    store.add(MISTAKE)
+    for mistake in given:
+        store.add(mistake)
     asked: dict[str, Any] = {"purpose": "correct", "model": "corrector", "model_identity": "gguf:2"}
     for k, text in enumerate(replies, start=2):
-        store.add(completion(PROBLEM, k, rationale_id=MISTAKE.id, text=text, **(asked | more)))
+        store.add(completion(PROBLEM, k, rationale_id=given[k % mistakes].id, text=text, **(asked | more)))
     derive(store, "sample")
     derive(store, "correct")
     return store.rows("from correction order by id")
@@ -67,7 +70,7 @@ def test_rejections_are_counted_by_reasoner_corrector_and_reason(store: Writer) 
 
 
 def test_the_rate_of_a_corrector_comes_with_wilsons_interval(store: Writer) -> None:
-    corrected(store, [reply(), "", "", ""])
+    corrected(store, [reply(), "", "", ""], mistakes=4)
     (row,) = store.rows("from self_correction_rate")
     assert (row["mistakes"], row["corrected"], row["rate"]) == (4, 1, 0.25)
     assert (row["low"], row["high"]) == pytest.approx(wilson_interval(1, 4), abs=1e-9)
