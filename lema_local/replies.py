@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lema_local.prices import Price
+from lema_local.records import LARGEST_INTEGER
 
 REFERENCE_DERIVED = "reference-derived"
 LONGEST_RETRY_AFTER_S = 24 * 3600.0
@@ -203,4 +204,4 @@ def _choice(choice: Mapping[str, Any], is_chat: bool) -> Choice | None:
 
 def _count(value: object) -> int | None:
     """A token count that can be true: what a server claims must fit the table."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_INTEGER else None

@@ -33,7 +33,6 @@ class Effect:
     high: float
     n: int
     margin: float
-    seeds: int
     is_enough: bool  # one seed says nothing of another, and is not asked to; a few err too often
 
     @property
@@ -90,9 +89,9 @@ class Experiment:
             return None
         if seeds is None:
             p = d.paired
-            return Effect(p.difference, p.low, p.high, p.n, d.margin, 1, is_enough=True)
+            return Effect(p.difference, p.low, p.high, p.n, d.margin, is_enough=True)
         c = seeds.compared
-        return Effect(c.difference, c.low, c.high, c.n, d.margin, len(c.seeds), c.is_enough)
+        return Effect(c.difference, c.low, c.high, c.n, d.margin, c.is_enough)
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,11 +226,10 @@ def _add(run: Run, result: Result, call: Call, work: Work, *, discount: float) -
         except ValueError as lie:
             error, cost = str(lie), cost_of(read_usage(result.body), price)
         else:
-            reply = replies_of(body, price, latency_s=None, prefill=work.render(call).prefill)[0]
-            if reply is not None:
-                run.store.add(completion(call, result.custom_id, reply))
-                return True
-            error = "no text in the first choice"
+            (reply,) = replies_of(body, price, latency_s=None, prefill=work.render(call).prefill)
+            assert reply is not None  # of one choice, the one with a text
+            run.store.add(completion(call, result.custom_id, reply))
+            return True
     raw = json.dumps(result.body)[:RAW_REPLY_CHARACTERS] if result.body is not None else None
     run.store.add(attempt(call.id, e, Failure(error or "no response", result.status, raw, cost)))
     return False
