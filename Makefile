@@ -53,7 +53,7 @@ test-slow: $(VENV)/.dev
 	$(VENV)/bin/pytest -q -m slow
 
 test-vllm: $(VENV)/.dev setup-vllm
-	$(VENV)/bin/pytest -q -s -m vllm tests/test_vllm.py
+	$(VENV)/bin/pytest -q -s -m vllm tests/serving/test_vllm.py
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .

@@ -21,16 +21,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lema_local.journal import row_of
-from lema_local.profiles import load_profile
-from lema_local.records import Completion
-from lema_local.serving import describe_endpoint
+from lema_local.records.journal import row_of
+from lema_local.records.store import Writer
+from lema_local.records.types import Completion
+from lema_local.serving.process import describe_endpoint
+from lema_local.settings.profiles import load_profile
 from lema_local.stages import correct, sample
 from lema_local.stages.build import build
 from lema_local.stages.calls import Call
 from lema_local.stages.derive import derive, rederive
 from lema_local.stages.run import Run
-from lema_local.store import Writer
 
 PROFILE = """
 [data]

@@ -22,14 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lema_local.answers import extract_answer, is_correct
-from lema_local.client import Client
-from lema_local.endpoint import Endpoint, Prompt, Sampling
-from lema_local.profiles import load_profile
-from lema_local.records import Problem
+from lema_local.answers.exact import extract_answer, is_correct
+from lema_local.calls.client import Client
+from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
+from lema_local.records.store import Store, Writer
+from lema_local.records.types import Problem
+from lema_local.settings.profiles import load_profile
 from lema_local.stages.calls import Call, complete
 from lema_local.stages.run import Run
-from lema_local.store import Store, Writer
 
 TEXT = "Please solve the following math problem.\nQuestion: What is 6 * 7?\nAnswer: Let's think step by step.\n"
 MESSAGES = ({"role": "user", "content": TEXT},)
@@ -205,8 +205,8 @@ def startup(folder: Path) -> None:
     """From nothing to a client that could call: imports and the open database, in a process of its own."""
     code = (
         "import sys; from pathlib import Path; from lema_local.stages import correct, sample; "
-        "from lema_local.client import Client; from lema_local.store import Writer; "
-        "from lema_local.endpoint import Endpoint\n"
+        "from lema_local.calls.client import Client; from lema_local.records.store import Writer; "
+        "from lema_local.calls.endpoint import Endpoint\n"
         "with Writer(Path(sys.argv[1])): Client(Endpoint('e', 'http://127.0.0.1:9/v1', 'm', 'm', 'i'))"
     )
     for _ in range(2):  # the first one reads the files from disk

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from lema_local.answers import compare, extract_answer, is_correct
-from lema_local.authors_answers import is_correct_authors
-from lema_local.grading import Grader, Verdict
-from lema_local.latex_notation import normalise
-from lema_local.records import AnswerKind
+from lema_local.answers.authors import is_correct_authors
+from lema_local.answers.exact import compare, extract_answer, is_correct
+from lema_local.answers.grading import Grader, Verdict
+from lema_local.answers.latex_notation import normalise
+from lema_local.records.types import AnswerKind
 
 Row = tuple[str, str, AnswerKind]
 _REFERENCE_ROWS = 1_000  # as many as math-verify gets: it takes about a millisecond each

@@ -5,16 +5,16 @@
 Simulated, because no formula has both: each problem has a pass@1 of its own, drawn from a Beta distribution, so that
 two runs of equal quality differ in a share `changed` of the problems; each seed has a difference of its own, normal
 around the true one with the standard deviation `training-sd` (points). A difference counts as shown where the 95%
-interval of lema_local.seeds leaves zero out. Beside it stands the chance of that where the true difference is zero,
-which should be 5% or less. The yardstick is exact McNemar over one seed. A measurement, not a test.
+interval of lema_local.statistics.seeds leaves zero out. Beside it stands the chance of that where the true difference
+is zero, which should be 5% or less. The yardstick is exact McNemar over one seed. A measurement, not a test.
 """
 
 import argparse
 
 import numpy as np
 
-from lema_local.seeds import compare_over_seeds
-from lema_local.statistics import mcnemar_power
+from lema_local.statistics.comparison import mcnemar_power
+from lema_local.statistics.seeds import compare_over_seeds
 
 DIFFERENCES = (0, 2, 3, 4, 5, 6, 8, 10, 12)  # points
 

@@ -21,9 +21,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from lema_local.records.store import Store, Writer
 from lema_local.review.draw import draw, read_events, read_items
 from lema_local.review.sampling import SampleSize, Wish
-from lema_local.store import Store, Writer
 
 FILL = """
 create or replace macro key(kind, k) as md5(kind || k)::uuid;

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import duckdb
 
-from lema_local.queries import NamedQuery, named_queries
-from lema_local.store import Store, Writer
+from lema_local.records.queries import NamedQuery, named_queries
+from lema_local.records.store import Store, Writer
 
 LISTED = 1000
 MAKE = Path(__file__).with_name("sql_records.sql")

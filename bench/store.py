@@ -28,12 +28,12 @@ from pathlib import Path
 
 import duckdb
 
-from lema_local import bulk, schema
-from lema_local.journal import Journal, row_of
-from lema_local.keys import content_key
-from lema_local.queries import named_queries
-from lema_local.records import Completion, Problem, Rationale
-from lema_local.store import Store, Writer
+from lema_local.records import bulk, schema
+from lema_local.records.journal import Journal, row_of
+from lema_local.records.keys import content_key
+from lema_local.records.queries import named_queries
+from lema_local.records.store import Store, Writer
+from lema_local.records.types import Completion, Problem, Rationale
 
 CHARACTERS = 600
 SAMPLES = 100  # a problem

@@ -23,12 +23,12 @@ from unittest.mock import patch
 
 import duckdb
 
-from lema_local.profiles import load_profile
-from lema_local.serving_command import ServeOptions
+from lema_local.records.store import Writer
+from lema_local.serving.command import ServeOptions
+from lema_local.settings.profiles import load_profile
 from lema_local.stages import evaluate, sweep
 from lema_local.stages.probe import Probe
 from lema_local.stages.run import Run
-from lema_local.store import Writer
 
 MOST = 1.15
 TIMING = re.compile(r"(?<!total) (?:prompt eval|eval) time = +([0-9.]+) ms")

@@ -26,14 +26,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from lema_local.models import resolve_model
 from lema_local.prompts import cot_input
+from lema_local.settings.models import resolve_model
+from lema_local.settings.training import TrainingSettings
 from lema_local.training.base import BaseModel, default_cache, resolve_base
 from lema_local.training.collate import IGNORED, Collator
 from lema_local.training.model import load_model
 from lema_local.training.order import data_order
 from lema_local.training.rows import Row, tokenize
-from lema_local.training.settings import TrainingSettings
 from lema_local.training.trainer import train
 
 SETTINGS = TrainingSettings(

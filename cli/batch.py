@@ -39,7 +39,7 @@ def export_command(profile: str, db: Path, purpose: Purpose, output: Path, **ove
     \b
     lema batch export --purpose correct --output calls.jsonl
     """
-    from lema_local.exports import refuse_own_files
+    from lema_local.records.exports import refuse_own_files
     from lema_local.stages.batch import export, work_of
 
     with open_run(db, profile, overrides) as run:

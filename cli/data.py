@@ -32,7 +32,7 @@ def command(
     if dry_run:
         _print_estimate(profile, db, overrides, as_json=as_json)
         return
-    from lema_local.serving import check_endpoints
+    from lema_local.serving.process import check_endpoints
     from lema_local.stages.build import build
     from lema_local.stages.correct import correct
     from lema_local.stages.evolve import evolve
@@ -63,10 +63,10 @@ def command(
 
 
 def _print_estimate(profile: str, db: Path, overrides: dict[str, Any], *, as_json: bool) -> None:
-    from lema_local.profiles import Overrides, load_profile
+    from lema_local.records.store import Store
+    from lema_local.settings.profiles import Overrides, load_profile
     from lema_local.stages.estimate import estimate
     from lema_local.stages.problems import load_problems
-    from lema_local.store import Store
 
     loaded = load_profile(profile, Overrides(**overrides))
     problems = load_problems(loaded.data, notice, dev_problems=loaded.evaluation.dev_problems)
@@ -82,5 +82,5 @@ def _print_estimate(profile: str, db: Path, overrides: dict[str, Any], *, as_jso
     known = [row["usd"] for row in rows if row["usd"] is not None]
     if known and not as_json:
         click.echo(
-            f"${sum(known):.2f} in all, as far as prices are known (see lema_local/prices.toml, usd_per_million_*)"
+            f"${sum(known):.2f} in all, as far as prices are known (lema_local/calls/prices.toml, usd_per_million_*)"
         )

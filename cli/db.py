@@ -26,7 +26,7 @@ def compact_command(db: Path) -> None:
     \b
     lema db compact --db lema.duckdb
     """
-    from lema_local.store import Writer
+    from lema_local.records.store import Writer
 
     require_database(db)
     with Writer(db, on_notice=notice) as store:
@@ -43,9 +43,9 @@ def backup_command(db: Path, output: Path) -> None:
     \b
     lema db backup --output lema-2026-11-24.duckdb
     """
-    from lema_local.exports import refuse_own_files
-    from lema_local.store import Store
-    from lema_local.upkeep import backup
+    from lema_local.records.exports import refuse_own_files
+    from lema_local.records.store import Store
+    from lema_local.records.upkeep import backup
 
     store = Store(db)
     refuse_own_files(store, output)
@@ -62,8 +62,8 @@ def check_command(db: Path) -> int:
     \b
     lema db check --db lema.duckdb
     """
-    from lema_local.store import Store
-    from lema_local.upkeep import check
+    from lema_local.records.store import Store
+    from lema_local.records.upkeep import check
 
     found = check(Store(db))
     for line in found:

@@ -21,7 +21,7 @@ def command(profile: str, db: Path, as_json: bool, **overrides: Any) -> None:
     import json
 
     from lema_local.doctor import examine
-    from lema_local.profiles import Overrides, load_profile
+    from lema_local.settings.profiles import Overrides, load_profile
 
     from .tables import format_rows
 

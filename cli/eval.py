@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lema_local.evaluation_profile import check_evaluation, with_options
+from lema_local.settings.evaluation import check_evaluation, with_options
 from lema_local.stages.run import Run
 
 from .options import (

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from lema_local.report.evaluation import By, Row, SetReport, by_group
 from lema_local.report.results import CheckpointResult, Difference
-from lema_local.sample_metrics import MeanOverProblems
-from lema_local.selection import Optimism
+from lema_local.statistics.sample_metrics import MeanOverProblems
+from lema_local.statistics.selection import Optimism
 
 from .tables import format_rows
 

@@ -31,8 +31,8 @@ def command(record: str, db: Path, as_json: bool) -> None:
     lema explain 5b0b5d21
     lema sql "select id from correction limit 1" && lema explain 77aa0c4e --json
     """
+    from lema_local.records.store import Store
     from lema_local.stages.explain import explain
-    from lema_local.store import Store
 
     tree = explain(Store(db), record)
     if as_json:

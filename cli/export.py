@@ -5,8 +5,8 @@ from typing import Any, get_args
 
 import click
 
-from lema_local.profile_tables import Arm
-from lema_local.shapes import SHAPES
+from lema_local.examples.shapes import SHAPES
+from lema_local.settings.tables import Arm
 
 from .options import notice, open_run, param_option, run_options
 
@@ -59,10 +59,10 @@ def command(
     lema export --table correction --format parquet --output corrections.parquet
     lema export --query pass_at_1 --format datasets --output results   (then: datasets.load_dataset("results"))
     """
-    from lema_local.exports import export
-    from lema_local.queries import query_parameters, query_text
+    from lema_local.records.exports import export
+    from lema_local.records.queries import query_parameters, query_text
+    from lema_local.records.store import Store
     from lema_local.stages.export_arm import export_arm
-    from lema_local.store import Store
 
     if sum(option is not None for option in (arm, table, query)) != 1:
         raise click.UsageError("Give one of --arm, --table and --query.")

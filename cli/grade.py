@@ -17,13 +17,13 @@ from typing import Any, get_args
 
 import click
 
-from lema_local.answers import compare, extract_answer
+from lema_local.answers.exact import compare, extract_answer
+from lema_local.answers.grading import Grader, Verdict
 from lema_local.errors import DataError
-from lema_local.grading import Grader, Verdict
-from lema_local.problem_files import json_lines, read_rows
-from lema_local.problem_rows import UnusableRowError
-from lema_local.records import AnswerKind
-from lema_local.statistics import wilson_interval
+from lema_local.problems.files import json_lines, read_rows
+from lema_local.problems.rows import UnusableRowError
+from lema_local.records.types import AnswerKind
+from lema_local.statistics.comparison import wilson_interval
 
 _KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
 _CHUNK = 2_000  # rows in memory at a time

@@ -27,8 +27,8 @@ def command(file: Path, kind: str, model: str | None, all_bad_rows: bool, db: Pa
     lema import corrections.jsonl --kind correction
       {"question": "...", "rationale": "...", "reasoner": "llama-2-70b", "correction": "Step 1. ...", "model": "gpt-4"}
     """
+    from lema_local.records.store import Writer
     from lema_local.stages.imports import import_file
-    from lema_local.store import Writer
 
     require_database(db)
     with Writer(db, on_notice=notice) as store:

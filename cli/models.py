@@ -10,8 +10,8 @@ def command() -> None:
     \b
     lema models
     """
-    from lema_local.models import known_models
-    from lema_local.reasoners import reasoner_presets
+    from lema_local.settings.models import known_models
+    from lema_local.settings.reasoners import reasoner_presets
 
     for name, entry in known_models().items():
         click.echo(

@@ -8,14 +8,14 @@ from typing import Any, TypeVar, get_args
 
 import click
 
+from lema_local.calls.pacing import Budget
 from lema_local.errors import StoreError, did_you_mean
-from lema_local.pacing import Budget
-from lema_local.profile_tables import Arm
-from lema_local.profiles import Overrides, load_profile
+from lema_local.records.store import Writer
+from lema_local.settings.profiles import Overrides, load_profile
+from lema_local.settings.tables import Arm
 from lema_local.stages.evolve import restore
 from lema_local.stages.run import Run
 from lema_local.stages.warm_up import resolve_warm_up
-from lema_local.store import Writer
 
 F = TypeVar("F", bound=Callable[..., Any])
 

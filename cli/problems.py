@@ -29,8 +29,8 @@ def command(context: click.Context, /, profile: str, db: Path, split: str | None
     if context.invoked_subcommand is not None:
         refuse_options_before(context)
         return
-    from lema_local.datasets import presets
-    from lema_local.profiles import Overrides, load_profile
+    from lema_local.problems.datasets import presets
+    from lema_local.settings.profiles import Overrides, load_profile
     from lema_local.stages.problems import SPLITS, load_splits, report_bad_rows
 
     data = load_profile(profile, Overrides(**overrides)).data
@@ -69,8 +69,8 @@ def check(profile: str, db: Path, against: tuple[str, ...], pairs: int, as_json:
     lema problems check --dataset gsm8k --data-path ~/gsm8k
     lema problems check --dataset gsm8k --data-path ~/gsm8k --against svamp=~/svamp --against math=~/MATH
     """
-    from lema_local.decontamination import leave_out
-    from lema_local.profiles import Overrides, load_profile
+    from lema_local.problems.decontamination import leave_out
+    from lema_local.settings.profiles import Overrides, load_profile
     from lema_local.stages.problems import find_overlaps, kinds_left_out
 
     data = load_profile(profile, Overrides(**overrides)).data

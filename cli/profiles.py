@@ -14,7 +14,7 @@ def command(name: str | None) -> None:
     lema profiles
     lema profiles laptop
     """
-    from lema_local.profiles import load_profile, profile_names
+    from lema_local.settings.profiles import load_profile, profile_names
 
     if name is not None:
         click.echo(json.dumps(load_profile(name).as_dict(), indent=1))

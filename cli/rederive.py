@@ -15,8 +15,8 @@ def command(db: Path) -> None:
     \b
     lema rederive --db lema.duckdb
     """
+    from lema_local.records.store import Writer
     from lema_local.stages.derive import rederive
-    from lema_local.store import Writer
 
     require_database(db)
     with Writer(db, on_notice=notice) as store:

@@ -25,10 +25,10 @@ def command(output: Path, figures: Path | None, title: str, seed: int, profile: 
     lema report
     lema report --profile laptop --output report.html --figures figures/
     """
-    from lema_local.exports import refuse_own_files
-    from lema_local.profiles import load_profile
+    from lema_local.records.exports import refuse_own_files
+    from lema_local.records.store import Store
     from lema_local.report.write import write_report
-    from lema_local.store import Store
+    from lema_local.settings.profiles import load_profile
 
     store = Store(db, own_views=True)
     refuse_own_files(store, output)

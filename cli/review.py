@@ -76,10 +76,10 @@ def command(context: click.Context, /, db: Path, reviewer: str | None, port: int
     if context.invoked_subcommand is not None:
         refuse_options_before(context)
         return
+    from lema_local.records.store import Store
     from lema_local.review.rubric import name_fault
     from lema_local.review.sampling import Wish
     from lema_local.review.serve import serve
-    from lema_local.store import Store
 
     fault = name_fault(reviewer) if reviewer is not None else None
     if fault is not None:
@@ -104,9 +104,9 @@ def summary(db: Path, as_json: bool) -> None:
     lema review summary
     lema review summary --json
     """
+    from lema_local.records.store import Store
     from lema_local.review.desk import settle
     from lema_local.review.summary import summarise
-    from lema_local.store import Store
 
     require_database(db)
     store = Store(db)
@@ -141,12 +141,12 @@ def judge(
     lema review judge --judge-url https://api.openai.com/v1 --judge-model gpt-4o --judge-key-env OPENAI_API_KEY
     lema review judge --sample 50 --dry-run
     """
-    from lema_local.pacing import Budget
-    from lema_local.profiles import load_profile
+    from lema_local.calls.pacing import Budget
+    from lema_local.records.store import Store, Writer
     from lema_local.review.sampling import Wish
+    from lema_local.settings.profiles import load_profile
     from lema_local.stages import judge as stage
     from lema_local.stages.run import Run
-    from lema_local.store import Store, Writer
 
     given = {"BASE_URL": judge_url, "MODEL": judge_model, "API_KEY_ENV": judge_key_env}
     own = {f"LEMA_JUDGE_{name}": value for name, value in given.items() if value}  # an option beats the environment

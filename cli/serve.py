@@ -31,10 +31,10 @@ def command(recipe: str, model: str, host: str, port: int, context_length: int, 
     lema serve llama_cpp --model models/qwen2.5-1.5b.gguf --port 8001
     lema data --corrector-url http://127.0.0.1:8001/v1 --corrector-model qwen2.5-1.5b
     """
-    from lema_local.models import resolve_model
-    from lema_local.recipes import load_recipe
-    from lema_local.serving import serve
-    from lema_local.serving_command import ServeOptions
+    from lema_local.serving.command import ServeOptions
+    from lema_local.serving.process import serve
+    from lema_local.serving.recipes import load_recipe
+    from lema_local.settings.models import resolve_model
 
     served = resolve_model(model) if load_recipe(recipe).weights != "none" else None
     options = ServeOptions(host=host, port=port, context_length=context_length, problems=problems)

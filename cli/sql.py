@@ -38,9 +38,9 @@ def command(
     lema sql pass_at_1 --format parquet --output pass_at_1.parquet
     lema sql "select incorrect_step, count(*) from correction where rejected_because is null group by all"
     """
-    from lema_local.exports import export, refuse_doubled, refuse_own_files, write_text
-    from lema_local.queries import describe_query, named_queries, query_parameters, query_text, run_query
-    from lema_local.store import Store
+    from lema_local.records.exports import export, refuse_doubled, refuse_own_files, write_text
+    from lema_local.records.queries import describe_query, named_queries, query_parameters, query_text, run_query
+    from lema_local.records.store import Store
 
     from .tables import format_rows
 

@@ -17,7 +17,7 @@ def command(db: Path, as_json: bool) -> None:
     \b
     lema status --json
     """
-    from lema_local.store import Store, stage_sql
+    from lema_local.records.store import Store, stage_sql
 
     store = Store(db)
     counts = store.rows(stage_sql("status"))[0] | {"writer": store.writer_pid()}

@@ -19,9 +19,9 @@ def command(checkpoint: str, db: Path, output: Path | None) -> None:
     \b
     lema train card 4be2 --output README.md
     """
-    from lema_local.exports import refuse_own_files, write_text
-    from lema_local.report.card import model_card
-    from lema_local.store import Store
+    from lema_local.records.exports import refuse_own_files, write_text
+    from lema_local.records.store import Store
+    from lema_local.stages.card import model_card
 
     require_database(db)
     if output is not None:

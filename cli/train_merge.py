@@ -31,9 +31,9 @@ def command(
     lema train merge 4be2 --output merged
     lema train merge 4be2 --base meta-llama/Llama-2-7b-hf --dtype fp16 --output merged
     """
-    from lema_local.exports import refuse_own_files
+    from lema_local.records.exports import refuse_own_files
+    from lema_local.records.store import Store
     from lema_local.stages.merge import merge_checkpoint
-    from lema_local.store import Store
 
     refuse_own_files(Store(db), output)
     options: dict[str, Any] = {"base": base, "dtype": dtype, "output": output, "any_base": any_base}

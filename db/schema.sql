@@ -1,9 +1,9 @@
--- The tables of lema.duckdb as they are today, one per record of lema_local/records.py; columns in the order of the fields.
+-- The tables of lema.duckdb as they are today, one per record of lema_local/records/types.py; columns in the order of the fields.
 -- Facts (paid for, append-only): problem, completion, attempt, batch, checkpoint, review. The rest is derived and can be rebuilt.
 -- Whoever changes this file adds db/migrations/NNN_what.sql, which leads files of the version before to the same tables;
 -- the file's version is the last number there. A new column comes last and has a default (journals of before still hold).
 -- Ids are content keys: 128 bits of SHA-256 over what makes two records the same. They are unique because the one writer
--- adds a row only where its key is not there yet (bulk.py); an index would say so too, in a file a third larger.
+-- adds a row only where its key is not there yet (records/bulk.py); an index would say so too, in a file a third larger.
 
 create table meta (
     key varchar primary key,
@@ -109,7 +109,7 @@ create table correction (
     is_correct boolean not null,
     rejected_because varchar,            -- NULL: kept
     fault_step integer,                  -- first step of the mistake with a false sum, or off the reference's path; NULL: none found
-    step_exists boolean,                 -- the checks of checks.py; NULL: cannot tell
+    step_exists boolean,                 -- the checks of corrections/checks.py; NULL: cannot tell
     continues boolean,                   -- kept steps + solution read as one
     arithmetic boolean,                  -- every sum in the solution is true
     explains boolean,                    -- the explanation does more than announce the answer

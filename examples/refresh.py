@@ -20,9 +20,9 @@ from pathlib import Path
 
 import duckdb
 
-from lema_local.access import READABLE_SINCE
+from lema_local.records.access import READABLE_SINCE
+from lema_local.records.store import Writer
 from lema_local.stages.derive import rederive
-from lema_local.store import Writer
 
 EXAMPLES = Path(__file__).parent
 DATABASES = tuple(sorted(EXAMPLES.glob("*.duckdb")))

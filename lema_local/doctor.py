@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lema_local.endpoint_profile import EndpointProfile
+from lema_local.calls.transport import is_loopback
 from lema_local.errors import LemaError
 from lema_local.hardware import cores, free_disk_gib, gpus, ram_gib
-from lema_local.models import resolve_model
-from lema_local.profiles import Profile
-from lema_local.recipes import load_recipe
-from lema_local.store import Store
-from lema_local.transport import is_loopback
+from lema_local.records.store import Store
+from lema_local.serving.recipes import load_recipe
+from lema_local.settings.endpoints import EndpointProfile
+from lema_local.settings.models import resolve_model
+from lema_local.settings.profiles import Profile
 
 NEEDED_DISK_GIB = 10.0
 PROBE_TIMEOUT_S = 3.0

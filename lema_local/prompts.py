@@ -15,10 +15,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal, get_args
 
-from lema_local.endpoint import Prompt
-from lema_local.rationales import number_steps, solution_steps, split_steps
-from lema_local.records import AnswerKind, PromptFormat
-from lema_local.reply_text import own_text
+from lema_local.calls.endpoint import Prompt
+from lema_local.corrections.rationales import number_steps, solution_steps, split_steps
+from lema_local.corrections.reply_text import own_text
+from lema_local.records.types import AnswerKind, PromptFormat
 
 # Format from microsoft/LEMA, arXiv 2310.20689.
 COT_INPUT = "Please solve the following math problem.\nQuestion: {question}\nAnswer: Let's think step by step.\n"

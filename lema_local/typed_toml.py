@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
 from lema_local.errors import ProfileError, did_you_mean
-from lema_local.records import LARGEST_INTEGER
+from lema_local.records.types import LARGEST_INTEGER
 
 
 def build(cls: Any, raw: Any, where: str) -> Any:

@@ -16,11 +16,11 @@ nothing about any model. Pure: texts in, texts out.
 import re
 from collections.abc import Sequence
 
-from lema_local.amounts import COMMON, numbers, show
-from lema_local.arithmetic import Claim, claims
-from lema_local.faults import Fault, derived_before, first_fault, leaves, reference_steps
-from lema_local.numerals import value_of
-from lema_local.rationales import join_steps, split_steps
+from lema_local.answers.amounts import COMMON, numbers, show
+from lema_local.answers.numerals import value_of
+from lema_local.corrections.arithmetic import Claim, claims
+from lema_local.corrections.faults import Fault, derived_before, first_fault, leaves, reference_steps
+from lema_local.corrections.rationales import join_steps, split_steps
 
 NO_STEPS = "Cannot correct: the original solution has no steps that can be read."
 NO_REFERENCE = "Cannot correct: no reference solution for this question."

@@ -1,7 +1,6 @@
 """The rules of the house, read from the sources: who may import whom, how long a module may be, what a wheel holds.
 
-A row of LAYERS may import the rows below it and its own. Pure modules touch no database, no model and no network, so
-that what a record means can be tested, and changed, without any of them.
+ROOMS is the import table: from the ground up, each room with the rooms that it may import.
 """
 
 import ast
@@ -18,49 +17,43 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = {"lema_local": "lema_local", "cli": "lema_local.cli", "servers": "lema_local.servers"}
 MAX_LINES = 350
 
-# From the top. A name stands for a module of lema_local, or for all of a package.
-LAYERS = (
-    ("cli",),
-    ("doctor",),
-    ("stages", "report", "review", "queries", "upkeep", "exports"),
-    ("training", "serving", "serving_command"),
-    (
-        *("client", "transport", "batch_api", "pacing", "progress"),
-        *("store", "access", "schema", "journal", "shared_journal", "bulk", "runlock"),
-        *("grading", "problems", "problem_files", "hub", "published"),
-    ),
-    ("pure",),
-    ("records", "keys", "errors"),
-)
-PURE = {
-    "answers", "authors_answers", "latex_notation", "latex_values", "numerals",
-    "rationales", "reply_text", "corrections", "splicing", "structured", "checks", "arithmetic", "amounts", "faults",
-    "resolving", "prompts", "examples", "augmentation", "arms", "tokens", "shapes",
-    "statistics", "selection", "seeds", "sample_metrics", "trends",
-    "endpoint", "endpoint_profile", "replies", "prices", "batches",
-    "profiles", "profile_tables", "evaluation_profile", "variants",
-    "evolution", "reasoners", "typed_toml", "models", "recipes", "hardware",
-    "gsm_symbolic",
-    "datasets", "problem_rows", "decontamination",
-    "review.rubric", "review.sampling", "review.items", "review.progress", "review.agreement",
-    "review.judging",
-    "report.paper", "report.evidence", "report.results", "report.evaluation",
-    "report.claims", "report.corrector_claims", "report.figures", "report.tables",
-}  # fmt: skip
-# What the layers do not allow and good sense does, with the reason.
-ALLOWED = {
-    ("profiles", "training"): "TrainingSettings is a table of a profile and needs no torch",
-    ("models", "training"): "Architecture is plain arithmetic over shapes and needs no torch",
-    ("servers", "pure"): "the oracle is a process of its own that reuses the pure modules",
-    ("servers", "errors"): "the same",
-    ("servers", "keys"): "the same",
-    ("servers", "records"): "the same",
+# A room, or a file of the ground floor -> what it may import beside errors. No row names a later one.
+ROOMS = {
+    "errors": "",
+    "hardware": "",
+    "markdown": "",
+    "progress": "",
+    "statistics": "",
+    "records": "",
+    "typed_toml": "records",
+    "answers": "records",
+    "corrections": "answers records",
+    "problems": "corrections answers records typed_toml",
+    "calls": "corrections records progress",
+    "prompts": "calls corrections records",
+    "review": "prompts corrections records statistics",
+    "settings": "review problems corrections records typed_toml",
+    "serving": "settings calls hardware",
+    "examples": "settings prompts corrections answers records",
+    "training": "settings prompts records hardware progress",
+    "report": "settings review records statistics hardware typed_toml",
+    "stages": "training examples serving settings review prompts calls problems corrections answers records statistics "
+    "hardware markdown progress",
+    "doctor": "serving settings calls records hardware",
+    "servers": "corrections answers",
+    "cli": "doctor stages report training examples serving settings review calls problems answers records statistics",
+}
+# Who touches what others are kept clear of, so that what a record means is tested without any of it.
+ONLY = {
+    "duckdb": {"records", "problems", "stages"},
+    "openai": {"calls"},
+    "starlette": {"review", "servers"},
+    "uvicorn": {"review", "servers"},
 }
 HEAVY = {
     "torch", "transformers", "peft", "bitsandbytes", "accelerate", "llama_cpp", "gguf", "safetensors", "vllm",
     "reasoning_gym", "math_verify", "sympy", "scipy", "numpy", "openai", "httpx2", "aiohttp", "huggingface_hub",
 }  # fmt: skip
-NOT_PURE = {"duckdb", "openai", "torch", "aiohttp", "httpx2", "starlette", "uvicorn", "requests"}
 
 
 @cache
@@ -108,36 +101,28 @@ def at_import(name: str) -> set[str]:
     return found
 
 
-def layer_name(module: str) -> str:
-    """The name under which LAYERS has a module: lema_local.stages.sample -> stages."""
-    name = module.removeprefix("lema_local.")
-    part = name.partition(".")[0]
-    return "pure" if part in PURE or name in PURE else part
+def room(module: str) -> str:
+    """The name under which ROOMS has a module: lema_local.stages.sample -> stages."""
+    return module.removeprefix("lema_local.").partition(".")[0]
 
 
-def depth(layer: str) -> int | None:
-    return next((k for k, row in enumerate(LAYERS) if layer in row), None)
-
-
-def may_import(importer: str, imported: str) -> bool:
-    one, other = layer_name(importer), layer_name(imported)
-    short = importer.removeprefix("lema_local.").partition(".")[0]
-    if one == other or (short, other) in ALLOWED or (one, other) in ALLOWED:
-        return True
-    above, below = depth(one), depth(other)
-    return above is not None and below is not None and above <= below
-
-
-def test_every_module_has_a_place_in_the_layers() -> None:
-    homeless = {name for name in code() if depth(layer_name(name)) is None and layer_name(name) != "servers"}
-    assert homeless == set()
+def test_the_rooms_stand_on_each_other_without_a_circle() -> None:
+    names = list(ROOMS)
+    assert all(names.index(other) < names.index(name) for name in names for other in ROOMS[name].split())
+    assert {room(name) for name in code()} - {"lema_local"} == set(ROOMS)
 
 
 @pytest.mark.parametrize("name", code())
-def test_a_module_imports_only_what_its_layer_may(name: str) -> None:
+def test_a_module_imports_only_what_its_room_may(name: str) -> None:
     ours = {imported for imported in imports(name) if imported.startswith("lema_local.")}
     assert ours <= modules().keys()
-    assert {imported for imported in ours if not may_import(name, imported)} == set()
+    allowed = {room(name), "errors", *ROOMS.get(room(name), "").split()}
+    assert {imported for imported in ours if room(imported) not in allowed} == set()
+
+
+def test_a_room_imports_all_that_the_table_says() -> None:
+    used = {(room(name), room(imported)) for name in code() for imported in imports(name) if imported in modules()}
+    assert {(name, other) for name, others in ROOMS.items() for other in others.split()} - used == set()
 
 
 @pytest.mark.parametrize(
@@ -155,17 +140,10 @@ def test_siblings_are_imported_relatively(name: str) -> None:
     assert {m for m in absolute if m.startswith(("lema_local.cli", "lema_local.servers", "cli", "servers"))} == set()
 
 
-def test_every_exception_to_the_layers_is_still_needed() -> None:
-    used = set()
-    for name in code():
-        short = name.removeprefix("lema_local.").partition(".")[0]
-        used |= {(short, layer_name(i)) for i in imports(name) if i in modules()}
-    assert set(ALLOWED) - used <= {("servers", "keys"), ("servers", "records")}
-
-
-@pytest.mark.parametrize("name", sorted(f"lema_local.{name}" for name in PURE))
-def test_a_pure_module_imports_no_database_model_or_network(name: str) -> None:
-    assert {i.partition(".")[0] for i in imports(name)} & NOT_PURE == set()
+@pytest.mark.parametrize("package", ONLY)
+def test_only_some_rooms_touch_the_database_a_model_or_the_network(package: str) -> None:
+    users = {room(name) for name in code() if package in {i.partition(".")[0] for i in imports(name)}}
+    assert users == ONLY[package]
 
 
 @pytest.mark.parametrize("name", code())

@@ -7,10 +7,11 @@ from typing import get_args
 
 import pytest
 
-from lema_local.answers import compare, extract_answer
-from lema_local.checks import check, sums_are_true
-from lema_local.corrections import parse_correction
-from lema_local.examples import sampled_output
+from lema_local.answers.exact import compare, extract_answer
+from lema_local.corrections.checks import check, sums_are_true
+from lema_local.corrections.parsing import parse_correction
+from lema_local.corrections.rationales import split_steps
+from lema_local.examples.texts import sampled_output
 from lema_local.prompts import (
     ALPACA_TEMPLATE,
     continued,
@@ -26,8 +27,7 @@ from lema_local.prompts import (
     student_input,
     turns,
 )
-from lema_local.rationales import split_steps
-from lema_local.records import AnswerKind
+from lema_local.records.types import AnswerKind
 
 # A completion's key has its template's name and version, not its text: a text that changes needs a new version, that
 # is a new file and a new line here. Never edit a line.

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from commands import ROOT
 
-from lema_local.queries import named_queries
+from lema_local.records.queries import named_queries
 
-ROOT = Path(__file__).parent.parent
 DATABASES = sorted((ROOT / "examples").glob("*.duckdb"))
 NOTEBOOK = ROOT / "examples" / "analysis.ipynb"
 

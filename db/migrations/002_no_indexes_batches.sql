@@ -1,5 +1,5 @@
 -- Version 2: cached prompt tokens, samples that share a request, batches, mended text; and tables without indexes.
--- The one writer keeps keys unique by itself (bulk.py). Without indexes, and with zstd for long text, a million completions
+-- The one writer keeps keys unique by itself (records/bulk.py). Without indexes, and with zstd for long text, a million completions
 -- take 236 MB instead of 340. DuckDB cannot drop a key, so each table is made anew.
 
 alter table problem rename to problem_1;

@@ -17,9 +17,9 @@ from typing import Literal
 from lema_local.report.evidence import Effect, Evidence, Experiment
 from lema_local.report.paper import Paper
 from lema_local.report.results import CheckpointResult
-from lema_local.seeds import ENOUGH, compare_over_seeds
-from lema_local.statistics import SIGNIFICANT
-from lema_local.trends import difference_of_effects
+from lema_local.statistics.comparison import SIGNIFICANT
+from lema_local.statistics.seeds import ENOUGH, compare_over_seeds
+from lema_local.statistics.trends import difference_of_effects
 
 Verdict = Literal["reproduced", "not reproduced", "not tested"]
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 from lema_local.report.claims import Claim, named, percent
 from lema_local.report.evidence import Evidence, Row
 from lema_local.report.paper import Paper
-from lema_local.statistics import SIGNIFICANT, wilson_interval
-from lema_local.trends import fisher_exact, trend
+from lema_local.statistics.comparison import SIGNIFICANT, wilson_interval
+from lema_local.statistics.trends import fisher_exact, trend
 
 RATES = "How often corrections succeed (section 4.3)"
 SELF = "Self-correction (section 4.3)"

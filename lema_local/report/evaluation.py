@@ -22,7 +22,7 @@ from lema_local.report.results import (
     judged_pairs,
     model_differences,
 )
-from lema_local.sample_metrics import (
+from lema_local.statistics.sample_metrics import (
     Answer,
     MeanOverProblems,
     Repeats,
@@ -31,7 +31,7 @@ from lema_local.sample_metrics import (
     mean_over_problems,
     pass_at_k,
 )
-from lema_local.seeds import ENOUGH, SeedComparison, Spread, compare_over_seeds, spread
+from lema_local.statistics.seeds import ENOUGH, SeedComparison, Spread, compare_over_seeds, spread
 
 Row = Mapping[str, Any]
 By = Literal["level", "subject"]

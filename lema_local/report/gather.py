@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from lema_local import bulk
-from lema_local.models import known_models
+from lema_local.records import bulk
+from lema_local.records.store import Store, stage_sql
 from lema_local.report.evaluation import set_reports
 from lema_local.report.evidence import ArmData, Evidence, Experiment, Row
 from lema_local.report.results import MARGIN, CheckpointResult
 from lema_local.review.draw import read_items
 from lema_local.review.items import Item
-from lema_local.store import Store, stage_sql
+from lema_local.settings.models import known_models
 
 KEPT_SHOWN = 25  # corrections of each corrector
 REJECTED_SHOWN = 6  # of each corrector and reason

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lema_local.hardware import cores, gpus, ram_gib
-from lema_local.keys import content_key
-from lema_local.profiles import Profile
+from lema_local.records.keys import content_key
+from lema_local.records.schema import newest
+from lema_local.records.store import Store, stage_sql
 from lema_local.report.tables import Table, view_table
-from lema_local.schema import newest
-from lema_local.store import Store, stage_sql
+from lema_local.settings.profiles import Profile
 
 PACKAGES = (
     "lema-local",

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lema_local.selection import Optimism, best, optimism
-from lema_local.statistics import SIGNIFICANT, PairedComparison, holm, paired_comparison, wilson_interval
+from lema_local.statistics.comparison import SIGNIFICANT, PairedComparison, holm, paired_comparison, wilson_interval
+from lema_local.statistics.selection import Optimism, best, optimism
 
 BEST = 3  # the paper's way to sum up an arm
 MARGIN = 0.03  # a share: differences below it are called level, where the interval allows that

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lema_local.errors import DataError, MissingPackageError
-from lema_local.profiles import Profile
+from lema_local.records.store import Store
 from lema_local.report.claims import training_claims
 from lema_local.report.corrector_claims import corrector_claims
 from lema_local.report.evidence import Evidence
@@ -16,7 +16,7 @@ from lema_local.report.gather import gather
 from lema_local.report.manifest import gather_manifest
 from lema_local.report.page import Contents, render_page
 from lema_local.report.paper import paper
-from lema_local.store import Store
+from lema_local.settings.profiles import Profile
 
 PNG_SCALE = 2.0
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lema_local.records import Grade
+from lema_local.records.types import Grade
 from lema_local.review.rubric import GRADES
-from lema_local.statistics import CONFIDENCE
+from lema_local.statistics.comparison import CONFIDENCE
 
 RESAMPLES = 2_000
 

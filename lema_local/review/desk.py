@@ -12,12 +12,12 @@ from typing import Any
 from uuid import UUID
 
 from lema_local.errors import LemaError, StoreError
-from lema_local.records import Grade, Review
+from lema_local.records.shared_journal import SharedJournal, shared_path
+from lema_local.records.store import Store, Writer
+from lema_local.records.types import Grade, Review
 from lema_local.review.items import Item
 from lema_local.review.progress import Progress
 from lema_local.review.rubric import GRADES, MAX_NOTE, is_model, name_fault
-from lema_local.shared_journal import SharedJournal, shared_path
-from lema_local.store import Store, Writer
 
 BUSY_S = 0.5  # how long settling looks for a gap between others who have the file open
 

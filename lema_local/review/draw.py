@@ -8,13 +8,13 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
-from lema_local import bulk
 from lema_local.errors import DataError, did_you_mean
-from lema_local.records import Review
+from lema_local.records import bulk
+from lema_local.records.shared_journal import SharedJournal, shared_path
+from lema_local.records.store import Store, stage_sql
+from lema_local.records.types import Review
 from lema_local.review.items import Item, item_of
 from lema_local.review.sampling import Stratum, Wish, allocate
-from lema_local.shared_journal import SharedJournal, shared_path
-from lema_local.store import Store, stage_sql
 
 
 def draw(store: Store, wish: Wish) -> list[str]:

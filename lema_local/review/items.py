@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lema_local.corrections.rationales import lines_of_steps, step_label
 from lema_local.prompts import sampled_steps
-from lema_local.rationales import lines_of_steps, step_label
 
 MOST_CHARACTERS = 16_000  # of one text
 MOST_LINES = 200

@@ -7,8 +7,8 @@ parse_judgement("Reason: Step 2 is named rightly, and the steps go on.\\nGrade: 
 import re
 from dataclasses import dataclass
 
-from lema_local.records import Grade
-from lema_local.reply_text import own_text
+from lema_local.corrections.reply_text import own_text
+from lema_local.records.types import Grade
 from lema_local.review.items import Item, Line
 from lema_local.review.rubric import GRADES, MAX_NOTE
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lema_local.records import Grade, Review
+from lema_local.records.types import Grade, Review
 from lema_local.review.rubric import GRADES
 
 

@@ -7,7 +7,7 @@ corrections by GPT-4 were 35 excellent, 11 good and 4 poor.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
-from lema_local.records import Grade, Review
+from lema_local.records.types import Grade, Review
 
 GRADES: tuple[Grade, ...] = get_args(Grade)  # from the best
 DEFINITIONS: Mapping[Grade, str] = {

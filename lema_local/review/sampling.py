@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lema_local.keys import content_key
+from lema_local.records.keys import content_key
 
 Stratum = tuple[str, str, str, str]  # corrector, reasoner, data set, level
 

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from lema_local.errors import ServerError
+from lema_local.records.store import Store
 from lema_local.review.desk import Desk, settle
 from lema_local.review.draw import draw, read_events, read_items
 from lema_local.review.sampling import Wish
-from lema_local.store import Store
 
 HOST = "127.0.0.1"
 PORT = 8650

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Any
 
-from lema_local import bulk
-from lema_local.records import Grade
+from lema_local.records import bulk
+from lema_local.records.store import Store, stage_sql
+from lema_local.records.types import Grade
 from lema_local.review.agreement import Agreement, compare
 from lema_local.review.draw import read_events
 from lema_local.review.rubric import GRADES, PEOPLE, consensus, current_grades, is_model
-from lema_local.statistics import wilson_interval
-from lema_local.store import Store, stage_sql
+from lema_local.statistics.comparison import wilson_interval
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,13 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from lema_local.endpoint import Endpoint
+from lema_local.calls.endpoint import Endpoint
 from lema_local.errors import ProfileError
 from lema_local.hardware import gpus
-from lema_local.models import Model, resolve_model
-from lema_local.profiles import Profile
-from lema_local.recipes import load_recipe
-from lema_local.serving import describe_endpoint
+from lema_local.serving.process import describe_endpoint
+from lema_local.serving.recipes import load_recipe
+from lema_local.settings.models import Model, resolve_model
+from lema_local.settings.profiles import Profile
 from lema_local.stages.run import Run
 
 MERGED = "merged"

@@ -13,22 +13,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from lema_local.batch_api import BatchApi, RemoteBatch
-from lema_local.batches import Result, read_result, request_line, split, url_of
-from lema_local.client import RAW_REPLY_CHARACTERS, Failure
-from lema_local.endpoint import Endpoint, Prompt
+from lema_local.calls.batch_api import BatchApi, RemoteBatch
+from lema_local.calls.batches import Result, read_result, request_line, split, url_of
+from lema_local.calls.client import RAW_REPLY_CHARACTERS, Failure
+from lema_local.calls.endpoint import Endpoint, Prompt
+from lema_local.calls.prices import batch_discount
+from lema_local.calls.replies import cost_of, judge_body, read_usage, replies_of
 from lema_local.errors import BudgetError, DataError, EndpointError, ProfileError
-from lema_local.keys import content_key
-from lema_local.prices import batch_discount
-from lema_local.recipes import load_recipe
-from lema_local.records import Batch, BatchCall, BatchEnd
-from lema_local.replies import cost_of, judge_body, read_usage, replies_of
-from lema_local.serving import describe_endpoint, read_key
+from lema_local.records.keys import content_key
+from lema_local.records.store import stage_sql
+from lema_local.records.types import Batch, BatchCall, BatchEnd
+from lema_local.serving.process import describe_endpoint, read_key
+from lema_local.serving.recipes import load_recipe
 from lema_local.stages import correct, sample
 from lema_local.stages.calls import Call, attempt, completion, pending
 from lema_local.stages.derive import derive
 from lema_local.stages.run import Run
-from lema_local.store import stage_sql
 
 Purpose = Literal["sample", "augment", "correct"]
 Renderer = Callable[[Call], Prompt]

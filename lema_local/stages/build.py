@@ -7,32 +7,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lema_local.answers import extract_answer, is_correct
-from lema_local.arms import WITHOUT_CORRECTIONS, Assembled, Candidate, Ingredients, assemble, manifest
-from lema_local.augmentation import SampledPath, keep_paths
-from lema_local.checks import failed_requirement
-from lema_local.corrections import ParsedCorrection, parse_correction
+from lema_local.answers.exact import extract_answer, is_correct
+from lema_local.corrections.checks import failed_requirement
+from lema_local.corrections.parsing import ParsedCorrection, parse_correction
+from lema_local.corrections.rationales import answer_text, gold_output
 from lema_local.errors import DataError
-from lema_local.examples import (
-    MAX_CHARACTERS,
-    corrected_steps,
-    correction_example,
-    cot_example,
-    sampled_output,
-)
-from lema_local.models import prompt_of
-from lema_local.profile_tables import Arm
+from lema_local.examples.arms import WITHOUT_CORRECTIONS, Assembled, Candidate, Ingredients, assemble, manifest
+from lema_local.examples.augmentation import SampledPath, keep_paths
+from lema_local.examples.texts import MAX_CHARACTERS, corrected_steps, correction_example, cot_example, sampled_output
+from lema_local.examples.tokens import TokenCounter, token_counter
 from lema_local.prompts import in_alpaca, sampled_steps
-from lema_local.rationales import answer_text, gold_output
-from lema_local.records import Example, Problem, TrainingSet
+from lema_local.records.types import Example, Problem, TrainingSet
 from lema_local.review.rubric import consensus, counts_of
 from lema_local.review.summary import grades_by_correction
-from lema_local.serving import describe_endpoint
+from lema_local.serving.process import describe_endpoint
+from lema_local.settings.models import prompt_of
+from lema_local.settings.tables import Arm
 from lema_local.stages import correct, sample
 from lema_local.stages.derive import derive
 from lema_local.stages.run import Run
 from lema_local.stages.select import wanted_rows
-from lema_local.tokens import TokenCounter, token_counter
 
 _FAILS = "correction fails "
 

@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from lema_local.client import CallFailedError, Client, Failure
-from lema_local.endpoint import Endpoint, Prompt, Sampling
+from lema_local.calls.client import CallFailedError, Client, Failure
+from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
+from lema_local.calls.pacing import LOOK_AGAIN_S
+from lema_local.calls.replies import Reply
 from lema_local.errors import BudgetError, EndpointError, LedgerError
-from lema_local.keys import content_key, key_maker
-from lema_local.pacing import LOOK_AGAIN_S
 from lema_local.progress import Progress
-from lema_local.records import Attempt, Completion, Purpose
-from lema_local.replies import Reply
+from lema_local.records.keys import content_key, key_maker
+from lema_local.records.store import Store, stage_sql
+from lema_local.records.types import Attempt, Completion, Purpose
 from lema_local.stages.probe import refuse_inactive_adapter
 from lema_local.stages.run import Run
-from lema_local.store import Store, stage_sql
 
 MOST_SAMPLES_A_REQUEST = 32
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lema_local.errors import TrainingError
-from lema_local.records import Checkpoint
-from lema_local.store import Store
+from lema_local.records.store import Store
+from lema_local.records.types import Checkpoint
 
 _PREFIX = re.compile(r"[0-9a-f][0-9a-f-]{3,35}")
 

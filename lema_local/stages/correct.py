@@ -5,26 +5,26 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from lema_local.answers import extract_answer, is_correct
-from lema_local.checks import CHECKS, failed_requirement
-from lema_local.corrections import parse_correction
-from lema_local.endpoint import Endpoint, Prompt, Sampling
-from lema_local.keys import content_key
-from lema_local.profile_tables import CorrectionProfile
-from lema_local.profiles import Profile
+from lema_local.answers.exact import extract_answer, is_correct
+from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
+from lema_local.corrections.checks import CHECKS, failed_requirement
+from lema_local.corrections.parsing import parse_correction
+from lema_local.corrections.rationales import number_steps
 from lema_local.prompts import as_json, correction_template, render, sampled_steps, stop_texts
-from lema_local.rationales import number_steps
-from lema_local.recipes import load_recipe
-from lema_local.records import Problem
-from lema_local.serving import describe_endpoint, open_endpoint
-from lema_local.serving_command import ServeOptions
+from lema_local.records.keys import content_key
+from lema_local.records.store import Store
+from lema_local.records.types import Problem
+from lema_local.serving.command import ServeOptions
+from lema_local.serving.process import describe_endpoint, open_endpoint
+from lema_local.serving.recipes import load_recipe
+from lema_local.settings.profiles import Profile
+from lema_local.settings.tables import CorrectionProfile
 from lema_local.stages import sample
 from lema_local.stages.calls import Call, Outcome, complete, pending
 from lema_local.stages.derive import derive
 from lema_local.stages.oracle_file import oracle_problems
 from lema_local.stages.run import Run
 from lema_local.stages.select import wanted_rows
-from lema_local.store import Store
 
 Mistake = dict[str, Any]  # id, problem_id, rationale (its text), template (it was asked by), question, solution, kind
 

@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lema_local.answers import extract_answer
-from lema_local.authors_answers import is_correct_authors
-from lema_local.checks import check, stray
-from lema_local.corrections import ParsedCorrection, parse_correction, rejection_of
-from lema_local.grading import Grader
+from lema_local.answers.authors import is_correct_authors
+from lema_local.answers.exact import extract_answer
+from lema_local.answers.grading import Grader
+from lema_local.corrections.checks import check, stray
+from lema_local.corrections.parsing import ParsedCorrection, parse_correction, rejection_of
+from lema_local.corrections.rationales import number_steps, split_steps
+from lema_local.corrections.resolving import steps_to_resume, whole_solution
 from lema_local.prompts import sampled_steps
-from lema_local.rationales import number_steps, split_steps
-from lema_local.records import Correction, Evaluation, Purpose, Rationale
-from lema_local.resolving import steps_to_resume, whole_solution
-from lema_local.store import Store, Writer, stage_sql
+from lema_local.records.store import Store, Writer, stage_sql
+from lema_local.records.types import Correction, Evaluation, Purpose, Rationale
 
 Row = dict[str, Any]
 _STRETCH = 20_000  # completions read at a time

@@ -9,10 +9,10 @@ ids.
 import random
 from dataclasses import replace
 
-from lema_local import gsm_symbolic
 from lema_local.errors import DataError
-from lema_local.profile_tables import DataProfile
-from lema_local.records import Problem
+from lema_local.problems import gsm_symbolic
+from lema_local.records.types import Problem
+from lema_local.settings.tables import DataProfile
 
 
 def with_spare(data: DataProfile, dev_problems: int) -> DataProfile:

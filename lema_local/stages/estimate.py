@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-from lema_local.endpoint import Endpoint, Prompt, Sampling
-from lema_local.profiles import Profile
+from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
 from lema_local.prompts import EVOLUTION_TEMPLATE, sample_template
-from lema_local.records import Problem
-from lema_local.serving import describe_endpoint
+from lema_local.records.store import Store, Writer, stage_sql
+from lema_local.records.types import Problem
+from lema_local.serving.process import describe_endpoint
+from lema_local.settings.profiles import Profile
 from lema_local.stages import correct, sample
 from lema_local.stages.calls import Call, handed_in
 from lema_local.stages.evolve import made
@@ -21,7 +22,6 @@ from lema_local.stages.problems import ProblemSet
 from lema_local.stages.resolve import wanted
 from lema_local.stages.run import Run
 from lema_local.stages.warm_up import resolve_warm_up
-from lema_local.store import Store, Writer, stage_sql
 
 CHARACTERS_A_TOKEN = 4
 PROMPTS_LOOKED_AT = 200

@@ -11,13 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lema_local.endpoint import Endpoint, Sampling
+from lema_local.calls.endpoint import Endpoint, Sampling
 from lema_local.errors import DataError
-from lema_local.models import prompt_of
 from lema_local.prompts import evaluation_template
-from lema_local.published import Adapter, find_adapter
-from lema_local.recipes import load_recipe
-from lema_local.records import Checkpoint, Problem
+from lema_local.records.store import stage_sql
+from lema_local.records.types import Checkpoint, Problem
+from lema_local.serving.recipes import load_recipe
+from lema_local.settings.models import prompt_of
+from lema_local.settings.published import Adapter, find_adapter
 from lema_local.stages import train
 from lema_local.stages.bases import describe_student
 from lema_local.stages.calls import Call, Outcome, pending
@@ -25,7 +26,6 @@ from lema_local.stages.derive import derive
 from lema_local.stages.imported_answers import ImportedAnswers, import_answers
 from lema_local.stages.run import Run
 from lema_local.stages.sweep import Target, sweep
-from lema_local.store import stage_sql
 from lema_local.training.checkpoints import is_removed
 
 

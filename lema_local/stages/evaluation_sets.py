@@ -7,11 +7,12 @@
 from dataclasses import dataclass
 
 from lema_local.errors import DataError
-from lema_local.evaluation_profile import EvaluationSetProfile
-from lema_local.problems import Loaded
-from lema_local.profile_tables import DataProfile
-from lema_local.profiles import Profile
-from lema_local.records import Problem
+from lema_local.problems.reading import Loaded
+from lema_local.records.store import Writer
+from lema_local.records.types import Problem
+from lema_local.settings.evaluation import EvaluationSetProfile
+from lema_local.settings.profiles import Profile
+from lema_local.settings.tables import DataProfile
 from lema_local.stages.problems import (
     BAD_ROWS_SHOWN,
     Notice,
@@ -20,7 +21,6 @@ from lema_local.stages.problems import (
     record_problems,
     report_bad_rows,
 )
-from lema_local.store import Writer
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from lema_local.answers import extract_answer
-from lema_local.decontamination import overlaps
-from lema_local.endpoint import Endpoint, Prompt, Sampling
-from lema_local.evolution import draw_seeds, majority, parse_question
+from lema_local.answers.exact import extract_answer
+from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
+from lema_local.corrections.rationales import join_steps, split_steps
+from lema_local.problems.decontamination import overlaps
+from lema_local.problems.evolution import draw_seeds, majority, parse_question
 from lema_local.prompts import EVOLUTION_TEMPLATE, render, sample_template, stop_texts, turns
-from lema_local.rationales import join_steps, split_steps
-from lema_local.records import Problem
-from lema_local.serving import describe_endpoint, open_endpoint
+from lema_local.records.types import Problem
+from lema_local.serving.process import describe_endpoint, open_endpoint
 from lema_local.stages import correct
 from lema_local.stages.calls import Call, Outcome, complete, pending
 from lema_local.stages.run import Run

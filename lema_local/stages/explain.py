@@ -19,7 +19,7 @@ from typing import Any
 from uuid import UUID
 
 from lema_local.errors import DataError
-from lema_local.store import Store, stage_sql
+from lema_local.records.store import Store, stage_sql
 
 SHOWN = 20  # children of one node that are read
 _PREFIX = re.compile(r"[0-9a-f][0-9a-f-]{3,35}")

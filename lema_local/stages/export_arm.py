@@ -5,14 +5,14 @@ from pathlib import Path
 
 import duckdb
 
-from lema_local import bulk
 from lema_local.errors import StoreError
-from lema_local.exports import Form, refuse_own_files
-from lema_local.profile_tables import Arm
-from lema_local.shapes import CARD_MARK, Shape, card, sidecars
+from lema_local.examples.shapes import CARD_MARK, Shape, card, sidecars
+from lema_local.records import bulk
+from lema_local.records.exports import Form, refuse_own_files
+from lema_local.records.store import stage_sql
+from lema_local.settings.tables import Arm
 from lema_local.stages.build import Built, build
 from lema_local.stages.run import Run
-from lema_local.store import stage_sql
 
 _TABLE = """
 create or replace temp table export_row

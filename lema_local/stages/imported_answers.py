@@ -15,13 +15,13 @@ from typing import Any
 from uuid import UUID
 
 from lema_local.errors import DataError
-from lema_local.problem_files import read_rows
-from lema_local.problem_rows import UnusableRowError
-from lema_local.problems import BadRow
-from lema_local.records import Completion, Problem
+from lema_local.problems.files import read_rows
+from lema_local.problems.reading import BadRow
+from lema_local.problems.rows import UnusableRowError
+from lema_local.records.store import Writer
+from lema_local.records.types import Completion, Problem
 from lema_local.stages.derive import derive
 from lema_local.stages.imports import Imported, by_question, imported_completion, model_of, problem_of, text_of
-from lema_local.store import Writer
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,13 @@ from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from lema_local.errors import DataError
-from lema_local.keys import content_key
-from lema_local.problem_files import read_rows
-from lema_local.problem_rows import UnusableRowError
-from lema_local.problems import BadRow
-from lema_local.records import LARGEST_INTEGER, Completion, Purpose
+from lema_local.problems.files import read_rows
+from lema_local.problems.reading import BadRow
+from lema_local.problems.rows import UnusableRowError
+from lema_local.records.keys import content_key
+from lema_local.records.store import Store, Writer
+from lema_local.records.types import LARGEST_INTEGER, Completion, Purpose
 from lema_local.stages.derive import derive
-from lema_local.store import Store, Writer
 
 Kind = Literal["rationale", "correction"]
 TEMPLATE = "imported.1"

@@ -7,24 +7,24 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lema_local.endpoint import Endpoint, Prompt, Sampling
-from lema_local.endpoint_profile import EndpointProfile
+from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
 from lema_local.errors import ProfileError
-from lema_local.keys import content_key
-from lema_local.profiles import Profile
 from lema_local.prompts import render, stop_texts
-from lema_local.records import Review
+from lema_local.records.keys import content_key
+from lema_local.records.store import Store
+from lema_local.records.types import Review
 from lema_local.review.draw import draw, read_items
 from lema_local.review.items import Item
 from lema_local.review.judging import JUDGE_TEMPLATE, judge_inputs, parse_judgement
 from lema_local.review.rubric import JUDGE
 from lema_local.review.sampling import Wish
-from lema_local.serving import describe_endpoint, open_endpoint
+from lema_local.serving.process import describe_endpoint, open_endpoint
+from lema_local.settings.endpoints import EndpointProfile
+from lema_local.settings.profiles import Profile
 from lema_local.stages.calls import Call, complete, pending
 from lema_local.stages.estimate import Estimate, not_there, row_of
 from lema_local.stages.run import Run
 from lema_local.stages.select import wanted_rows
-from lema_local.store import Store
 
 ENDPOINT = "judge"
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lema_local.profile_tables import Arm
+from lema_local.settings.tables import Arm
 from lema_local.stages.run import Run
 from lema_local.stages.train import base_model, lint_lines, planned_runs
 from lema_local.training.base import default_cache

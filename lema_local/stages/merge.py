@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lema_local.errors import TrainingError
-from lema_local.models import known_models, resolve_model
+from lema_local.settings.models import known_models, resolve_model
 from lema_local.stages.checkpoints import FoundCheckpoint, find_checkpoint
 from lema_local.stages.train import base_model
 from lema_local.training.base import BaseModel, default_cache, resolve_base
@@ -132,7 +132,7 @@ def _folder(base: BaseModel) -> Path:
 
 
 def _readme(found: FoundCheckpoint, what: str, dtype: str) -> str:
-    from lema_local.report.markdown import front_matter, text
+    from lema_local.markdown import front_matter, text
 
     record: Any = found.record
     names = (

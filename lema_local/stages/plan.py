@@ -10,13 +10,13 @@ from typing import Any
 
 from lema_local.errors import ProfileError
 from lema_local.hardware import Gpu, gpus, ram_gib
-from lema_local.models import known_models, resolve_model, shapes_of
-from lema_local.profile_tables import Arm
-from lema_local.profiles import Overrides, Profile, load_profile, training_origins
-from lema_local.store import Store
+from lema_local.records.store import Store
+from lema_local.settings.models import known_models, resolve_model, shapes_of
+from lema_local.settings.profiles import Overrides, Profile, load_profile, training_origins
+from lema_local.settings.tables import Arm
+from lema_local.settings.training import TrainingSettings
 from lema_local.training.matching import ArmSize
 from lema_local.training.plan import plan
-from lema_local.training.settings import TrainingSettings
 
 GPU = re.compile(r"(?:([1-9]\d{0,2})x)?([A-Za-z][\w-]*?)-([1-9]\d{0,3})GB", re.IGNORECASE)
 FROM_PAPER = "the paper: the database has no training sets of this data set yet; tokens are estimates"
@@ -28,8 +28,8 @@ class _PaperSize:
     """The paper's CoT examples and corrections (arXiv 2310.20689, section 3), and tokens of one of each.
 
     Tokens: inputs and gold outputs counted by tokens.estimate_tokens on GSM8K's train split and MATH's test split;
-    GSM8K's outputs from the paper's own "CoT-5.8M" (arms.py). A correction's input has the wrong solution too, as long
-    as a right one; MATH's correction outputs are taken in GSM8K's proportion.
+    GSM8K's outputs from the paper's own "CoT-5.8M" (examples/arms.py). A correction's input has the wrong solution
+    too, as long as a right one; MATH's correction outputs are taken in GSM8K's proportion.
     """
 
     cot: int

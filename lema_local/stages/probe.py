@@ -16,8 +16,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lema_local.client import CallFailedError, Client
-from lema_local.endpoint import Endpoint, Prompt, Sampling
+from lema_local.calls.client import CallFailedError, Client
+from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
 from lema_local.errors import EndpointError
 
 LIFTED = "100"  # any: the model gives every token some probability

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from lema_local import gsm_symbolic, hub
-from lema_local.datasets import Preset, presets
-from lema_local.decontamination import LEFT_OUT, Overlap, OverlapKind, leave_out, overlaps
 from lema_local.errors import DataError
-from lema_local.problems import BadRow, Loaded, read_files, read_problems
-from lema_local.profile_tables import DataProfile
-from lema_local.records import Problem
+from lema_local.problems import gsm_symbolic, hub
+from lema_local.problems.datasets import Preset, presets
+from lema_local.problems.decontamination import LEFT_OUT, Overlap, OverlapKind, leave_out, overlaps
+from lema_local.problems.reading import BadRow, Loaded, read_files, read_problems
+from lema_local.records.store import Writer
+from lema_local.records.types import Problem
+from lema_local.settings.tables import DataProfile
 from lema_local.stages.dev_split import hold_out, with_spare
-from lema_local.store import Writer
 
 BAD_ROWS_SHOWN = 10
 Notice = Callable[[str], None]

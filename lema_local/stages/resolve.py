@@ -1,18 +1,18 @@
 """Re-solve: each reasoner goes on from the corrected step of its own mistakes. Does it reach the answer now?
 
 It is asked greedily, once a correction, with the prompt that it was sampled with and the kept and corrected steps as
-the beginning of its reply (resolving.py).
+the beginning of its reply (corrections/resolving.py).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lema_local.corrections import ParsedCorrection
-from lema_local.endpoint import Endpoint, Prompt, Sampling
-from lema_local.grading import Grader
+from lema_local.answers.grading import Grader
+from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
+from lema_local.corrections.parsing import ParsedCorrection
+from lema_local.corrections.resolving import steps_to_resume
 from lema_local.prompts import continued, sample_template, sampled_steps, stop_texts
-from lema_local.resolving import steps_to_resume
-from lema_local.serving import describe_endpoint, open_endpoint
+from lema_local.serving.process import describe_endpoint, open_endpoint
 from lema_local.stages import correct, sample
 from lema_local.stages.calls import Call, Outcome, complete, pending
 from lema_local.stages.derive import mark_resolved

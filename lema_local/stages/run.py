@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from lema_local.pacing import Budget
-from lema_local.profiles import Profile
-from lema_local.records import Checkpoint, Problem
-from lema_local.serving_command import ServeOptions
+from lema_local.calls.pacing import Budget
+from lema_local.records.store import Writer
+from lema_local.records.types import Checkpoint, Problem
+from lema_local.serving.command import ServeOptions
+from lema_local.settings.profiles import Profile
 from lema_local.stages.evaluation_sets import EvaluationSet, evaluation_sets, held_out
 from lema_local.stages.problems import ProblemSet, load_problems, record_problems
-from lema_local.store import Writer
 
 
 @dataclass

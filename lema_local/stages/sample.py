@@ -5,18 +5,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from lema_local.answers import extract_answer, is_correct
-from lema_local.endpoint import Endpoint, Prompt, Sampling
-from lema_local.endpoint_profile import EndpointProfile
-from lema_local.models import resolve_model
-from lema_local.profiles import Profile
+from lema_local.answers.exact import extract_answer, is_correct
+from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
 from lema_local.prompts import COT_TEMPLATE, render, sample_template, stop_texts
-from lema_local.records import Problem, Purpose
-from lema_local.serving import describe_endpoint, open_endpoint
+from lema_local.records.store import Store, stage_sql
+from lema_local.records.types import Problem, Purpose
+from lema_local.serving.process import describe_endpoint, open_endpoint
+from lema_local.settings.endpoints import EndpointProfile
+from lema_local.settings.models import resolve_model
+from lema_local.settings.profiles import Profile
 from lema_local.stages.calls import Call, Outcome, complete, pending
 from lema_local.stages.derive import derive
 from lema_local.stages.run import Run
-from lema_local.store import Store, stage_sql
 
 AUGMENTER = "augmenter"
 

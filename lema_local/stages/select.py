@@ -7,8 +7,8 @@ database that many profiles share has to be loaded.
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from lema_local import bulk
-from lema_local.store import Store, stage_sql
+from lema_local.records import bulk
+from lema_local.records.store import Store, stage_sql
 
 BATCH = 2_000
 

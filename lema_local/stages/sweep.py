@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lema_local.answers import extract_answer, is_correct
-from lema_local.endpoint import Endpoint, Prompt
+from lema_local.answers.exact import extract_answer, is_correct
+from lema_local.calls.endpoint import Endpoint, Prompt
 from lema_local.errors import EndpointError, LemaError, TrainingError
-from lema_local.models import Model, resolve_model
 from lema_local.prompts import student_input
-from lema_local.published import Adapter, adapter_rank, refuse_misfit
-from lema_local.recipes import Recipe, load_recipe
-from lema_local.records import Checkpoint
-from lema_local.serving import RunningServers, open_endpoint, open_recipe
+from lema_local.records.store import stage_sql
+from lema_local.records.types import Checkpoint
+from lema_local.serving.process import RunningServers, open_endpoint, open_recipe
+from lema_local.serving.recipes import Recipe, load_recipe
+from lema_local.settings.models import Model, resolve_model
+from lema_local.settings.published import Adapter, adapter_rank, refuse_misfit
 from lema_local.stages.bases import base_name, base_weights, merged_weights, remove_merged, serving_dtype
 from lema_local.stages.calls import Call, Outcome, complete, pending
 from lema_local.stages.probe import Probe
 from lema_local.stages.run import Run
-from lema_local.store import stage_sql
 from lema_local.training.adapter_gguf import convert_adapter
 from lema_local.training.checkpoints import is_whole_model, refuse_damaged
 

@@ -11,12 +11,13 @@ from typing import Any
 
 from lema_local.errors import TrainingError
 from lema_local.hardware import Gpu, gpus, ram_gib
-from lema_local.keys import content_key
-from lema_local.models import Model, resolve_model, shapes_of
-from lema_local.profile_tables import Arm
-from lema_local.profiles import Profile
-from lema_local.recipes import load_recipe
-from lema_local.records import Checkpoint, TrainingMetric, TrainingSet
+from lema_local.records.keys import content_key
+from lema_local.records.types import Checkpoint, TrainingMetric, TrainingSet
+from lema_local.serving.recipes import load_recipe
+from lema_local.settings.models import Model, resolve_model, shapes_of
+from lema_local.settings.profiles import Profile
+from lema_local.settings.tables import Arm
+from lema_local.settings.training import TrainingSettings
 from lema_local.stages.build import Built, build
 from lema_local.stages.plan import manifest_tokens
 from lema_local.stages.run import Run
@@ -29,7 +30,6 @@ from lema_local.training.matching import ArmSize, arm_settings
 from lema_local.training.metrics import refuse_without_tensorboard
 from lema_local.training.plan import fit
 from lema_local.training.progress import TrainingProgress
-from lema_local.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True, slots=True)

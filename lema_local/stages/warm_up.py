@@ -15,10 +15,11 @@ What it samples bears the name smollm2-135m-instruct+warm-up-30, and has the che
 from dataclasses import replace
 from pathlib import Path
 
-from lema_local.endpoint_profile import EndpointProfile
-from lema_local.profiles import Profile
-from lema_local.recipes import load_recipe
-from lema_local.serving import describe_endpoint
+from lema_local.serving.process import describe_endpoint
+from lema_local.serving.recipes import load_recipe
+from lema_local.settings.endpoints import EndpointProfile
+from lema_local.settings.profiles import Profile
+from lema_local.settings.training import TrainingSettings
 from lema_local.stages import train
 from lema_local.stages.build import warm_up_id
 from lema_local.stages.calls import pending
@@ -26,7 +27,6 @@ from lema_local.stages.run import Run
 from lema_local.stages.sample import wanted_of
 from lema_local.training.adapter_gguf import convert_adapter
 from lema_local.training.checkpoints import checkpoint_path, has_adapter, refuse_damaged
-from lema_local.training.settings import TrainingSettings
 
 
 def resolve_warm_up(run: Run) -> None:

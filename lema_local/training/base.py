@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lema_local.errors import TrainingError
-from lema_local.keys import file_sha256
+from lema_local.records.keys import file_sha256
 from lema_local.training.packages import require
 from lema_local.training.quiet import quiet
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lema_local.errors import TrainingError
-from lema_local.keys import file_sha256
+from lema_local.records.keys import file_sha256
 
 COMPLETE = "COMPLETE"
 PARTIAL = ".partial"  # where the Trainer writes

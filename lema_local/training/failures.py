@@ -6,8 +6,8 @@ on from its last checkpoint.
 
 from collections.abc import Iterator
 
+from lema_local.settings.training import TrainingSettings
 from lema_local.training.base import BaseModel
-from lema_local.training.settings import TrainingSettings
 
 GIB = 2**30
 # What huggingface_hub raises, by class name: transformers hands them on as the cause of an OSError of its own.

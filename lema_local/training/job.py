@@ -24,13 +24,13 @@ from typing import Any
 
 from lema_local.errors import DataError, TrainingError
 from lema_local.hardware import cores
+from lema_local.settings.training import TrainingSettings
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import SavedCheckpoint, tidy
 from lema_local.training.failures import out_of_memory
 from lema_local.training.launch import PYTHON, Strategy, launch_arguments
 from lema_local.training.lint import Lint
 from lema_local.training.metrics import recorded
-from lema_local.training.settings import TrainingSettings
 from lema_local.training.trainer import finished, run_fingerprint
 
 JOB_FILE = "job.json"

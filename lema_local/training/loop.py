@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lema_local.settings.training import TrainingSettings
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import PARTIAL, SavedCheckpoint
 from lema_local.training.collate import IGNORED, Collator, loss_positions
@@ -17,7 +18,6 @@ from lema_local.training.model import is_sharded, load_model, uses_flash
 from lema_local.training.packages import require
 from lema_local.training.packing import Pack, length, pack_steps
 from lema_local.training.rows import Row
-from lema_local.training.settings import TrainingSettings
 from lema_local.training.watch import Watch, checkpoint_bytes, free_bytes
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from lema_local.errors import TrainingError
-from lema_local.training.settings import TrainingSettings
+from lema_local.settings.training import TrainingSettings
 
 
 @dataclass(frozen=True, slots=True)

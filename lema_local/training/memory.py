@@ -4,16 +4,16 @@
     # {"weights": 33.8, "adapter": 4.6, "gradients": 6.2, "optimizer": 6.2, "activations": 11.5, "logits": 2.0, ...}
 
 Every figure is counted from the operations that transformers' decoders and peft do and from what autograd keeps of
-them; no factor is fitted. tests/test_memory.py holds the counts against autograd's own (saved tensors) and the sums
-against the peak of real CPU runs; docs/training.md has the figures.
+them; no factor is fitted. tests/training/test_memory.py holds the counts against autograd's own (saved tensors) and
+the sums against the peak of real CPU runs; docs/training.md has the figures.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lema_local.training.architecture import Architecture
+from lema_local.settings.architecture import Architecture
+from lema_local.settings.training import TrainingSettings
 from lema_local.training.launch import Strategy
-from lema_local.training.settings import TrainingSettings
 
 GIB = 2**30
 # CUDA context, cuBLAS workspace and kernels: 0.5 to 1 GiB on Ampere and later.

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lema_local.errors import TrainingError
-from lema_local.keys import file_sha256
+from lema_local.records.keys import file_sha256
 from lema_local.training.base import COMPLETE
 from lema_local.training.packages import require
 from lema_local.training.quiet import quiet

@@ -10,10 +10,10 @@ import os
 from typing import Any
 
 from lema_local.errors import TrainingError
+from lema_local.settings.training import Attention, TrainingSettings
 from lema_local.training.base import BaseModel
 from lema_local.training.failures import cannot_load
 from lema_local.training.packages import require
-from lema_local.training.settings import Attention, TrainingSettings
 
 
 def attention_implementation(wanted: Attention, *, on_cuda: bool) -> str:

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from lema_local.errors import TrainingError
-from lema_local.keys import content_key
+from lema_local.records.keys import content_key
 from lema_local.training.base import COMPLETE
 from lema_local.training.merge import Nf4, nf4_values, weight_files
 from lema_local.training.packages import require

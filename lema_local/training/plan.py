@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lema_local.errors import TrainingError
-from lema_local.training.architecture import TARGETS, Architecture
+from lema_local.settings.architecture import TARGETS, Architecture
+from lema_local.settings.training import TrainingSettings
 from lema_local.training.checkpoints import RESUMABLE
 from lema_local.training.launch import Strategy, launch_arguments
 from lema_local.training.matching import ArmSize, arm_settings
 from lema_local.training.memory import GIB, fits, memory_parts, needed_gib
-from lema_local.training.settings import TrainingSettings
 
 # Of a GPU's memory as it is sold, so that a verdict can name one.
 _GPU_SIZES = (8, 12, 16, 24, 32, 40, 48, 80, 94, 141, 180, 288)

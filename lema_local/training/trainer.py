@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lema_local.errors import TrainingError
+from lema_local.settings.training import TrainingSettings
 from lema_local.training.base import BaseModel, default_cache, resolve_base
 from lema_local.training.checkpoints import PARTIAL, SavedCheckpoint, find_checkpoints, survey, tidy
 from lema_local.training.failures import is_out_of_memory, out_of_memory
@@ -26,7 +27,6 @@ from lema_local.training.order import data_order
 from lema_local.training.packages import require
 from lema_local.training.quiet import quiet
 from lema_local.training.rows import load_tokenizer, tokenize
-from lema_local.training.settings import TrainingSettings
 from lema_local.training.watch import free_bytes
 
 

@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lema_local.errors import TrainingError
+from lema_local.settings.training import TrainingSettings
 from lema_local.training import failures
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import PARTIAL, SavedCheckpoint, checkpoint_path, seal
 from lema_local.training.metrics import MetricsLog, StepProgress, peak_memory_gib
 from lema_local.training.packages import require
-from lema_local.training.settings import TrainingSettings
 
 # Beside the weights and AdamW's two moments a checkpoint holds the RNG's state, the scheduler's and a step's log lines.
 _SMALL_FILES_BYTES = 2**20

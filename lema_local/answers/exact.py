@@ -1,0 +1,271 @@
+r"""Ans(.): the final answer of a text, and whether it is the reference's. Pure and fast; the one grader of the project.
+
+Everything downstream stands on this module: mistakes, corrections, training data, results. It decides by exact
+arithmetic (number), by one spelling (latex) and by letter or text (choice); what needs algebra is left to grading.py.
+
+    >>> extract_answer("Step 2: 9 * 2 = 18 dollars. The answer is $18.\n\nQuestion: Tom has 3", "number")
+    '18'
+    >>> is_correct("18.00", "18", "number"), is_correct(r"\dfrac12", "1/2", "latex"), is_correct(None, "0", "number")
+    (True, True, False)
+"""
+
+import re
+from collections.abc import Iterator
+
+from lema_local.answers import latex_notation, latex_values, numerals
+from lema_local.records.types import AnswerKind
+
+_SEGMENT = 2_000  # characters after a marker that are looked at
+_TRIES = 8  # occurrences of a marker, from the last, that are tried
+_Span = tuple[int, int, int]  # where a marker stands, where its statement starts and ends; a box has -1, -1
+
+_NEW_QUESTION = re.compile(
+    r"(?:\n|(?<=[.!?}$]) )[ \t>#*]{0,8}(?:Question|Q)(?P<numbered>[ \t]?\d{1,4})?[ \t]?(?:\*\*)?:"
+    r"|\n[ \t>#*]{0,8}(?:Human|User|Instruction|(?P<restated>Problem|Exercise)(?:[ \t]?\d{1,4})?)[ \t]?(?:\*\*)?:"
+    r"|<\|im_end\|>|<\|endoftext\|>|<\|eot_id\|>|</s>"
+)
+_GIVEN = ("nswer is", "####", "\\boxed")
+_ANSWER_IS = re.compile(
+    # "the answer to the question is", "the answer (in dollars) is", "the answer, then, is"
+    r"(?i:answer)s?(?:[ \t](?:to|for|of|in)\b[^.:\n=]{1,120}?|[ \t]?\([^()\n]{1,60}\)|,[^.,:\n=]{1,60},)??"
+    r"(?: therefore| then| thus)?\**:?\**\s+"
+    r"(?i:is|are|(?:would|will|should|must|has to|have to) be|equals)(?![a-z])\s*:?"
+    r"(?:\s(?:therefore|then|thus|simply|just|indeed)\b,?)?(?:\s?_{3,}\.?)?"
+)
+_ANSWER_COLON = re.compile(r"(?i:answer)s?\s?(?:\*{0,2}\s?[:=]|\s?\*\*\s*\n|\s?\}\s?:|\s?\}?\*{0,2}\n)\s?\}?\*{0,2}")
+_NESTED = re.compile(  # "the final answer is: ANSWER: 18", "#### Answer: 18"
+    r"[\s:*$#]*(?:\\[\[(]\s*)?(?:\\(?:text|textbf|mathrm)\s?\{\s?)?"
+    r"(?i:(?:the |final |correct ){0,2}answer)\**\s?(?:is\b|:)\s?:?\s?\}?\**"
+)
+_FINAL = re.compile(r"(?:final|correct)\s+\**$", re.IGNORECASE)
+_FORMULA = re.compile(r"[\d\\^_=$()\[\]+]|(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
+_REMARK = re.compile(
+    r"(?:correct|right|wrong|incorrect|reasonable|valid|consistent|given|found|obtained|positive|negative)\b|(?:\S+\s+){9}",
+    re.IGNORECASE,
+)
+_LEAD = re.compile(r"^(?:[\s:*$_]|\\[\[(])+")
+_HEADING = re.compile(
+    r"#{4,}[ \t]*\**(?:\d{1,2}[.):][ \t]+\**[A-Za-z\\]"
+    r"|(?i:step|part|case|method|approach|section|option)\b[ \t]*\w{0,3}\**[ \t]*[:.-]"
+    r"|[A-Za-z][^\n:]{0,80}:\**[ \t]*(?:\n|$))"
+)
+_IS_THE_ANSWER = re.compile(r"[^.!?\n]{1,80}(?P<verb> (?:is|was) the (?:final |correct )?\**)$")
+_OPTION_IS = re.compile(
+    r"(?i:(?:correct|best|right) (?:option|choice)|(?:my|our) (?:selection|choice))\**\s+(?i:is|would be)(?![a-z])\s*:?"
+)
+_DENIED = re.compile(r"\s*\**not\b")
+_A_COLON = re.compile(r"(?:^|\n)[ \t>#*]{0,6}A\d{0,3}[ \t]?(?:\*\*)?:")
+_HEDGE = r"(?:(?:most |very )?(?:likely|probably)(?: to be)?|definitely|clearly|going to be)[ ,]+"
+_LETTER = re.compile(
+    rf"[\s:*$_\"'`]*(?:{_HEDGE}){{0,2}}[\"'`]?(?:\\(?:text|mathrm|textbf)\s?\{{\s?)?"
+    r"(?:option |choice )?[(\[{]?([A-Ea-e])(?![\w'’]|-(?!-))"
+)
+_OR_ANOTHER = re.compile(r"[)\]\"'*]*(?:, ?\(?[A-E]\)?)*,? (?:or|and|&) \(?[A-E](?!\w)")
+_LETTER_ALONE = re.compile(r"\(?([A-F])\)?")
+_LETTERED = re.compile(
+    r"[\s$]*(?:\\(?:text|textbf|mathrm|mathbf)\s?\{\s?)?\(([A-F])\)"
+)  # "(C) Plane", "\\textbf{(C)} 5"
+_OPTION = re.compile(r"\s*[(\[]?([A-Ea-e])(?:[)\].:]+\s*|\s*$)(.*)", re.DOTALL)
+_OPTION_TEXT = re.compile(r"[)\]:]+\s*([^.\n$\\{}*]{1,80})")
+_SHORT_NUMBER = re.compile(r"[\s$*£€]*[-+]?[\d.,/%]{1,40}[^\d=]{0,40}$")
+
+
+def extract_answer(text: str, kind: AnswerKind, *, anywhere: bool = False) -> str | None:
+    r"""The final answer that a text gives, or None.
+
+    Looked for after "the answer is", "final answer", `####` and inside `\boxed{}`; the last of them that holds an
+    answer counts, because a text that says two things has changed its mind. "A:" and "Answer:" count only where none
+    of these stands. The text ends where the model starts a "Question:" of its own and begins after a closed `</think>`.
+
+    Without any marker the answer is None: a run that mines mistakes must not take the last number of an unfinished text
+    for an answer. Who compares with a harness that does (most labels of chat models that were asked for no format were
+    made so) passes `anywhere`: the last number or formula is then read where there is no marker at all.
+    """
+    text = own_part(text)
+    words = None
+    for segment, is_box in _statements(text, kind):
+        answer = _read(segment, kind, is_box=is_box)
+        if answer is None:
+            continue
+        # "the answer is positive, because ..." beside a box or a formula is a remark
+        if kind == "latex" and not is_box and (_REMARK.match(answer) or not _FORMULA.search(answer)):
+            words = words or (None if _REMARK.match(answer) else answer)
+            continue
+        return answer
+    if words is not None:
+        return words
+    if anywhere:
+        if kind == "number":
+            return numerals.last_number(text)
+        if kind == "latex":
+            return latex_notation.last_formula(text) or numerals.last_number(text)
+        found = re.findall(r"(?<![\w'’])\(?([A-E])\)?(?![\w'’])", text[-_SEGMENT:])
+        return found[-1] if found else None
+    return None
+
+
+def is_correct(answer: str | None, reference: str, kind: AnswerKind) -> bool:
+    """Whether an answer is the reference's, by exact and normalised comparison only. A missing answer never is."""
+    return compare(answer, reference, kind)[0] is True
+
+
+def compare(answer: str | None, reference: str, kind: AnswerKind) -> tuple[bool | None, str]:
+    """What this module can decide, and by which rule (grading.py lists them). None: only algebra can decide."""
+    if answer is None or not answer.strip():
+        return False, "missing"
+    if answer == reference:
+        return True, "exact"
+    if kind == "number":
+        same = numerals.same_number(answer, reference)
+        return (_phrase(answer) == _phrase(reference), "normalised") if same is None else (same, "exact")
+    if kind == "choice":
+        return _same_choice(answer, reference), "normalised"
+    return _compare_latex(answer, reference)
+
+
+def own_part(text: str) -> str:
+    """The part of a reply that answers: after a closed reasoning block, before a question that the model made up."""
+    if "</think>" in text:
+        text = text.rsplit("</think>", 1)[1]
+    # ten times as fast as one pattern for all of them
+    if (
+        ("Q" in text or "<|" in text or "</s>" in text or "Problem" in text or "Exercise" in text)
+        or "Human" in text
+        or "User" in text
+        or "Instruction" in text
+    ):
+        # found once, not for each question: a text may hold thousands of them
+        begun = len(text) - len(text.lstrip())
+        given = min((at + len(mark) for mark in _GIVEN if (at := text.find(mark)) >= 0), default=len(text))
+        for match in _NEW_QUESTION.finditer(text):
+            # "Question 6: yes" may list parts of the problem itself, until an answer was given
+            if begun < match.start() and (not match["numbered"] or given <= match.start()):
+                return text[: match.start()]
+    return text
+
+
+def _statements(text: str, kind: AnswerKind) -> Iterator[tuple[str, bool]]:
+    """What follows each marker, most trusted first, and whether it is the content of a box."""
+    strong: list[_Span] = []
+    weak: list[_Span] = []
+    _find_answers(text, strong, weak)
+    if (at := _last_result(text)) >= 0:
+        strong.append((at, at + 4, at + 4 + _SEGMENT))
+    if (at := text.rfind("<answer>")) >= 0:
+        end = text.find("</answer>", at)
+        strong.append((at, at + 8, end if end >= 0 else at + 8 + _SEGMENT))
+    if (box := max(text.rfind("\\boxed"), text.rfind("\\fbox"))) >= 0:
+        strong.append((box, -1, -1))
+    if kind != "number" and ("option" in text or "choice" in text or "selection" in text):
+        strong.extend((m.start(), m.end(), m.end() + _SEGMENT) for m in list(_OPTION_IS.finditer(text))[-_TRIES:])
+    if len(strong) > 1:
+        strong.sort(reverse=True)
+    for _, start, end in strong:
+        if start < 0:
+            if (content := latex_notation.boxed(text)) is not None:
+                yield content, True
+        else:
+            yield _unnested(text[start : min(end, start + _SEGMENT)]), False
+    if not weak and "A" in text:
+        weak.extend((m.start(), m.end(), m.end() + _SEGMENT) for m in list(_A_COLON.finditer(text))[-_TRIES:])
+        weak.reverse()
+    for _, start, end in weak:
+        segment = _unnested(text[start:end].strip())
+        line = segment.split("\n", 1)[0]
+        # "A: There are 5 trees. Then ..." is reasoning, "A: 18 dollars" is an answer
+        if len(line) <= 60 or _SHORT_NUMBER.match(line) or line.startswith(("$", "\\(")):
+            yield line, False
+
+
+def _find_answers(text: str, strong: list[_Span], weak: list[_Span]) -> None:
+    at = len(text)
+    for _ in range(_TRIES):
+        at = max(text.rfind("nswer", 0, at), text.rfind("NSWER", 0, at))
+        if at < 1:
+            return
+        if match := _ANSWER_IS.match(text, at - 1):
+            if not _DENIED.match(text, match.end()):
+                strong.append((at, match.end(), match.end() + _SEGMENT))
+        elif match := _ANSWER_COLON.match(text, at - 1):
+            is_final = _FINAL.search(text, max(0, at - 12), at - 1)
+            (strong if is_final else weak).append((at, match.end(), match.end() + _SEGMENT))
+        elif text.find("s the ", max(0, at - 24), at) >= 0 and (
+            match := _IS_THE_ANSWER.search(text, max(0, at - 120), at - 1)
+        ):
+            weak.append((at, match.start(), match.start("verb")))
+
+
+def _last_result(text: str) -> int:
+    """Where the last `####` stands that is no heading ("#### Step 2: Add up", "#### 1. Count"); -1 without one."""
+    at = len(text)
+    for _ in range(_TRIES):
+        at = text.rfind("####", 0, at)
+        if at < 0 or not _HEADING.match(text, at):
+            return at
+    return -1
+
+
+def _unnested(segment: str) -> str:
+    """The statement without a second marker at its start."""
+    match = _NESTED.match(segment)
+    return segment[match.end() :] if match else segment
+
+
+def _read(segment: str, kind: AnswerKind, *, is_box: bool) -> str | None:
+    if kind == "number":
+        if "boxed" in segment and (content := latex_notation.boxed(segment.split("\n\n", 1)[0])) is not None:
+            segment = content
+        return numerals.read_number(_LEAD.sub("", segment, count=1))
+    if kind == "latex":
+        return segment if is_box else latex_notation.statement(segment)
+    line = segment.strip().split("\n", 1)[0]
+    letter = _LETTER.match(line)
+    if letter and not _OR_ANOTHER.match(line, letter.end(1)):
+        # the option's text is kept: a reference may be given as text alone
+        named = _OPTION_TEXT.match(line, letter.end(1))
+        return f"{letter[1].upper()}) {named[1].strip()}" if named and named[1].strip() else letter[1].upper()
+    return line.strip(" .*:\"'")[:200] or None
+
+
+def _compare_latex(answer: str, reference: str) -> tuple[bool | None, str]:
+    if latex_notation.same_notation(answer, reference):
+        return True, "normalised"
+    wanted, given = latex_notation.normalise(reference), latex_notation.normalise(answer)
+    if _is_numeric(wanted) and _is_numeric(given):
+        # normalising drops the percent sign, which has a meaning here
+        percents = ["%" if "%" in text else "" for text in (answer, reference)]
+        same = numerals.same_number(given + percents[0], wanted + percents[1])
+        if same is not None and numerals.value_of(given) is not None:
+            return same, "exact"
+    if (letter := _LETTER_ALONE.fullmatch(wanted)) and (option := _LETTERED.match(answer)):
+        return letter[1] == option[1], "normalised"
+    if latex_notation.is_words(wanted) or latex_notation.is_words(given):
+        return _phrase(given) == _phrase(wanted), "normalised"
+    if latex_notation.is_other_sort(given, wanted):
+        return False, "normalised"
+    same = latex_values.compare(*latex_notation.without_assignment(given, wanted))
+    return same, "evaluated" if same is not None else ""
+
+
+def _is_numeric(normalised: str) -> bool:
+    """One rational number, and nothing else."""
+    return bool(normalised) and bool(
+        re.fullmatch(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:\\frac\{-?\d+\}\{-?\d+\})?", normalised)
+    )
+
+
+def _same_choice(answer: str, reference: str) -> bool:
+    given, wanted = _OPTION.match(answer.strip()), _OPTION.match(reference.strip())
+    if given and _OR_ANOTHER.match(answer.strip(), given.end(1)):
+        return False
+    if given and wanted:
+        return given[1].upper() == wanted[1].upper()
+    if wanted and wanted[2]:
+        return _phrase(answer) == _phrase(wanted[2])
+    if given and given[2]:
+        return _phrase(given[2]) == _phrase(reference)
+    return _phrase(answer) == _phrase(reference)
+
+
+def _phrase(text: str) -> str:
+    return " ".join(re.sub(r"[^\w\s%/:-]", " ", text[:1_000].lower()).split())

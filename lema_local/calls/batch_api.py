@@ -1,0 +1,108 @@
+"""OpenAI's Batch API: upload a file of calls, ask how it stands, download what came.
+
+api = BatchApi(endpoint)
+remote = api.submit(lines, url="/v1/chat/completions", tag=batch_id)     # RemoteBatch(id="batch_68...", ...)
+api.status(remote.id).status                                             # "in_progress"
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from lema_local.calls.endpoint import Endpoint
+from lema_local.calls.transport import NO_KEY
+from lema_local.errors import EndpointError
+
+TAG = "lema_batch"
+OVER = frozenset({"completed", "failed", "expired", "cancelled"})
+LISTED = 1000  # of the provider's batches, newest first, that are searched for one of ours
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteBatch:
+    """A batch as the provider has it."""
+
+    id: str
+    status: str
+    completed: int
+    failed: int
+    total: int
+    files: tuple[str, ...]  # ids of the result files: replies, then errors
+    tag: str | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.status in OVER
+
+
+class BatchApi:
+    """The batches of one endpoint."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        from openai import OpenAI
+
+        self._endpoint = endpoint
+        self._openai = OpenAI(base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=endpoint.max_retries)
+
+    def submit(self, lines: Sequence[str], *, url: Any, tag: str) -> RemoteBatch:
+        """Hand in a file of calls, once: a batch with this tag that is there already (a submission that was interrupted
+        before it was recorded) is taken as it is."""
+        with self._errors():
+            for number, found in enumerate(self._openai.batches.list(limit=100)):
+                remote = _remote(found)
+                if remote.tag == tag and (remote.files or not remote.is_over):
+                    return remote
+                if number >= LISTED:
+                    break
+            data = ("\n".join(lines) + "\n").encode("ascii")
+            file = self._openai.files.create(file=(f"{tag}.jsonl", data), purpose="batch")
+            # once: a second try of a request that only seemed lost would be a second batch to pay for
+            return _remote(
+                self._openai.with_options(max_retries=0).batches.create(
+                    input_file_id=file.id, endpoint=url, completion_window="24h", metadata={TAG: tag}
+                )
+            )
+
+    def status(self, remote_id: str) -> RemoteBatch:
+        """How a batch stands."""
+        with self._errors():
+            return _remote(self._openai.batches.retrieve(remote_id))
+
+    def lines(self, remote: RemoteBatch) -> Iterator[str]:
+        """The lines of its result files."""
+        for file_id in remote.files:
+            with self._errors():
+                text = self._without_key(self._openai.files.content(file_id).text)
+            yield from filter(str.strip, text.split("\n"))  # not splitlines: replies may hold U+2028
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """What can go wrong, in one line and without the key."""
+        import httpx2
+        import openai
+
+        try:
+            yield
+        except (openai.OpenAIError, httpx2.HTTPError) as error:
+            said = " ".join(self._without_key(str(error.__cause__ or error)).split())[:300]
+            raise EndpointError(
+                f"The Batch API at {self._endpoint.base_url} says: {said} Mend that, then run the same command again."
+            ) from None
+
+    def _without_key(self, text: str) -> str:
+        return text if self._endpoint.api_key == NO_KEY else text.replace(self._endpoint.api_key, "[key]")
+
+
+def _remote(batch: Any) -> RemoteBatch:
+    counts = batch.request_counts
+    return RemoteBatch(
+        id=str(batch.id),
+        status=str(batch.status),
+        completed=counts.completed if counts else 0,
+        failed=counts.failed if counts else 0,
+        total=counts.total if counts else 0,
+        files=tuple(str(file) for file in (batch.output_file_id, batch.error_file_id) if file),
+        tag=(batch.metadata or {}).get(TAG),
+    )

@@ -1,0 +1,150 @@
+"""One HTTP exchange: post a request by the openai client, with a hard deadline and a bound on the body.
+
+    exchange = await Transport(...).post("http://127.0.0.1:8000/v1/completions", {"model": ..., "prompt": ...})
+    exchange.error, exchange.status, exchange.raw          # (None, 200, '{"choices": ...')
+
+It never raises for what a server or a network does: that is an `error` in one line. Keys that a server echoes are
+taken out of everything that leaves here.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from lema_local.calls.replies import retry_after
+
+MOST_BODY_BYTES = 32_000_000  # a reply of 128 samples of 32,000 tokens; more than that is an attack or a bug
+NO_KEY = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What came of one request: `raw` is the body (keys removed); `error` is None where the status is 200."""
+
+    raw: str = ""
+    status: int | None = None
+    error: str | None = None
+    retry_after_s: float | None = None
+    is_refused: bool = False  # no connection: nothing listens there
+    latency_s: float = 0.0
+
+
+class Transport:
+    """The openai client, as raw as it goes."""
+
+    def __init__(self, base_urls: Sequence[str], *, api_key: str, deadline_s: float, connections: int) -> None:
+        import httpx2
+        from openai import AsyncOpenAI, DefaultAioHttpClient
+
+        self._api_key = api_key
+        self._deadline_s = deadline_s
+        self._cast_to = httpx2.Response
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=max(connections, 10))
+        # a proxy of the environment is for hosts elsewhere
+        trust_env = not all(is_loopback(url) for url in base_urls)
+        self._openai = AsyncOpenAI(
+            base_url=base_urls[0],
+            api_key=api_key,
+            max_retries=0,
+            timeout=deadline_s,
+            default_headers={"Accept-Encoding": "identity"},
+            http_client=DefaultAioHttpClient(
+                limits=limits, trust_env=trust_env, event_hooks={"response": [_body_bound()]}
+            ),
+        )
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._openai.close()
+
+    async def post(self, url: str, body: dict[str, Any]) -> Exchange:
+        """Send it. Takes no longer than the deadline, whatever the transport below does: a call that does not even let
+        itself be cancelled is left behind."""
+        import httpx2
+        import openai
+
+        started = time.perf_counter()
+        sending = asyncio.ensure_future(self._openai.post(url, cast_to=self._cast_to, body=body))
+        try:
+            await asyncio.wait((sending,), timeout=self._deadline_s)
+        finally:
+            if not sending.done():
+                sending.cancel()
+                sending.add_done_callback(_retrieve)
+        if not sending.done():
+            return Exchange(error=f"no answer within {self._deadline_s:g} s")
+        try:
+            response = sending.result()
+            latency = time.perf_counter() - started
+            return Exchange(raw=self.scrub(response.text), status=response.status_code, latency_s=latency)
+        except openai.APIStatusError as error:
+            raw, status = self.scrub(error.response.text), error.status_code
+            return Exchange(raw, status, f"HTTP {status}", retry_after(error.response.headers))
+        except (TimeoutError, openai.APIConnectionError, httpx2.HTTPError) as error:
+            return self._lost(error)
+        except UnicodeEncodeError:
+            return Exchange(error="the request holds text that is not UTF-8", status=400)
+        except Exception as error:  # of the layers below, on what is no HTTP: its text may hold the request's headers
+            return Exchange(error=f"connection lost: {type(error).__name__}")
+
+    def _lost(self, error: Exception) -> Exchange:
+        import httpx2
+        import openai
+
+        cause = error.__cause__ or error
+        if isinstance(cause, httpx2.DecodingError):
+            return Exchange(error=str(cause), status=200)
+        # the aiohttp transport calls a refused connection a ConnectTimeout too
+        is_late = isinstance(error, TimeoutError | openai.APITimeoutError | httpx2.TimeoutException)
+        if is_late and not isinstance(cause, httpx2.ConnectTimeout):
+            return Exchange(error=f"no answer within {self._deadline_s:g} s")
+        is_refused = isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout)
+        kind = "no connection" if is_refused else "connection lost"
+        return Exchange(error=f"{kind}: {self.scrub(str(cause))[:300]}", is_refused=is_refused)
+
+    def scrub(self, text: str) -> str:
+        """Without the key, which a server may echo."""
+        return text if self._api_key == NO_KEY else text.replace(self._api_key, "[key]")
+
+
+def _body_bound() -> Callable[[Any], Awaitable[None]]:
+    """An event hook, called before a body is read: it may not grow without end, nor unfold into something that does."""
+    import httpx2
+
+    class Bounded(httpx2.AsyncByteStream):
+        def __init__(self, stream: Any) -> None:
+            self._stream = stream
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            size = 0
+            async for chunk in self._stream:
+                size += len(chunk)
+                if size > MOST_BODY_BYTES:
+                    raise httpx2.DecodingError(f"body over {MOST_BODY_BYTES / 1e6:g} MB")
+                yield chunk
+
+        async def aclose(self) -> None:
+            await self._stream.aclose()
+
+    async def bound(response: Any) -> None:
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise httpx2.DecodingError("compressed body, which was not asked for")
+        response.stream = Bounded(response.stream)
+        response.encoding = "utf-8"  # as JSON is: a charset of the server's choice may unfold without end, or raise
+
+    return bound
+
+
+def _retrieve(sending: "asyncio.Future[Any]") -> None:
+    """A result nobody waits for any more; without this, asyncio would complain of it."""
+    if not sending.cancelled():
+        sending.exception()
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a base URL is of this machine: such calls never go through a proxy."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")

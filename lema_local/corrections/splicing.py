@@ -1,0 +1,110 @@
+"""The steps of a corrected solution, spliced onto the steps that are kept, so that both read as one solution.
+
+Correctors repeat kept steps, count from 1 again, write "2." for "Step 2:", or write no labels at all. Where step 3
+is the wrong one:
+
+    Step 1: (kept step 1)                              Step 3: 9 + 4 = 13.
+    Step 2: (kept step 2)            becomes           Step 4: The answer is 13.
+    Step 3: 9 + 4 = 13.
+    Step 4: The answer is 13.
+
+What is no plain case stays as it was written: checks.py says that it does not go on from the kept steps. Pure.
+"""
+
+import re
+from collections.abc import Sequence
+
+from lema_local.corrections.arithmetic import claims
+from lema_local.corrections.rationales import step_label
+
+MAX_STEPS = 64
+
+_ITEM = re.compile(r"(?:\*\*)?(\d{1,3})[.):](?:\*\*)? +(?=\S)(.*)")
+_BULLET = re.compile(r"^[-*•] +(?=\S)")
+_ANSWER = re.compile(r"\banswer\b|####|\\boxed", re.IGNORECASE)
+_ENOUGH = 0.7  # share of common words that makes two steps the same one in other words
+
+Step = tuple[int | None, str]  # the number that stands before it, and its text
+
+
+def splice(lines: Sequence[str], *, step: int | None, mistaken: Sequence[str] | None) -> str | None:
+    """The solution as lines "Step k: ...", or None where no step is left; lines come without `...` and braces.
+
+    `mistaken` None: what is kept is not known, and numbers stay as they are written.
+    """
+    steps = read_steps(lines)
+    if step is not None and step >= 1 and mistaken is not None:
+        steps = _counted_on(steps, mistaken[: min(step - 1, MAX_STEPS)], step)
+    texts = [f"Step {number}: {text}" if number is not None else text for number, text in steps]
+    return "\n".join(texts) or None
+
+
+def read_steps(lines: Sequence[str]) -> list[Step]:
+    """Labelled lines as steps, "2." counting where no line says "Step"; a line without a label goes on with the step
+    above, but for what is said after the answer."""
+    label_of = step_label if any(step_label(line) for line in lines) else _item
+    has_labels = any(label_of(line) for line in lines)
+    steps: list[Step] = []
+    for line in lines:
+        if label := label_of(line):
+            steps.append((label[0], label[1]))
+        elif not has_labels or (not steps and not line.endswith(":")):  # "Here it is:" leads up to the steps
+            steps.append((None, _BULLET.sub("", line, count=1)))
+        elif not steps:
+            continue
+        elif not _ANSWER.search(steps[-1][1]) or _ANSWER.search(line):
+            number, text = steps[-1]
+            steps[-1] = (number, f"{text} {_BULLET.sub('', line, count=1)}")
+    cleaned = [(number, " ".join(text.replace("**", "").split())) for number, text in steps]
+    return [one for one in cleaned if any(c.isalnum() for c in one[1])][:MAX_STEPS]
+
+
+def same_step(one: str, other: str) -> bool:
+    """Whether two steps say the same: the same sums, or none, in much the same words and numbers."""
+    sums, others = claims(one), claims(other)
+    if len(sums) != len(others) or any(x.key != y.key for x, y in zip(sums, others, strict=True)):
+        return False
+    a, b = _words(one), _words(other)
+    common = len(set(a) & set(b)) / max(1, len(set(a) | set(b)))
+    return common >= _ENOUGH
+
+
+def _item(line: str) -> tuple[int, str] | None:
+    found = _ITEM.match(line)
+    return (int(found[1]), found[2]) if found else None
+
+
+def _repeated(steps: Sequence[Step], kept: Sequence[str]) -> int:
+    """How many steps at the beginning repeat kept ones, in their order, whatever they are numbered."""
+    at = 0
+    for count, (_, text) in enumerate(steps):
+        match = next((k for k in range(at, len(kept)) if same_step(text, kept[k])), None)
+        if match is None:
+            return count
+        at = match + 1
+    return len(steps)
+
+
+def _counted_on(steps: Sequence[Step], kept: Sequence[str], step: int) -> list[Step]:
+    """The steps numbered from `step` on, where it is plain that they follow the kept ones; gaps between them stay."""
+    repeated = _repeated(steps, kept)
+    steps = list(steps[repeated:])
+    if not steps or steps[0][0] == step:
+        return steps
+    if all(number is None for number, _ in steps):
+        return list(enumerate((text for _, text in steps), step))
+    first = steps[0][0]
+    is_anew = first == 1 and not _does_again(steps, kept)
+    if first is None or not (repeated or is_anew):
+        return steps
+    return [(number if number is None else number - first + step, text) for number, text in steps]
+
+
+def _does_again(steps: Sequence[Step], kept: Sequence[str]) -> bool:
+    """Whether the steps work out again what kept steps have: a solution from the start, not one that goes on."""
+    done = {claim.key for text in kept for claim in claims(text)}
+    return any(claim.key in done for _, text in steps for claim in claims(text))
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())

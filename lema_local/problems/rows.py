@@ -1,0 +1,197 @@
+r"""One row of a data set to one Problem, by a field mapping. Pure.
+
+A row of the original MATH folder
+
+    {"problem": "...", "level": "Level 3", "type": "Algebra", "solution": "... $\\boxed{2}$."}
+
+becomes
+
+    Problem(question="...", answer="2", kind="latex", solution="...", level="Level 3", subject="Algebra", ...)
+
+Rows come from files that anyone may have written: patterns are linear, and what cannot be used says why.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from lema_local.answers.numerals import GROUPED
+from lema_local.errors import did_you_mean
+from lema_local.problems.datasets import Style
+from lema_local.records.types import Problem
+
+LETTERS = "ABCDE"  # what answers/exact.py reads as an option
+
+# a comma groups digits, or "5,10" would be 510
+_NUMBER = re.compile(rf"[-+]?(?:(?:{GROUPED}|\d+)(?:\.\d+)?|\.\d+)(?:\s?/\s?\d+)?%?")
+_MINUS_FRACTION = re.compile(r"-\((\d+/\d+)\)")
+_WITH_UNIT = re.compile(r"([-+]?[\d.,/%]+)\s*\([^()]*\)")  # ASDiv: "9 (apples)"
+_POINT_ZERO = re.compile(r"(-?\d+)\.0+")
+_LEVEL = re.compile(r"(?:level\s{0,3})?(\d{1,2}|\?)", re.IGNORECASE)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_BOXED = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(?=[0-9A-Za-z]))")
+_ABSENT = object()
+
+
+class UnusableRowError(Exception):
+    """Why a row cannot be used, in words for its BadRow."""
+
+
+def problem_from_row(row: Any, styles: Sequence[Style], *, dataset: str, split: str) -> Problem:
+    """The row as a problem, by the first style whose question and answer it has. Raises UnusableRowError."""
+    if not isinstance(row, dict):
+        raise UnusableRowError("not a JSON object")
+    style = next((s for s in styles if has(row, s.fields.question) and has(row, s.fields.answer)), styles[-1])
+    fields = style.fields
+    question = _text(row, fields.question)
+    solution = _text(row, fields.solution) or None
+    answer = _text(row, fields.answer)
+    if fields.answer_form == "hashes" and (answer.startswith("####") or "\n####" in answer):
+        # format from openai/grade-school-math
+        solution, answer = solution or answer, answer.rpartition("####")[2].strip()
+    elif fields.answer_form == "boxed":
+        answer = last_boxed(answer) or ""
+    elif fields.answer_form == "unit" and (bare := _WITH_UNIT.fullmatch(answer)):
+        answer = bare[1]
+    if not question:
+        raise UnusableRowError(f"no question{_missing(row, fields.question)}")
+    if not answer:
+        raise UnusableRowError(f"no final answer{_missing(row, fields.answer)}")
+    if style.kind == "number":
+        answer = _number(answer, fractions=style.fractions)
+    if fields.choices and has(row, fields.choices):
+        question, answer = _with_options(question, answer, _options(_get(row, fields.choices)))
+    level, subject = _level(_text(row, fields.level)), _text(row, fields.subject) or None
+    if _SURROGATE.search(f"{question}{answer}{solution}{level}{subject}"):
+        raise UnusableRowError("half a character (a lone surrogate) in its text")
+    return Problem(dataset, split, question, answer, style.kind, solution=solution, level=level, subject=subject)
+
+
+def has(row: dict[str, Any], expression: str | None) -> bool:
+    """Whether a row has the fields of an expression such as "Body + Question", "problem | question" or "a.b"."""
+    return expression is not None and _get(row, expression) is not _ABSENT
+
+
+def last_boxed(solution: str) -> str | None:
+    r"""What stands in the last \boxed{...} of a solution, braces matched; MATH also writes \boxed 2 and \fbox{2}."""
+    starts = list(_BOXED.finditer(solution))
+    if not starts:
+        return None
+    begin = starts[-1].end()
+    if solution[begin - 1] != "{":
+        return solution[begin : begin + 1]
+    depth = 1
+    for end in range(begin, len(solution)):
+        depth += {"{": 1, "}": -1}.get(solution[end], 0) * (end == 0 or solution[end - 1] != "\\")
+        if depth == 0:
+            return solution[begin:end].strip()
+    return None
+
+
+def _get(row: dict[str, Any], expression: str) -> Any:
+    """The value of an expression, _ABSENT where the row lacks a field of it. A join is text."""
+    for alternative in expression.split(" | "):
+        values = [_look(row, name) for name in alternative.split(" + ")]
+        if _ABSENT not in values:
+            return values[0] if len(values) == 1 else _join([_as_text(value, alternative) for value in values])
+    return _ABSENT
+
+
+def _look(row: dict[str, Any], name: str) -> Any:
+    name = name.strip()
+    if name in row:
+        return row[name]
+    value: Any = row
+    for part in name.split("."):
+        if not isinstance(value, dict) or part not in value:
+            return _ABSENT
+        value = value[part]
+    return value
+
+
+def _missing(row: dict[str, Any], expression: str) -> str:
+    """ " (no field ...)" for a field that a row lacks, with the nearest that it has."""
+    if has(row, expression):
+        return ""
+    first = next(n.strip() for n in expression.split(" | ")[0].split(" + ") if _look(row, n) is _ABSENT)
+    names = ", ".join(str(name)[:30] for name in list(row)[:8])
+    return f" (it has no field {first!r}{did_you_mean(first, map(str, list(row)[:50]))}; its fields: {names})"
+
+
+def _text(row: dict[str, Any], expression: str | None) -> str:
+    for name in expression.split(" | ") if expression else ():
+        if (value := _get(row, name)) is not _ABSENT:
+            return _as_text(value, name)
+    return ""
+
+
+def _as_text(value: Any, name: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UnusableRowError(f"{name} is {type(value).__name__}, not text")
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise UnusableRowError(f"{name} is {value}")
+        return str(int(value)) if value.is_integer() else repr(value)
+    try:
+        return str(value)
+    except ValueError:  # Python refuses to print integers of more than 4,300 digits
+        raise UnusableRowError(f"{name} is a number of thousands of digits") from None
+
+
+def _join(texts: list[str]) -> str:
+    """Texts as sentences: SVAMP leaves the full stop off some bodies. Nothing without the last, the question itself."""
+    closed = [text if text[-1] in ".!?,:;" else f"{text}." for text in texts[:-1] if text]
+    return " ".join([*closed, texts[-1]]) if texts[-1] else ""
+
+
+def _number(answer: str, *, fractions: bool) -> str:
+    """The answer as plain digits: no commas, no currency sign; UnusableRowError if it is no number."""
+    bare = answer.removeprefix("$").removeprefix("€").removeprefix("£").strip()
+    bare = _MINUS_FRACTION.sub(r"-\1", bare)
+    if not _NUMBER.fullmatch(bare):
+        raise UnusableRowError(f"its answer is not a number: {answer[:40]!r}")
+    if "/" in bare and not fractions:
+        raise UnusableRowError(f"its answer is a fraction, which this data set's published count leaves out: {bare!r}")
+    plain = bare.replace(",", "").replace(" ", "").removeprefix("+")
+    whole = _POINT_ZERO.fullmatch(plain)
+    return whole[1] if whole else plain
+
+
+def _level(text: str) -> str | None:
+    """A bare 3 is "Level 3", as MATH has it; its "Level ?" is no level. Other words stay."""
+    match = _LEVEL.fullmatch(text)
+    if match is None:
+        return text or None
+    return None if match[1] == "?" else f"Level {match[1]}"
+
+
+def _options(value: Any) -> list[tuple[str, str]]:
+    """(label, text) of each option: {"label": [...], "text": [...]}, [{"label": ..., "text": ...}] or plain texts."""
+    if isinstance(value, dict) and isinstance(value.get("label"), list) and isinstance(value.get("text"), list):
+        if len(value["label"]) != len(value["text"]):
+            raise UnusableRowError("its options have other labels than texts")
+        pairs = list(zip(value["label"], value["text"], strict=True))
+    elif isinstance(value, list) and all(isinstance(item, dict) and {"label", "text"} <= item.keys() for item in value):
+        pairs = [(item["label"], item["text"]) for item in value]
+    elif isinstance(value, list):
+        pairs = [(chr(ord("A") + i), text) for i, text in enumerate(value[:26])]
+    else:
+        raise UnusableRowError(f"its options are {type(value).__name__}, not a list")
+    if not 2 <= len(pairs) <= len(LETTERS):
+        raise UnusableRowError(f"it has {len(pairs)} options: 2 to {len(LETTERS)} (A to E) can be graded")
+    return [(_as_text(label, "label"), _as_text(text, "option")) for label, text in pairs]
+
+
+def _with_options(question: str, answer: str, options: list[tuple[str, str]]) -> tuple[str, str]:
+    """The question with its options, lettered A to E whatever their labels, and the letter of the answer."""
+    right = [i for i, (label, _) in enumerate(options) if label == answer]
+    right = right or [i for i, (_, text) in enumerate(options) if text == answer]
+    if len(right) != 1:
+        raise UnusableRowError(f"its answer {answer[:40]!r} is none of its options, or several")
+    lines = [f"({LETTERS[i]}) {' '.join(text.split())}" for i, (_, text) in enumerate(options)]
+    return "\n".join([question, *lines]), LETTERS[right[0]]

@@ -1,0 +1,159 @@
+"""Rows into DuckDB in bulk: records by its Appender, the journal by its own reader of JSON lines. Never executemany.
+
+DuckDB reads the journal itself because that costs half the CPU of json.loads and the Appender, needs no memory for the
+rows, and leaves the interpreter to the client in the meantime.
+
+No table has an index. A key stays unique because a file has one writer, and that writer adds a row only where its key
+is not there: an anti-join on the 16 bytes of each id, which costs less than keeping an index in the file would.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from lema_local.records.journal import Sealed
+
+# What makes a row of a table the same as another, where it is not the id.
+KEYS: dict[str, tuple[str, ...]] = {
+    "training_set_example": ("training_set_id", "example_id"),
+    "mended": ("record", "id", "field"),
+    "batch_call": ("batch_id", "completion_id"),
+    "batch_end": ("batch_id",),
+    "training_metric": ("run_id", "step"),
+}
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """All or nothing."""
+    connection.begin()
+    try:
+        yield
+        connection.commit()
+    except BaseException:
+        with suppress(duckdb.Error):
+            connection.rollback()
+        raise
+
+
+def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: Iterable[list[Any]]) -> None:
+    """Add rows to a table; those whose key is there already, or came before in `rows`, stay as they are."""
+    staged = stage(connection, table)
+    append(connection, staged, rows)
+    settle(connection, table, staged)
+
+
+def stage(connection: duckdb.DuckDBPyConnection, table: str) -> str:
+    """An empty temporary table with the columns of `table`; returns its name."""
+    staged = f"staged_{name(table)}"
+    connection.execute(f"create or replace temp table {staged} as from {name(table)} limit 0")
+    return staged
+
+
+def settle(connection: duckdb.DuckDBPyConnection, table: str, staged: str) -> None:
+    """Move the staged rows whose key is new into the table: of one key the first."""
+    key = ", ".join(KEYS.get(table, ("id",)))
+    connection.execute(f"""
+        insert into {name(table)}
+        select {staged}.*
+        from {staged}
+        semi join (select min(rowid) as first from {staged} group by {key}) as firsts on {staged}.rowid = firsts.first
+        anti join (select {key} from {name(table)} semi join {staged} using ({key})) as present using ({key})
+    """)
+    connection.execute(f"drop table {staged}")
+
+
+def append(connection: duckdb.DuckDBPyConnection, table: str, rows: Iterable[list[Any]]) -> None:
+    """Load rows, values in the order of the columns."""
+    with connection.appender(name(table)) as appender:
+        for row in rows:
+            appender.append_row(*row)
+
+
+def merge(connection: duckdb.DuckDBPyConnection, sealed: Sealed) -> int:
+    """Add the rows of sealed journal lines to their tables, in one transaction; returns how many lines could not be
+    read: what is no JSON, or holds a value that its column cannot hold."""
+    try:
+        with transaction(connection):
+            return _merge(connection, sealed, is_strict=True)
+    except duckdb.ConversionException:  # one line must not keep the others out, now and for ever
+        with transaction(connection):
+            return _merge(connection, sealed, is_strict=False)
+
+
+def _merge(connection: duckdb.DuckDBPyConnection, sealed: Sealed, *, is_strict: bool) -> int:
+    read = 0
+    for table in sealed.tables:
+        known = connection.execute(
+            "select data_type, column_default from duckdb_columns() where table_name = $table order by column_index",
+            {"table": table},
+        ).fetchall()
+        if not known:  # the lines of a later lema
+            continue
+        cast = "cast" if is_strict else "try_cast"
+        texts = [f"\"row\"[{k}]->>'$'" for k in range(1, len(known) + 1)]
+        read_as = [f"{cast}({text} as {kind})" for text, (kind, _) in zip(texts, known, strict=True)]
+        values = [
+            # a line of an older lema is shorter: the columns that came since have defaults
+            f"coalesce({value}, {default})" if default else value
+            for value, (_, default) in zip(read_as, known, strict=True)
+        ]
+        is_whole = [f"({text} is null or {value} is not null)" for text, value in zip(texts, read_as, strict=True)]
+        staged = stage(connection, table)
+        row = connection.execute(
+            f"""
+            insert into {staged}
+            select {", ".join(values)}
+            from read_json(
+                $path, format = 'newline_delimited', columns = {{"table": 'varchar', "row": 'json[]'}},
+                ignore_errors = true, maximum_object_size = {max(sealed.longest + 1, 1 << 24)}
+            )
+            where "table" = $table {"" if is_strict else f"and {' and '.join(is_whole)}"}
+            """,
+            {"path": str(sealed.path), "table": table},
+        ).fetchone()
+        read += row[0] if row else 0
+        settle(connection, table, staged)
+    return sealed.lines - read
+
+
+def export(connection: duckdb.DuckDBPyConnection, table: str, rows: list[list[Any]], file: Path) -> None:
+    """Write rows of a table's columns to a Parquet file."""
+    connection.execute(f"create or replace temp table exported as from {name(table)} limit 0")
+    append(connection, "exported", rows)
+    connection.execute("copy (from exported) to $file (format parquet)", {"file": str(file)})
+
+
+def replace(connection: duckdb.DuckDBPyConnection, table: str, files: str) -> tuple[int, int, int]:
+    """Make a table of graded rows what Parquet files hold, and write only what differs.
+
+    Returns how many rows it has then, and how many of those that were there became correct and became wrong.
+    """
+    old = name(table)
+    counts = connection.execute(
+        f"select count(*), count(*) filter (new.is_correct and not old.is_correct), "
+        f"count(*) filter (old.is_correct and not new.is_correct) "
+        f"from read_parquet($files) as new left join {old} as old using (id)",
+        {"files": files},
+    ).fetchone()
+    connection.execute(
+        f"create or replace temp table changed as "
+        f"select new.* from read_parquet($files) as new left join {old} as old using (id) "
+        f"where old is distinct from new",
+        {"files": files},
+    )
+    connection.execute(f"delete from {old} where id not in (select id from read_parquet($files))", {"files": files})
+    connection.execute(f"delete from {old} where id in (select id from changed)")
+    connection.execute(f"insert into {old} by name from changed")
+    connection.execute("drop table changed")
+    return counts or (0, 0, 0)
+
+
+def name(table: str) -> str:
+    """A table name that is safe in SQL text; ours are all plain words."""
+    if not table.replace("_", "").isalnum():
+        raise ValueError(f"not a table name: {table!r}")
+    return table

@@ -1,0 +1,112 @@
+"""The schema of a database file: its version, and the way forward from older ones.
+
+db/schema.sql says what the tables are today; a new file is made from it. A file of an older version is led there by the
+numbered files of db/migrations, in order, each in one transaction, after a copy of the file was put beside it:
+
+    lema.duckdb   meta: ('schema_version', '1')   ->   002_no_indexes_batches.sql   ->   ('schema_version', '2')
+    lema.duckdb.version-1.bak                          the file as it was
+
+The version of a file is the number of the last migration. A file of a newer version, or one that is not ours, is
+refused.
+"""
+
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import duckdb
+
+from lema_local.errors import StoreError
+from lema_local.records import bulk
+
+
+@cache
+def migrations() -> dict[int, str]:
+    """Version -> the SQL that leads there from the version before."""
+    folder = files("lema_local.db").joinpath("migrations")
+    found = {
+        int(file.name[:3]): file.read_text(encoding="utf-8") for file in folder.iterdir() if file.name[:3].isdigit()
+    }
+    return dict(sorted(found.items()))
+
+
+@cache
+def views_sql() -> str:
+    """The views: the files of db/views, one script in the order of their names."""
+    scripts = [file for file in files("lema_local.db").joinpath("views").iterdir() if file.name.endswith(".sql")]
+    return "\n".join(file.read_text(encoding="utf-8") for file in sorted(scripts, key=lambda file: file.name))
+
+
+def newest() -> int:
+    """The version that this lema reads and writes."""
+    return max(migrations())
+
+
+def version_of(path: Path, connection: duckdb.DuckDBPyConnection) -> int | None:
+    """The version of an open file; None: it holds no table yet. StoreError for a file that is not ours."""
+    tables = {row[0] for row in connection.execute("select table_name from duckdb_tables()").fetchall()}
+    if not tables:
+        return None
+    if {"meta", "completion"} <= tables:
+        row = connection.execute("select value from meta where key = 'schema_version'").fetchone()
+        if row and str(row[0]).isdecimal():
+            return int(row[0])
+    raise StoreError(f"{path} is a DuckDB database of something else. Name another file with --db.")
+
+
+def check(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    """StoreError, in one line, for a file that this lema cannot read as it is."""
+    found = version_of(path, connection)
+    if found is None:
+        raise StoreError(f"{path} is empty. Make a database with `make data`, or name another with --db.")
+    _refuse_newer(path, found)
+    if found < newest():
+        raise StoreError(
+            f"{path} has schema version {found}, this lema reads {newest()}. Bring it up to date, "
+            f"a copy kept: lema db compact --db {path}"
+        )
+
+
+def shadow_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let a reading connection see this lema's views: those in the file may be of the lema that wrote it last."""
+    connection.execute(views_sql().replace("create or replace ", "create or replace temp "))
+
+
+def _refuse_newer(path: Path, found: int) -> None:
+    if found > newest():
+        raise StoreError(
+            f"{path} has schema version {found}, this lema reads {newest()}. Use the lema that made it, "
+            "or another --db."
+        )
+
+
+def needs_migrating(path: Path, connection: duckdb.DuckDBPyConnection) -> int | None:
+    """The version of a file that is older than this lema; StoreError for one that is newer or not ours."""
+    found = version_of(path, connection)
+    if found is not None:
+        _refuse_newer(path, found)
+    return found if found != newest() else None
+
+
+def bring_up_to_date(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the tables of a new file, or migrate an older one; then the views. StoreError where a migration fails."""
+    sql = files("lema_local.db")
+    found = version_of(path, connection)
+    if found is None:
+        with bulk.transaction(connection):
+            connection.execute(sql.joinpath("schema.sql").read_text(encoding="utf-8"))
+            connection.execute("insert into meta values ('schema_version', $version)", {"version": str(newest())})
+    for version, text in migrations().items():
+        if found is not None and version > found:
+            try:
+                with bulk.transaction(connection):
+                    connection.execute(text)
+                    connection.execute(
+                        "update meta set value = $version where key = 'schema_version'", {"version": str(version)}
+                    )
+            except duckdb.Error as error:
+                line = (str(error).splitlines() or ["?"])[0]
+                raise StoreError(
+                    f"{path} stays at its version: migration {version} failed ({line}). The copy beside it is whole."
+                ) from error
+    connection.execute(views_sql())

@@ -1,0 +1,342 @@
+"""Start a servers/*.toml recipe, wait until it answers, stop it whatever happens.
+
+    with serve("llama_cpp", model=model, options=ServeOptions(...)) as server:
+        server.base_url                       # http://127.0.0.1:43121/v1
+
+A server runs in a session of its own, so that Ctrl-C reaches lema first and lema stops it in order; the kernel ends
+it when lema is killed (Linux). Its output goes to a log file that errors name.
+"""
+
+import errno
+import importlib
+import importlib.util
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from lema_local.calls.client import refuse_unpriced
+from lema_local.calls.endpoint import Endpoint
+from lema_local.calls.prices import Price, find_price
+from lema_local.calls.transport import is_loopback
+from lema_local.errors import EndpointError, MissingPackageError, ProfileError, ServerError
+from lema_local.hardware import die_with_parent
+from lema_local.serving.command import ServeOptions, build_command, models_file, servers_that_fit
+from lema_local.serving.recipes import Recipe, load_recipe
+from lema_local.settings.endpoints import EndpointProfile
+from lema_local.settings.models import Model, resolve_model
+from lema_local.settings.profiles import Profile
+from lema_local.settings.published import adapter_sha256
+
+_ERROR = re.compile(r"\w(?:Error|Exception): ")
+STOP_PATIENCE_S = 0.5  # a server has nothing to save, and Ctrl-C must be over within two seconds on a busy machine too
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that answers."""
+
+    base_url: str
+    log: Path
+    process: "subprocess.Popen[bytes]"
+
+    def is_alive(self) -> bool:
+        """Whether its process still runs."""
+        return self.process.poll() is None
+
+    def died(self) -> ServerError:
+        """Why it ended by itself."""
+        return ServerError(
+            f"The server ended by itself (code {self.process.returncode}): {_last_line(self.log)} (whole "
+            f"output: {self.log})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServers:
+    """The servers of an endpoint, which share its work."""
+
+    servers: tuple[RunningServer, ...]
+
+    def is_alive(self) -> bool:
+        """Whether all of them still run."""
+        return all(server.is_alive() for server in self.servers)
+
+    def died(self) -> ServerError:
+        """Why the first that ended did so."""
+        return next(server for server in self.servers if not server.is_alive()).died()
+
+
+@contextmanager
+def serve(
+    recipe_name: str,
+    *,
+    model: Model | None,
+    options: ServeOptions,
+    on_notice: Callable[[str], None] = lambda message: None,
+) -> Iterator[RunningServer]:
+    """A server for the length of a `with` block. Raises ServerError, one line, when it does not come up."""
+    recipe = load_recipe(recipe_name)
+    _require(recipe)
+    port = options.port or free_port(options.host)
+    if options.port is not None:
+        _refuse_taken_port(options.host, port)
+    command = build_command(recipe, model, options, port=port)
+    try:
+        options.log_directory.mkdir(parents=True, exist_ok=True)
+        log = options.log_directory / f"{recipe.name}-{port}.log"
+        output = log.open("wb")
+        if options.adapters and recipe.has_models_file:
+            options.models_path(recipe, port).write_text(models_file(recipe, model, options, port=port), "utf-8")
+    except OSError as error:
+        raise ServerError(f"Cannot write a log in {options.log_directory}: {error.strerror}.") from error
+    on_notice(f"starting {recipe.name}" + (f" with {model.name}" if model else ""))
+    with output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=die_with_parent(),
+        )
+    try:
+        root = f"http://{options.host}:{port}"
+        _wait_until_healthy(process, root + recipe.health, recipe, log)
+        yield RunningServer(base_url=f"{root}/v1", log=log, process=process)
+    finally:
+        _stop(process)
+
+
+@contextmanager
+def open_endpoint(
+    name: str,
+    profile: EndpointProfile,
+    *,
+    options: ServeOptions,
+    checkpoint_id: str | None = None,
+    on_notice: Callable[[str], None] = lambda message: None,
+) -> Iterator[Endpoint]:
+    """The endpoint of a profile, ready to be called: its server started if it has a recipe, its key read from the
+    environment. With `checkpoint_id` it is the adapter of that checkpoint that answers."""
+    endpoint = describe_endpoint(name, profile, checkpoint_id=checkpoint_id)
+    # The client is loaded here, where Ctrl-C ends it at once: in the event loop an import holds it up, by seconds when
+    # the machine is busy.
+    importlib.import_module("openai")
+    if profile.recipe is None:
+        yield replace(endpoint, api_key=read_key(name, profile))
+        return
+    with open_recipe(name, profile, options=options, on_notice=on_notice) as (served, _):
+        yield replace(served, identity=endpoint.identity)
+
+
+@contextmanager
+def open_recipe(
+    name: str,
+    profile: EndpointProfile,
+    *,
+    options: ServeOptions,
+    model: Model | None = None,
+    on_notice: Callable[[str], None] = lambda message: None,
+) -> Iterator[tuple[Endpoint, RunningServers]]:
+    """The same where the profile names a recipe, with its servers; `model`: other weights than the profile's."""
+    assert profile.recipe is not None
+    importlib.import_module("openai")
+    recipe = load_recipe(profile.recipe)
+    if model is None and recipe.weights != "none":
+        model = resolve_model(profile.model)
+    described = describe_endpoint(name, profile)
+    count = servers_that_fit(profile.servers, recipe, model)
+    options = replace(options, context_length=profile.context_length, servers=count)
+    if profile.adapter is not None:
+        options = replace(options, adapters={described.served_model: Path(profile.adapter)})
+    with ExitStack() as running:
+        servers = tuple(
+            running.enter_context(serve(profile.recipe, model=model, options=options, on_notice=on_notice))
+            for _ in range(count)
+        )
+        hint = f"A {recipe.name} server stopped: see {servers[0].log.parent}. Run the same command again to go on."
+        endpoint = replace(
+            described,
+            base_url=servers[0].base_url,
+            more_base_urls=tuple(server.base_url for server in servers[1:]),
+            request=recipe.request,
+            structured_form=recipe.structured,
+            hint=hint,
+            adapter_over=model.name if model and profile.adapter is not None else None,
+        )
+        yield endpoint, RunningServers(servers)
+
+
+def describe_endpoint(name: str, profile: EndpointProfile, *, checkpoint_id: str | None = None) -> Endpoint:
+    """Who answers at an endpoint, without starting anything: what keys and dry runs need."""
+    if profile.recipe is not None:
+        recipe = load_recipe(profile.recipe)
+        if recipe.weights == "none":
+            model_name, identity = recipe.name, f"{recipe.name}:1"
+        else:
+            model = resolve_model(profile.model)
+            model_name = model.name
+            identity = model.gguf_identity() if recipe.weights == "gguf" else f"{model.served_identity()}:{recipe.name}"
+        if profile.warm_up_steps:  # whose identity is that of the checkpoint it will be (stages/warm_up.py)
+            model_name += f"+warm-up-{profile.warm_up_steps}"
+            identity += f"+{profile.identity}"
+        elif profile.adapter is not None:
+            model_name += f"+{Path(profile.adapter).stem}"
+            identity += f"+{adapter_sha256(profile.adapter, is_gguf=recipe.weights == 'gguf')}"
+        base_url, served, derived = "", model_name, recipe.reference_derived
+    else:
+        if profile.base_url is None:
+            raise ProfileError(f"Endpoint {name} needs a recipe or a base_url.")
+        base_url, served, model_name, derived = profile.base_url.rstrip("/"), profile.model, profile.model, False
+        identity = profile.identity or f"served:{base_url}:{profile.model}"  # weights unknown: this name at this place
+    if checkpoint_id is not None:
+        identity += f"+{checkpoint_id}"
+    return Endpoint(
+        name=name,
+        base_url=base_url,
+        served_model=served,
+        model=model_name,
+        identity=identity,
+        api=profile.api,
+        more_base_urls=tuple(url.rstrip("/") for url in profile.more_base_urls),
+        concurrency=profile.concurrency,
+        requests_per_minute=profile.requests_per_minute,
+        tokens_per_minute=profile.tokens_per_minute,
+        deadline_s=profile.deadline_s,
+        max_retries=profile.max_retries,
+        price=_price(profile),
+        requires_usage=profile.requires_usage,
+        omit=profile.omit,
+        max_tokens_field=profile.max_tokens_field,
+        is_reference_derived=derived,
+    )
+
+
+def _price(profile: EndpointProfile) -> Price | None:
+    """The user's own price, else the listed one; None for what costs nothing or nobody knows."""
+    given, written = profile.usd_per_million_input, profile.usd_per_million_output
+    if given is not None and written is not None:
+        cached = profile.usd_per_million_cached_input
+        return Price(given, given if cached is None else cached, written)
+    return find_price(profile.base_url, profile.model) if profile.base_url else None
+
+
+def read_key(name: str, profile: EndpointProfile) -> str:
+    """The API key that the profile's variable holds; "none" where none is named. ProfileError where it is not set."""
+    if profile.api_key_env is None:
+        return "none"
+    key = os.environ.get(profile.api_key_env, "").strip()
+    if not key:
+        raise ProfileError(
+            f"Endpoint {name} takes its key from ${profile.api_key_env}, which is not set: export "
+            f"{profile.api_key_env}=..."
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise ProfileError(f"${profile.api_key_env} holds no API key: it has characters that no key has.")
+    return key
+
+
+def check_endpoints(profile: Profile, *, priced: bool = False) -> None:
+    """Find what is wrong with the endpoints before hours of work: an unknown model, a key that is not set; `priced`: a
+    hosted model without a price, which no budget can hold."""
+    extra = [name for name in ("augmenter", "evolver") if name in profile.endpoints]
+    for name in dict.fromkeys((*profile.sampling.reasoners, *extra, *profile.correction.correctors, "student")):
+        endpoint = profile.endpoint(name)
+        described = describe_endpoint(name, endpoint)
+        if name != "student":
+            read_key(name, endpoint)
+            if priced:
+                refuse_unpriced(described)
+            if endpoint.base_url is not None and is_loopback(endpoint.base_url):
+                _refuse_silence(endpoint.base_url)
+
+
+def _refuse_silence(base_url: str) -> None:
+    """A local server that is not up yet is found now, not after the sampling."""
+    parts = urlsplit(base_url)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 80), timeout=3).close()
+    except OSError as error:
+        raise EndpointError(f"No server at {base_url}. Start it, or give another base URL.") from error
+
+
+def free_port(host: str) -> int:
+    """A TCP port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _require(recipe: Recipe) -> None:
+    if recipe.interpreter is not None:
+        if not Path(recipe.interpreter).exists():
+            raise MissingPackageError(
+                f"{recipe.name} runs from {recipe.interpreter}, which is not here: make setup-vllm"
+            )
+    elif recipe.extra is not None and importlib.util.find_spec(recipe.module.partition(".")[0]) is None:
+        raise MissingPackageError(
+            f"The {recipe.name} server is not installed: pip install 'lema-local[{recipe.extra}]'"
+        )
+
+
+def _refuse_taken_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise ServerError(f"Cannot listen on {host}: {error.strerror}. Check --host.") from error
+            raise ServerError(
+                f"Port {port} on {host} is taken ({error.strerror}). Choose another with --port, or stop what "
+                f"listens there."
+            ) from error
+
+
+def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, recipe: Recipe, log: Path) -> None:
+    deadline = time.monotonic() + recipe.start_timeout_s
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # our own loopback server: no proxy
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise ServerError(f"The {recipe.name} server did not start: {_last_line(log)} (whole output: {log})")
+        try:
+            with opener.open(url, timeout=5):
+                return
+        except urllib.error.HTTPError as error:
+            if error.code < 500:
+                return  # it answers
+            time.sleep(0.1)
+        except OSError:
+            time.sleep(0.1)
+    raise ServerError(
+        f"The {recipe.name} server did not answer at {url} within {recipe.start_timeout_s:g} s. See {log}."
+    )
+
+
+def _last_line(log: Path) -> str:
+    """What a server said last of an error; else what it said last."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if _ERROR.search(line)]
+    return (errors or lines or ["no output"])[-1][:300]
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the server and all it started, within STOP_PATIENCE_S."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=STOP_PATIENCE_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # a worker of a server that has ended may live on
+    process.wait()

@@ -1,0 +1,23 @@
+"""The installed command in a process of its own, and where the checkout and the tests' data are."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "tests" / "data"
+PROBLEMS = DATA / "loop_problems.jsonl"
+
+
+def lema(*arguments: str | Path, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """The installed command in a process of its own."""
+    return subprocess.run(
+        lema_command(*arguments), cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def lema_command(*arguments: str | Path) -> list[str]:
+    """The entry point, whatever the PATH."""
+    script = "from importlib.metadata import entry_points as e; e(group='console_scripts')['lema'].load()()"
+    return [sys.executable, "-c", script, *map(str, arguments)]

@@ -1,0 +1,58 @@
+"""One of several training processes that writes down what it saw: `torchrun ... ddp_worker.py JOB_FILE OUT`.
+
+OUT.RANK.json    {"norms": [3.1, ...], "clipped": [0.3, ...], "gradients": [[0.01, ...], ...], "dropout": "9f2c..."}
+"""
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from lema_local.training import trainer as training
+from lema_local.training.job import Job
+
+
+def main(job_file: str, out: str) -> None:
+    job = Job.read(Path(job_file))
+    seen: dict[str, Any] = {"norms": [], "clipped": [], "gradients": [], "dropout": ""}
+    build = training.build_trainer
+
+    def build_watched(loop: Any) -> Any:
+        trainer = build(loop)
+        trainer.add_callback(Callback())
+        dropout = next(module for module in trainer.model.modules() if isinstance(module, torch.nn.Dropout))
+        dropout.register_forward_hook(lambda _module, _inputs, output: note_dropout(output))
+        return trainer
+
+    def note_dropout(output: Any) -> None:
+        seen["dropout"] = seen["dropout"] or hashlib.sha256((output[0, :2] == 0).numpy().tobytes()).hexdigest()
+
+    class Callback(transformers.TrainerCallback):
+        def on_pre_optimizer_step(self, _args: Any, _state: Any, _control: Any, *, model: Any, **_: Any) -> None:
+            gradient = torch.cat([weights.grad.flatten() for weights in model.parameters() if weights.grad is not None])
+            seen["clipped"].append(gradient.norm().item())
+            seen["gradients"].append(gradient[:: max(len(gradient) // 50, 1)].tolist())
+
+        def on_log(self, _args: Any, _state: Any, _control: Any, *, logs: dict[str, float], **_: Any) -> None:
+            if "grad_norm" in logs:
+                seen["norms"].append(logs["grad_norm"])
+
+    training.build_trainer = build_watched
+    training.train(
+        examples=job.examples,
+        base=job.base,
+        settings=job.settings,
+        directory=job.directory,
+        on_checkpoint=lambda saved: None,
+        on_progress=lambda progress: None,
+    )
+    Path(f"{out}.{os.environ.get('RANK', '0')}.json").write_text(json.dumps(seen))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,146 @@
+"""Reading problems: every known set of field names, and what happens to rows and files that cannot be used."""
+
+from pathlib import Path
+
+import duckdb
+import pytest
+from commands import DATA
+
+from lema_local.errors import DataError
+from lema_local.problems.datasets import styles
+from lema_local.problems.reading import Loaded, read_problems
+from lema_local.problems.rows import UnusableRowError, problem_from_row
+
+
+def read(name: str, limit: int | None = None) -> Loaded:
+    return read_problems(DATA / name, dataset="d", split="test", limit=limit)
+
+
+def test_gsm8k_rows_keep_their_rationale_and_give_plain_answers() -> None:
+    loaded = read("gsm8k_style.jsonl")
+    assert [problem.answer for problem in loaded.problems] == ["22", "6000", "-7"]
+    assert loaded.problems[0].solution is not None
+    assert loaded.problems[0].solution.startswith("Rosa bakes 6*12=<<6*12=72>>72")
+    assert {problem.kind for problem in loaded.problems} == {"number"}
+    assert loaded.bad_rows == ()
+
+
+def test_svamp_asdiv_and_math_rows_are_known_by_their_fields() -> None:
+    svamp, asdiv, math = read("other_styles.jsonl").problems
+    assert svamp.question == "A shelf holds 8 jars and 5 of them are full. How many jars are empty?"
+    assert (svamp.answer, svamp.subject, svamp.solution) == ("3", "Subtraction", None)
+    assert (asdiv.answer, asdiv.subject) == ("7", "Addition")
+    assert (math.answer, math.kind, math.level, math.subject) == (r"\frac{1}{2}", "latex", "Level 1", "Prealgebra")
+
+
+def test_plain_row_keeps_solution_level_and_subject() -> None:
+    problem = read("bad_rows.jsonl").problems[-1]
+    assert (problem.answer, problem.solution, problem.level, problem.subject) == ("16", "2+14=16", "Level 2", "sums")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        pytest.param(2, "invalid JSON", id="cut-off-json"),
+        pytest.param(3, "no question", id="empty-question"),
+        pytest.param(4, "no final answer", id="no-answer"),
+        pytest.param(5, "not a number: 'many'", id="word-for-number"),
+        pytest.param(6, "question is list", id="list-for-text"),
+        pytest.param(7, "not a JSON object", id="array-row"),
+        pytest.param(8, "same question as line 1", id="duplicate-but-for-spaces"),
+        pytest.param(9, "no final answer", id="nothing-after-####"),
+        pytest.param(10, "surrogate", id="lone-surrogate"),
+        pytest.param(11, "answer is bool", id="boolean"),
+        pytest.param(12, "answer is nan", id="not-a-number"),
+    ],
+)
+def test_bad_row_is_reported_with_its_line_and_reason(line: int, reason: str) -> None:
+    (bad,) = [row for row in read("bad_rows.jsonl").bad_rows if row.line == line]
+    assert reason in bad.reason
+    assert bad.file.endswith("bad_rows.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("answer", "read_as"),
+    [
+        ("1,234", "1234"),
+        ("-12,345,678.50", "-12345678.50"),
+        ("12,34,567", "1234567"),
+        ("$6,000", "6000"),
+        ("1500", "1500"),
+    ],
+)
+def test_commas_that_group_digits_are_dropped(answer: str, read_as: str) -> None:
+    row = {"question": "How many?", "answer": f"Some.\n#### {answer}"}
+    assert problem_from_row(row, styles("gsm8k"), dataset="d", split="test").answer == read_as
+
+
+@pytest.mark.parametrize("answer", ["5,10", "1,2,3", "1,2,345", "12,", "1234,567", "0,5", "1,,000", "5,10,15"])
+def test_commas_that_group_no_digits_make_no_number(answer: str) -> None:
+    row = {"question": "How many?", "answer": f"Some.\n#### {answer}"}
+    with pytest.raises(UnusableRowError, match="not a number"):
+        problem_from_row(row, styles("gsm8k"), dataset="d", split="test")
+
+
+def test_rows_beside_bad_ones_load() -> None:
+    loaded = read("bad_rows.jsonl")
+    assert [problem.answer for problem in loaded.problems] == ["5", "16"]
+    assert len(loaded.bad_rows) == 11
+
+
+def test_limit_stops_after_so_many_usable_problems() -> None:
+    assert len(read("gsm8k_style.jsonl", limit=2).problems) == 2
+
+
+def test_kind_given_keeps_answers_that_are_no_numbers() -> None:
+    loaded = read_problems(DATA / "bad_rows.jsonl", dataset="d", split="test", kind="choice")
+    assert "many" in [problem.answer for problem in loaded.problems]
+
+
+def test_parquet_reads_as_jsonl_does(tmp_path: Path) -> None:
+    file = tmp_path / "it's.parquet"
+    with duckdb.connect(":memory:") as connection:
+        rows = connection.read_json(str(DATA / "gsm8k_style.jsonl"))
+        rows.write_parquet(str(file))
+    loaded = read_problems(file, dataset="d", split="test")
+    assert loaded.problems == read("gsm8k_style.jsonl").problems
+
+
+def test_one_json_array_reads_as_jsonl_does(tmp_path: Path) -> None:
+    """SVAMP.json comes so from its authors."""
+    lines = (DATA / "gsm8k_style.jsonl").read_text(encoding="utf-8").split("\n")
+    (tmp_path / "array.json").write_text("[\n" + ",\n".join(line for line in lines if line) + "\n]", encoding="utf-8")
+    loaded = read_problems(tmp_path / "array.json", dataset="d", split="test")
+    assert loaded.problems == read("gsm8k_style.jsonl").problems
+
+
+def test_folder_gives_the_file_of_its_split(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"question": "1 + 1?", "answer": "3"}\n')
+    (tmp_path / "test.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n')
+    assert read_problems(tmp_path, dataset="d", split="test").problems[0].answer == "2"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        pytest.param("none.jsonl", None, "No file", id="missing"),
+        pytest.param("empty.jsonl", b"", "empty", id="empty"),
+        pytest.param("bad.jsonl", b'{"question": "q"}\n', "line 1, no final answer", id="no-usable-row"),
+        pytest.param("array.json", b'[{"question": "q"}]', "line 1, no final answer", id="array-without-answers"),
+        pytest.param("bad.parquet", b"PAR1 but no more", "as Parquet", id="broken-parquet"),
+        pytest.param("data.xlsx", b"PK", "rename it", id="unknown-suffix"),
+        pytest.param("deep.jsonl", b"[" * 200_000, "invalid JSON", id="deep-array"),
+        pytest.param("scalars.jsonl", b"1\nnull\n", "not a JSON object", id="scalars"),
+        pytest.param("deep2.jsonl", b'{"a":' * 200_000, "invalid JSON", id="very-deep-nesting"),
+        pytest.param("binary.jsonl", b"\xff\xfe\x00\n\x80\n", "not UTF-8", id="binary"),
+    ],
+)
+def test_file_without_a_usable_row_is_one_line_of_advice(
+    tmp_path: Path, name: str, content: bytes | None, says: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_problems(tmp_path / name, dataset="d", split="test")
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,435 @@
+"""The views' figures, on a handful of records whose right counts can be seen at a glance; and that they work in plain
+DuckDB, from the file alone."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from facts import completion
+
+from lema_local.errors import StoreError
+from lema_local.records.keys import content_key
+from lema_local.records.queries import named_queries, run_query
+from lema_local.records.store import Store, Writer
+from lema_local.records.types import (
+    Attempt,
+    Checkpoint,
+    Correction,
+    Evaluation,
+    Example,
+    Grade,
+    Problem,
+    Rationale,
+    TrainingSet,
+)
+from lema_local.review.rubric import consensus
+from lema_local.statistics.comparison import wilson_interval
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+Row = dict[str, Any]
+
+
+def key(*parts: Any) -> str:
+    return content_key("test", *parts)
+
+
+TRAIN = [Problem("d", "train", f"q{k}", "1", level=f"Level {1 + k // 2}", subject="algebra") for k in range(4)]
+TEST = [Problem("d", "test", f"t{k}", "1", level="Level 1", subject="number") for k in range(4)]
+
+
+class Filler:
+    """Adds records one by one."""
+
+    def __init__(self, store: Writer) -> None:
+        self.store = store
+
+    def rationale(self, k: int, reasoner: str, *, is_correct: bool = False, is_cut: bool = False, **more: Any) -> str:
+        id_ = key("rationale", k, reasoner)
+        self._complete(TRAIN[k], id_, **{"purpose": "sample", "model": reasoner, "model_identity": reasoner} | more)
+        self.store.derive(
+            "rationale",
+            [
+                Rationale(
+                    id_, TRAIN[k].id, reasoner, "1" if is_correct else "2", is_correct, is_correct, "exact", is_cut
+                )
+            ],
+        )
+        return id_
+
+    def correction(
+        self, k: int, reasoner: str, corrector: str, *, kept: bool, step: int | None = 1, steps: int | None = 3,
+        fault: int | None = None, **more: Any,
+    ) -> str:  # fmt: skip
+        mistake, id_ = key("rationale", k, reasoner), key("correction", k, reasoner, corrector, *more.values())
+        is_oracle = corrector == "oracle"
+        self._complete(
+            TRAIN[k], id_, purpose="correct", model=corrector, model_identity=corrector, rationale_id=mistake,
+            is_reference_derived=is_oracle, **more,
+        )  # fmt: skip
+        found = Correction(
+            id_, TRAIN[k].id, mistake, corrector, is_oracle, step, "why", "Step 1: so.", "1", kept,
+            None if kept else "wrong answer", fault_step=fault, step_agrees=None if fault is None else step == fault,
+            mistaken_steps=steps,
+        )  # fmt: skip
+        self.store.derive("correction", [found])
+        return id_
+
+    def evaluation(
+        self, k: int, arm: str, step: int, *, is_correct: bool, seed: int = 1, index: int = 0, heat: float = 0.0
+    ) -> str:
+        checkpoint = None if arm == "base" else key("checkpoint", arm, step, seed)
+        id_ = key("evaluation", k, arm, step, seed, index, heat)
+        self._complete(
+            TEST[k], id_, purpose="evaluate", model="student", checkpoint_id=checkpoint, sample_index=index,
+            sampling=f'{{"temperature": {heat}}}',
+        )  # fmt: skip
+        answer = "1" if is_correct else "2"
+        graded = Evaluation(
+            id_, TEST[k].id, "student", "q4", checkpoint, index, answer, is_correct, is_correct, "exact", False
+        )
+        self.store.derive("evaluation", [graded])
+        return id_
+
+    def checkpoint(self, arm: str, step: int, seed: int = 1) -> str:
+        id_ = key("checkpoint", arm, step, seed)
+        self.store.add(
+            Checkpoint(
+                id_, key("run", arm, seed), "student", "nf4", key("set", arm), arm, "d", seed, step, "{}", "runs/x",
+                1.0 / step, 100 * step, 4 * step, START,
+            )
+        )  # fmt: skip
+        return id_
+
+    def grade(self, correction: str, reviewer: str, grade: str | None, minute: int) -> None:
+        self.store.merge()
+        with self.store.connect(write=True) as connection:
+            connection.execute(
+                "insert into review (id, correction_id, reviewer, grade, created_at) values ($id, $of, $by, $to, $at)",
+                {"id": key(correction, reviewer, minute), "of": correction, "by": reviewer, "to": grade,
+                 "at": START + timedelta(minutes=minute)},
+            )  # fmt: skip
+
+    def _complete(self, of: Problem, id_: str, **more: Any) -> None:
+        self.store.add(of)
+        self.store.add(completion(of, id=id_, **more))
+
+
+@pytest.fixture
+def filler(store: Writer) -> Filler:
+    return Filler(store)
+
+
+def rows(store: Store, view: str) -> list[Row]:
+    if isinstance(store, Writer):
+        store.merge()
+    columns, found = run_query(store, view, {})
+    return [dict(zip(columns, row, strict=True)) for row in found]
+
+
+def test_mistakes_by_level_and_subject_leave_out_what_was_cut(filler: Filler) -> None:
+    filler.rationale(0, "m", is_correct=True)
+    filler.rationale(1, "m")
+    filler.rationale(2, "m")
+    filler.rationale(3, "m", is_cut=True)
+    filler.rationale(3, "augmenter", purpose="augment")
+    first, second = rows(filler.store, "mistakes_by_level")
+    assert (first["level"], first["correct"], first["mistakes"], first["rate"]) == ("Level 1", 1, 1, 0.5)
+    assert (second["level"], second["rationales"], second["cut_off"], second["rate"]) == ("Level 2", 2, 1, 1.0)
+    (subject,) = rows(filler.store, "mistakes_by_subject")
+    assert (subject["subject"], subject["correct"], subject["mistakes"]) == ("algebra", 1, 2)
+    assert (subject["low"], subject["high"]) == pytest.approx(wilson_interval(2, 3), abs=1e-12)
+
+
+def test_corrections_by_level_say_how_many_mistakes_were_collected_and_the_oracle_comes_last(filler: Filler) -> None:
+    for k in range(4):
+        filler.rationale(k, "m")
+    filler.correction(0, "m", "oracle", kept=True)
+    filler.correction(0, "m", "z", kept=True)
+    filler.correction(2, "m", "z", kept=False)
+    found = [(r["corrector"], r["level"], r["collected"], r["mistakes"], r["corrected"], r["rate"])
+             for r in rows(filler.store, "correction_by_level")]  # fmt: skip
+    assert found == [
+        ("z", "Level 1", 2, 1, 1, 1.0),
+        ("z", "Level 2", 2, 1, 0, 0.0),
+        ("oracle", "Level 1", 2, 1, 1, 1.0),
+    ]
+    (subject, _) = rows(filler.store, "correction_by_subject")
+    assert (subject["subject"], subject["collected"], subject["mistakes"], subject["corrected"]) == ("algebra", 4, 2, 1)
+
+
+def test_self_correction_is_the_diagonal(filler: Filler) -> None:
+    for name in ("a", "b"):
+        filler.rationale(0, name)
+        for corrector in ("a", "b"):
+            filler.correction(0, name, corrector, kept=name == corrector)
+    found = {
+        (r["reasoner"], r["corrector"]): (r["is_self"], r["rate"]) for r in rows(filler.store, "self_correction_rate")
+    }
+    assert found == {("a", "a"): (True, 1), ("a", "b"): (False, 0), ("b", "a"): (False, 0), ("b", "b"): (True, 1)}
+
+
+@pytest.mark.parametrize(
+    ("step", "steps", "position"),
+    [(1, 3, "first"), (2, 3, "middle"), (3, 3, "last"), (1, 1, "only"), (None, 3, "none named"), (4, 3, "no such step"),
+     (0, 3, "no such step"), (2, None, "not known")],
+)  # fmt: skip
+def test_the_step_that_is_named_has_a_place_in_the_mistake(
+    filler: Filler, step: int | None, steps: int | None, position: str
+) -> None:
+    filler.rationale(0, "m")
+    filler.rationale(1, "m")
+    filler.correction(0, "m", "c", kept=True, step=step, steps=steps, fault=2)
+    filler.correction(1, "m", "c", kept=False, step=1, steps=9)
+    found = rows(filler.store, "correction_by_step")
+    assert sum(row["corrections"] for row in found) == 2
+    assert sum(row["share"] for row in found) == 1
+    row = next(row for row in found if row["position"] == position)
+    assert (row["corrected"], row["at_fault"], row["fault_known"]) == (1, int(step == 2), 1)
+
+
+def test_a_corrector_is_judged_by_the_grades_that_count(filler: Filler) -> None:
+    filler.rationale(0, "m")
+    filler.rationale(1, "m")
+    one, two = (filler.correction(k, "m", "c", kept=True) for k in (0, 1))
+    filler.grade(one, "ann", "poor", 0)
+    filler.grade(one, "ann", "excellent", 1)
+    filler.grade(one, "bob", "good", 0)
+    filler.grade(two, "ann", "excellent", 2)
+    filler.grade(one, "model:judge", "poor", 0)
+    person, judge = rows(filler.store, "corrector_grades")
+    assert (person["by_model"], person["corrections"], person["reviewers"]) == (False, 2, 2)
+    assert [person[g] for g in ("grades", "excellent", "good", "poor")] == [2, 1, 1, 0]
+    assert (judge["by_model"], judge["grades"], judge["poor"]) == (True, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "grades",
+    [["excellent"], ["poor", "excellent"], ["good", "poor", "excellent"], ["poor", "good", "good", "excellent"],
+     ["excellent"] * 3 + ["poor"] * 2],
+    ids=len,
+)  # fmt: skip
+def test_of_several_reviewers_a_correction_has_the_grade_of_the_summary(filler: Filler, grades: list[Grade]) -> None:
+    filler.rationale(0, "m")
+    correction = filler.correction(0, "m", "c", kept=True)
+    for k, grade in enumerate(grades):
+        filler.grade(correction, f"person {k}", grade, k)
+        filler.grade(correction, f"model:{k}", grade, k)
+    found = rows(filler.store, "corrector_grades")
+    assert [row["by_model"] for row in found] == [False, True]
+    for row in found:
+        assert (row["reviewers"], row["grades"], row[consensus(grades) or ""]) == (len(grades), 1, 1)
+        assert (row["low"], row["high"]) == pytest.approx(wilson_interval(row["excellent"], 1), abs=1e-12)
+
+
+@pytest.mark.parametrize("view", ["self_correction_rate", "correction_by_level", "correction_by_subject"])
+def test_a_mistake_that_was_corrected_several_times_is_one_mistake(filler: Filler, view: str) -> None:
+    for k in (0, 1):
+        filler.rationale(k, "m")
+        for index, kept in enumerate((False, k == 0, False, k == 0)):
+            filler.correction(k, "m", "c", kept=kept, sample_index=index)
+    (row,) = rows(filler.store, view)
+    assert (row["mistakes"], row["corrected"], row["rate"]) == (2, 1, 0.5)
+    assert row.get("right_answer", 1) == 1
+    assert (row["low"], row["high"]) == pytest.approx(wilson_interval(1, 2), abs=1e-12)
+
+
+def test_a_reply_that_was_none_costs_what_was_paid_for_it(filler: Filler) -> None:
+    filler.rationale(0, "m", cost_usd=2.0, latency_s=3.0)
+    for cost in (12.5, None):
+        filler.store.add(Attempt(key("attempt", cost), key(cost), "empty reply", 200, "", "corrector", START, cost))
+    costs = {row["purpose"]: row for row in rows(filler.store, "cost")}
+    failed, sampled = costs["failed"], costs["sample"]
+    assert (failed["endpoint"], failed["calls"], failed["usd"], failed["seconds"]) == ("corrector", 1, 12.5, None)
+    assert (sampled["calls"], sampled["usd"], sampled["seconds"]) == (1, 2.0, 3.0)
+
+
+def test_two_correctors_are_compared_on_the_mistakes_that_both_were_given(filler: Filler) -> None:
+    for k in range(4):
+        filler.rationale(k, "m")
+        filler.correction(k, "m", "a", kept=k < 3, step=1)
+        filler.correction(k, "m", "b", kept=k > 0, step=k)
+    filler.correction(0, "m", "oracle", kept=True, step=2)
+    pairs = rows(filler.store, "corrector_agreement")
+    assert [(r["corrector"], r["other"], r["is_reference_derived"]) for r in pairs] == [
+        ("a", "b", False), ("a", "oracle", True), ("b", "oracle", True)
+    ]  # fmt: skip
+    counts = ("mistakes", "both_kept", "only_corrector", "only_other", "neither", "same_step", "same_step_share")
+    assert [pairs[0][name] for name in counts] == [4, 2, 1, 1, 0, 1, 0.5]
+    assert [pairs[1][name] for name in counts] == [1, 1, 0, 0, 0, 0, 0.0]
+
+
+def test_a_curve_stands_beside_the_base_model(filler: Filler) -> None:
+    for step in (10, 20):
+        filler.checkpoint("lema", step)
+        for k in range(4):
+            filler.evaluation(k, "lema", step, is_correct=k < step // 10)
+    for k in range(4):
+        filler.evaluation(k, "base", 0, is_correct=k == 3)
+    found = [(r["step"], r["pass_at_1"], r["base_pass_at_1"], r["points"], r["samples_seen"])
+             for r in rows(filler.store, "checkpoint_curve")]  # fmt: skip
+    assert found == [(10, 0.25, 0.25, 0, 40), (20, 0.5, 0.25, 25, 80)]
+    assert [r["pass_at_1"] for r in rows(filler.store, "pass_at_1_by_level")] == [0.25, 0.25, 0.5]
+    assert {r["subject"] for r in rows(filler.store, "pass_at_1_by_subject")} == {"number"}
+
+
+def test_a_greedy_answer_that_is_repeated_counts_once_and_samples_count_each(filler: Filler) -> None:
+    for k in range(4):
+        filler.evaluation(k, "base", 0, is_correct=k == 0)
+        filler.evaluation(k, "base", 0, is_correct=True, index=1)
+        for index in range(3):
+            filler.evaluation(k, "base", 0, is_correct=index == 0, index=index, heat=0.7)
+    for view in ("pass_at_1", "pass_at_1_by_level", "pass_at_1_by_subject"):
+        assert sorted((r["n"], r["correct"]) for r in rows(filler.store, view)) == [(4, 1), (12, 4)], view
+
+
+def test_problems_are_gained_and_lost_at_the_last_step_against_base_and_cot(filler: Filler) -> None:
+    right = {("base", 0): {0}, ("cot", 5): {0, 1, 2}, ("cot", 10): {1}, ("lema", 5): set(), ("lema", 10): {1, 2}}
+    for (arm, step), solved in right.items():
+        if arm != "base":
+            filler.checkpoint(arm, step)
+        for k in range(4):
+            filler.evaluation(k, arm, step, is_correct=k in solved)
+    found = {(r["arm"], r["against"], r["change"], r["question"]) for r in rows(filler.store, "gained_and_lost")}
+    assert found == {
+        ("cot", "base", "gained", "t1"), ("cot", "base", "lost", "t0"),
+        ("lema", "base", "gained", "t1"), ("lema", "base", "gained", "t2"), ("lema", "base", "lost", "t0"),
+        ("lema", "cot", "gained", "t2"),
+    }  # fmt: skip
+    (never,) = rows(filler.store, "never_solved")
+    assert (never["question"], never["checkpoints"], never["is_base_correct"], never["most_given"]) == (
+        "t3",
+        4,
+        False,
+        "2",
+    )
+
+
+def test_text_that_is_there_twice_is_found(filler: Filler) -> None:
+    for k, text in enumerate(["the same", "the same", "another", "the same"]):
+        filler.rationale(k, "m" if k < 3 else "other", text=text)
+    (found,) = rows(filler.store, "duplicates")
+    assert (found["record"], found["author"], found["copies"], found["is_one_problem"]) == ("sample", "m", 2, False)
+
+
+@pytest.fixture
+def line(filler: Filler) -> dict[str, str]:
+    """One record of each kind, each made from the one before; and others beside them."""
+    ids = {
+        "problem": TRAIN[0].id,
+        "rationale": filler.rationale(0, "m"),
+        "evaluation": filler.evaluation(0, "lema", 7, is_correct=True),
+    }
+    filler.rationale(1, "m")
+    ids["correction"] = filler.correction(0, "m", "c", kept=True)
+    filler.correction(1, "m", "c", kept=True)
+    ids["checkpoint"] = filler.checkpoint("lema", 7)
+    filler.checkpoint("cot", 7)
+    examples = [Example("correction", "p", f"o{k}", key("correction", k, "m", "c"), TRAIN[k].id) for k in (0, 1)]
+    sets = [
+        TrainingSet(
+            key("set", arm), arm, "d", 1, 0, n, '{"tokens": {"output": 12}}', tuple(e.id for e in examples[-n:])
+        )
+        for arm, n in (("lema", 2), ("cot", 1))
+    ]
+    filler.store.merge()
+    for one in sets:
+        filler.store.add_training_set(one, [example for example in examples if example.id in one.example_ids])
+    return ids | {"example": examples[0].id, "training_set": sets[0].id}
+
+
+ORDER = ("problem", "rationale", "correction", "example", "training_set", "checkpoint", "evaluation")
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [("problem", ORDER[:6]), ("rationale", ORDER[:6]), ("correction", ORDER[:6]), ("example", ORDER[:6]),
+     ("training_set", ORDER[4:6]), ("checkpoint", ORDER[4:6])],
+)  # fmt: skip
+def test_a_lineage_goes_up_and_down_from_any_record(
+    store: Writer, line: dict[str, str], asked: str, shown: tuple[str, ...]
+) -> None:
+    store.merge()
+    columns, found = run_query(store, "lineage", {"id": line[asked][:13]})
+    records = [dict(zip(columns, row, strict=True)) for row in found]
+    assert [(r["record"], r["id"]) for r in records] == [(name, line[name]) for name in shown]
+    assert [r["record"] for r in records if r["is_asked"]] == [asked]
+    assert all(r["made_from"] == line[before] for before, r in zip(shown, records[1:], strict=False))
+
+
+def test_a_test_answer_leads_to_its_checkpoint_and_training_set(store: Writer, line: dict[str, str]) -> None:
+    store.merge()
+    columns, found = run_query(store, "lineage", {"id": line["evaluation"]})
+    records = {row[columns.index("record")]: row[columns.index("id")] for row in found}
+    wanted = ("training_set", "checkpoint", "evaluation")
+    assert records == {"problem": TEST[0].id} | {name: line[name] for name in wanted}
+
+
+@pytest.mark.parametrize("prefix", ["zz", "%", "'; drop table problem; --", "", "-" * 40, "f" * 300])
+def test_a_prefix_that_is_none_finds_nothing(store: Writer, line: dict[str, str], prefix: str) -> None:
+    store.merge()
+    assert run_query(store, "lineage", {"id": prefix})[1] == []
+
+
+def test_tokens_of_an_arm_come_from_its_manifest_and_its_longest_run(store: Writer, line: dict[str, str]) -> None:
+    cot, lema = rows(store, "tokens_by_arm")
+    assert (cot["arm"], cot["examples"], lema["arm"], lema["examples"]) == ("cot", 1, "lema", 2)
+    assert (lema["output_tokens"], lema["samples_trained"], lema["epochs"], lema["prompt_tokens"]) == (12, 28, 14, None)
+
+
+def test_a_parameter_that_is_missing_or_unknown_is_one_line(store: Writer) -> None:
+    with pytest.raises(StoreError, match=r"lineage needs --param id=\.\.\.: how the record's id begins"):
+        run_query(store, "lineage", {})
+    with pytest.raises(StoreError, match="lineage has no parameter 'ids', its parameters: id"):
+        run_query(store, "lineage", {"ids": "ab"})
+    with pytest.raises(StoreError, match="cost has no parameter 'sql', it has none"):
+        run_query(store, "cost", {"sql": "ab"})
+    assert run_query(store, "select $sql as sql", {"sql": "ab"}) == (["sql"], [("ab",)])
+
+
+PLAIN = """
+import sys, duckdb
+connection = duckdb.connect(sys.argv[1], read_only=True, config={"autoinstall_known_extensions": "false",
+                                                                  "autoload_known_extensions": "false"})
+for view in sys.argv[2:]:
+    columns = [c[0] for c in connection.execute(f"from {view}").description]
+    print(view, len(connection.execute(f"from {view}").fetchall()), *columns)
+assert not any(name.startswith("lema") for name in sys.modules)
+"""
+
+
+def views() -> list[str]:
+    return [name for name, query in named_queries().items() if query.sql == f"from {name}"]
+
+
+def test_every_view_works_in_plain_duckdb_from_the_file_alone(db: Path) -> None:
+    with Writer(db) as store:
+        filler = Filler(store)
+        filler.rationale(0, "m")
+        filler.correction(0, "m", "c", kept=True)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", PLAIN, str(db), *views()], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    seen = {name: (int(count), columns) for name, count, *columns in map(str.split, done.stdout.splitlines())}
+    assert {name: columns for name, (_, columns) in seen.items()} == {
+        n: list(named_queries()[n].columns) for n in views()
+    }
+    assert seen["self_correction_rate"][0] == seen["mistake_rate"][0] == 1
+
+
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_every_view_works_in_a_duckdb_shell_of_1_x(db: Path, is_compacted: bool) -> None:
+    shell = Path(sys.executable).with_name("duckdb")
+    if not shell.exists():
+        pytest.skip("duckdb-cli of the [dev] extra is not installed")
+    with Writer(db) as store:
+        Filler(store).rationale(0, "m")
+        if is_compacted:
+            store.compact()
+    asked = [part for view in views() for part in ("-c", f"from {view}")]
+    done = subprocess.run([shell, "-readonly", "-csv", *asked, db], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "m,d,Level 1,1,0,0,1,1.0" in done.stdout

@@ -1,0 +1,306 @@
+"""The report: one file that opens from disk, says what is missing, and lets no text of a model act."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import report_records
+import review_records
+from browser import chromium, needs_axe, needs_browser, open_page, serious
+from commands import ROOT, lema
+
+from lema_local.records.keys import content_key
+from lema_local.records.store import Store, Writer
+from lema_local.records.types import Attempt
+from lema_local.report.gather import gather
+from lema_local.report.manifest import gather_manifest
+from lema_local.report.write import write_report
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def report(db: Path, *, seed: int = 1, pictures: Path | None = None) -> str:
+    output = db.with_name("report.html")
+    write_report(Store(db, own_views=True), output, title="Does it help?", seed=seed, pictures=pictures)
+    return output.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two students, one of them trained on the oracle's corrections; corrections by two correctors."""
+    db = tmp_path_factory.mktemp("report") / "whole.duckdb"
+    review_records.fill(db)
+    report_records.add_arms(db)
+    report_records.add_arms(
+        db, model="smollm2-135m-instruct", dataset="gsm-symbolic", problems=40, derived=90, seeds=2,
+        rates={"base": 0.02, "cot": 0.2, "lema": 0.5},
+    )  # fmt: skip
+    report(db, pictures=db.with_name("figures"))
+    return db
+
+
+@pytest.fixture(scope="module")
+def text(whole: Path) -> str:
+    return whole.with_name("report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_needs_no_other_file_and_no_network(text: str) -> None:
+    page = Page(text)
+    wanted = [
+        value
+        for _, attributes in page.tags
+        for name, value in attributes.items()
+        if name in ("src", "href", "action", "data")
+    ]
+    assert wanted
+    assert all(value and value.startswith("#") for value in wanted)
+    assert "url(" not in text.replace("url(#", "")
+    assert "@import" not in text
+
+
+def test_the_first_line_says_what_is_reference_derived(text: str) -> None:
+    body = Page(text[text.index("<body>") :]).text.split()
+    first = " ".join(body[:60])
+    assert "Reference-derived: 90 of 100 corrections of arm lema (smollm2-135m-instruct, gsm-symbolic)" in first
+
+
+def test_all_figures_are_drawn_and_written_as_svg_and_png(whole: Path, text: str) -> None:
+    assert text.count("<svg") == 4
+    for k in range(1, 5):
+        assert (whole.with_name("figures") / f"figure-{k}.svg").read_text().startswith("<svg")
+        assert (whole.with_name("figures") / f"figure-{k}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_claims_tables_and_manifest_hold_both_figures(text: str) -> None:
+    page = Page(text).text
+    for wanted in (
+        "52.5 to 53.8",
+        "81.4 / 81.3 / 81.1 (81.3)",
+        "its three figures give 23.3",
+        "35 excellent, 11 good, 4 poor",
+        "hf:base, nf4",
+        "learning_rate",
+    ):
+        assert wanted in page
+    row = re.search(r'data-verdict="([a-z ]+)">\s*<td>LeMa is above CoT</td>\s*<td>llama-2-7b, GSM8K</td>', text)
+    assert row is not None
+    assert row[1] == "reproduced"
+
+
+def test_an_empty_database_gives_a_report_that_says_what_to_run(db: Path) -> None:
+    with Writer(db):
+        pass
+    page = Page(report(db)).text
+    assert "Nothing was sampled yet. make data train eval" in " ".join(page.split())
+    assert "0 reproduced, 0 not reproduced, 43 not tested." in page
+    assert page.count("No checkpoint was evaluated yet: make train eval") == 2
+
+
+def test_a_half_finished_run_names_the_next_command(db: Path) -> None:
+    review_records.fill(db)
+    assert "Nothing was evaluated yet. make train eval" in " ".join(Page(report(db)).text.split())
+
+
+def test_one_arm_alone_is_shown_and_compared_with_the_base(db: Path) -> None:
+    report_records.add_arms(db, rates={"base": 0.1, "cot": 0.4}, problems=30)
+    page = " ".join(Page(report(db)).text.split())
+    assert "Only arm cot was evaluated: there is nothing to compare it with." in page
+    assert "cot - base" in page
+
+
+def test_of_an_arm_that_was_trained_twice_the_later_run_is_shown(db: Path) -> None:
+    report_records.add_arms(db, rates={"base": 0.1, "cot": 0.4}, problems=30)
+    with Writer(db) as store, store.connect(write=True) as connection:
+        connection.execute("""
+            insert into checkpoint by name
+            select * replace (uuid() as id, uuid() as run_id, created_at - interval 1 day as created_at) from checkpoint
+        """)
+    rows = re.findall(r"<tr[^>]*><td>cot</td><td[^>]*>1</td><td[^>]*>300</td>", report(db))
+    assert len(rows) == 1
+
+
+def test_seeds_of_an_arm_that_were_trained_on_other_data_are_not_mixed_in(db: Path) -> None:
+    report_records.add_arms(db, problems=20, seeds=3)
+    with Writer(db) as store, store.connect(write=True) as connection:
+        connection.execute("""
+            insert into training_set by name
+            select * replace (md5(id::varchar)::uuid as id) from training_set where arm = 'lema'
+        """)
+        connection.execute("""
+            update checkpoint
+            set training_set_id = md5(training_set_id::varchar)::uuid, created_at = created_at - interval 1 day
+            where arm = 'lema' and seed = 3
+        """)
+    evidence, _ = gather(Store(db, own_views=True), seed=1)
+    assert [[r.seed for r in e.of_arm("lema")] for e in evidence.experiments] == [[1, 2]]
+
+
+def test_what_one_set_trained_on_is_not_held_against_another(db: Path) -> None:
+    report_records.add_arms(db, problems=20)
+    report_records.add_arms(db, dataset="math", problems=20, derived=90)
+    evidence, _ = gather(Store(db, own_views=True), seed=1)
+    assert {e.dataset: e.is_reference_derived for e in evidence.experiments} == {"gsm8k": False, "math": True}
+
+
+@pytest.mark.parametrize(("match", "step"), [("steps", 200), ("tokens", 300)])
+def test_arms_that_were_matched_by_tokens_are_compared_where_each_ends(db: Path, match: str, step: int) -> None:
+    report_records.add_arms(db, problems=20, seeds=2, rates={"cot": 0.3, "lema": 0.6})
+    with Writer(db) as store, store.connect(write=True) as connection:
+        connection.execute("update checkpoint set settings = json_object('match', $match)", {"match": match})
+        connection.execute("delete from checkpoint where arm = 'lema' and step = 300")
+    (experiment,) = gather(Store(db, own_views=True), seed=1)[0].experiments
+    assert [(d.step, d.against_step) for d in experiment.result.differences] == [(200, step)] * 2
+    assert [d.steps for d in experiment.result.seed_differences] == [((200, step),) * 2]
+
+
+def test_the_same_seed_draws_the_same_samples(whole: Path) -> None:
+    def drawn(seed: int) -> list[str]:
+        return re.findall(r"Id <code>([0-9a-f-]+)", report(whole, seed=seed))
+
+    assert drawn(1) == drawn(1)
+    assert sorted(drawn(1)) == sorted(set(drawn(1)))
+
+
+def test_what_models_wrote_is_text(db: Path) -> None:
+    review_records.fill(db, hostile=True)
+    hostile = "</script></svg><script>window.owned=1</script><img src=x onerror=window.owned=1>"
+    report_records.add_arms(db, model=f"m{hostile}", dataset=f"d{hostile}", problems=12, text=f"{hostile} {{answer}}")
+    page = Page(report(db))
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert not [attributes for tag, attributes in page.tags if tag in ("img", "iframe", "object", "base")]
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert hostile in page.text
+
+
+def test_the_manifest_has_the_profile_that_is_named(db: Path) -> None:
+    with Writer(db):
+        pass
+    assert "not named: lema report --profile NAME" in Page(report(db)).text
+    done = lema("report", "--db", db, "--output", db.with_name("named.html"), "--profile", "laptop", cwd=db.parent)
+    assert done.returncode == 0, done.stderr
+    text = Page(db.with_name("named.html").read_text(encoding="utf-8")).text
+    assert re.search(r"laptop, [0-9a-f-]{36}: its settings are below", text)
+    assert '"learning_rate": 0.001' in text
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [((), []), (("DB=study.duckdb",), []), (("PROFILE=study", "DB=study.duckdb"), ["--profile", '"study"'])],
+    ids=["neither", "database", "profile"],
+)
+def test_make_report_names_a_profile_only_where_one_is_given(given: tuple[str, ...], named: list[str]) -> None:
+    root = ROOT
+    lines = subprocess.run(
+        ["make", "-n", "--no-print-directory", "report", *given], cwd=root, capture_output=True, text=True, check=True
+    ).stdout
+    database = ["--db", '"study.duckdb"'] if given else []
+    assert lines.splitlines()[-1].split() == [".venv/bin/lema", "report", *named, *database]
+
+
+def test_the_manifest_counts_the_calls_of_adapters_and_the_replies_that_were_none(db: Path) -> None:
+    report_records.add_arms(db, problems=4)
+    with Writer(db) as store:
+        store.add(
+            Attempt(content_key("a"), content_key("c"), "empty reply", 200, "", "corrector", datetime.now(UTC), 12.5)
+        )
+    with Writer(db) as store, store.connect(write=True) as connection:
+        connection.execute("update completion set cost_usd = 1, latency_s = 2, shared_by = 1")
+    first, models, _ = gather_manifest(Store(db, own_views=True)).tables
+    facts = dict(first.rows)
+    calls = 4 * 10  # the base, and three checkpoints of three arms
+    assert facts["cost of calls"] == f"{calls + 12.5:.2f} dollars"
+    assert facts["seconds of calls"] == f"{2 * calls}, as if one after another"
+    assert [(row[2], row[5]) for row in models.rows] == [("gguf:1", "4"), ("with adapters", "36")]
+
+
+def test_a_file_that_cannot_be_written_is_one_line(db: Path) -> None:
+    with Writer(db):
+        pass
+    folder = db.with_name("folder")
+    folder.mkdir()
+    (folder / "report.html").mkdir()
+    done = lema("report", "--db", db, "--output", folder / "report.html" / "x" / "report.html", cwd=db.parent)
+    assert done.returncode == 0  # folders are made
+    done = lema("report", "--db", db, "--output", "/proc/report.html", cwd=db.parent)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("Error: Cannot write")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_database_itself_is_no_output(db: Path) -> None:
+    with Writer(db):
+        pass
+    before = db.read_bytes()
+    assert lema("report", "--db", db, "--output", db, cwd=db.parent).returncode == 1
+    assert db.read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as opened:
+        yield opened
+
+
+@needs_browser
+@needs_axe
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_page_opens_from_disk_without_an_error_and_is_accessible(browser: Any, whole: Path, dark: bool) -> None:
+    with open_page(browser, whole.with_name("report.html").as_uri(), dark=dark) as tab:
+        tab.picture(f"report-{'dark' if dark else 'light'}")
+        assert tab.errors == []
+        assert serious(tab) == []
+
+
+@needs_browser
+def test_claims_and_samples_are_filtered_without_a_server(browser: Any, whole: Path) -> None:
+    with open_page(browser, whole.with_name("report.html").as_uri()) as tab:
+        page = tab.page
+        page.locator("[data-filters=claims] select").select_option("reproduced")
+        shown = page.locator("[data-item=claims]:visible")
+        assert shown.count() > 0
+        assert set(shown.evaluate_all("rows => rows.map(row => row.dataset.verdict)")) == {"reproduced"}
+        page.locator("[data-filters=samples] select").first.select_option("rejected: wrong answer")
+        assert page.locator("details.sample:visible").count() == 1
+        page.locator("details.sample:visible summary").click()
+        assert page.locator("details.sample:visible .blamed").is_visible()
+        page.locator("[data-filters=samples] input").fill("no such word")
+        assert page.locator("details.sample:visible").count() == 0
+        assert tab.errors == []
+
+
+@needs_browser
+def test_on_a_phone_nothing_but_tables_and_figures_scrolls_sideways(browser: Any, whole: Path) -> None:
+    with open_page(browser, whole.with_name("report.html").as_uri(), width=360, height=740) as tab:
+        tab.picture("report-phone")
+        assert not tab.scrolls_sideways()
+
+
+@needs_browser
+def test_hostile_text_does_nothing_in_a_real_browser(browser: Any, tmp_path: Path) -> None:
+    db = tmp_path / "hostile.duckdb"
+    review_records.fill(db, hostile=True)
+    report(db)
+    with open_page(browser, db.with_name("report.html").as_uri()) as tab:
+        tab.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+        assert tab.page.evaluate("window.owned") is None
+        assert not tab.scrolls_sideways()
+        assert tab.errors == []

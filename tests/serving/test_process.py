@@ -1,0 +1,338 @@
+"""Servers start, answer and stop whatever happens; commands are built as the recipes say."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lema_local.errors import MissingPackageError, ProfileError, ServerError
+from lema_local.hardware import Gpu
+from lema_local.serving.command import ServeOptions, build_command, models_file, servers_that_fit
+from lema_local.serving.process import _stop, describe_endpoint, free_port, open_recipe, serve
+from lema_local.serving.recipes import load_recipe, recipe_names, tensor_parallel_size
+from lema_local.settings.endpoints import EndpointProfile
+from lema_local.settings.models import Model, known_models, resolve_model
+
+LLAMA_70B = resolve_model("llama-2-70b")
+LLAMA_7B = resolve_model("llama-2-7b")
+
+
+def test_every_recipe_loads_and_an_unknown_one_is_refused() -> None:
+    assert recipe_names() == ["llama_cpp", "oracle", "vllm"]
+    assert all(load_recipe(name).command for name in recipe_names())
+    with pytest.raises(ProfileError, match="No recipe named vlm"):
+        load_recipe("vlm")
+
+
+def test_vllm_serves_the_base_once_with_every_adapter_as_a_model_name() -> None:
+    options = ServeOptions(adapters={"cot-100": Path("/a"), "lema-100": Path("/b")}, context_length=2048)
+    command = build_command(load_recipe("vllm"), LLAMA_7B, options, port=8000)
+    assert command[0].endswith(".venv-vllm/bin/python")
+    assert command[command.index("--model") + 1] == "meta-llama/Llama-2-7b-hf"
+    assert command[command.index("--max-cpu-loras") + 1] == "2"
+    assert command[command.index("--lora-modules") + 1 :] == ["cot-100=/a", "lema-100=/b"]
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+
+
+def test_more_adapters_than_fit_in_memory_wait_on_disk() -> None:
+    options = ServeOptions(adapters={f"cot-{step}": Path(f"/{step}") for step in range(100, 2100, 100)}, lora_rank=48)
+    command = build_command(load_recipe("vllm"), LLAMA_7B, options, port=8000)
+    said = dict(itertools.pairwise(command))
+    assert (said["--max-loras"], said["--max-cpu-loras"], said["--max-lora-rank"]) == ("1", "8", "64")
+    assert len(command[command.index("--lora-modules") + 1 :]) == 20
+
+
+@pytest.mark.parametrize(
+    ("model", "gpus", "tensor", "data"),
+    [
+        ("llama-2-7b", [Gpu("A100", 80)] * 4, "1", "4"),
+        ("llama-2-70b", [Gpu("A100", 80)] * 4, "4", "1"),
+        ("llama-2-70b", [Gpu("H200", 141)] * 8, "2", "4"),
+        ("llama-2-7b", [Gpu("RTX 4090", 24)], "1", "1"),
+    ],
+    ids=["small", "as large as all", "on half of the GPUs", "one GPU"],
+)
+def test_the_gpus_that_one_replica_leaves_over_hold_more_of_them(
+    model: str, gpus: list[Gpu], tensor: str, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lema_local.serving.command.gpus", lambda: gpus)
+    options = ServeOptions(dtype="bfloat16")
+    command = build_command(load_recipe("vllm"), resolve_model(model), options, port=8000)
+    said = dict(itertools.pairwise(command))
+    assert (said["--tensor-parallel-size"], said["--data-parallel-size"]) == (tensor, data)
+    assert said["--dtype"] == "bfloat16"
+    assert "--enforce-eager" not in command
+
+
+def test_llama_cpp_serves_every_adapter_from_one_process(tmp_path: Path) -> None:
+    model = resolve_model("smollm2-135m-instruct")
+    options = ServeOptions(
+        adapters={"cot-20": Path("/a.gguf"), "lema-20": Path("/b.gguf")}, context_length=512, log_directory=tmp_path
+    )
+    recipe = load_recipe("llama_cpp")
+    command = build_command(recipe, model, options, port=8001)
+    assert command[1:] == ["-m", "llama_cpp.server", "--config_file", str(tmp_path / "llama_cpp-8001.json")]
+    file = json.loads(models_file(recipe, model, options, port=8001))
+    assert (file["host"], file["port"]) == ("127.0.0.1", "8001")
+    assert [(each["model_alias"], each.get("lora_path")) for each in file["models"]] == [
+        ("smollm2-135m-instruct", None), ("cot-20", "/a.gguf"), ("lema-20", "/b.gguf")
+    ]  # fmt: skip
+    assert {each["n_ctx"] for each in file["models"]} == {"512"}
+
+
+def test_a_recipe_without_adapters_gets_no_adapter_options() -> None:
+    assert "--enable-lora" not in build_command(load_recipe("vllm"), LLAMA_7B, ServeOptions(), port=8000)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "size"),
+    [([], 1), ([Gpu("A100", 80)] * 4, 4), ([Gpu("H200", 141)] * 4, 2)],
+    ids=["no GPU", "A100-80GB", "H200"],
+)
+def test_a_70b_is_spread_over_as_many_gpus_as_its_weights_need(gpus: list[Gpu], size: int) -> None:
+    assert tensor_parallel_size(LLAMA_70B, gpus) == size
+
+
+def test_a_model_that_no_gpu_here_can_hold_is_refused_in_one_line() -> None:
+    with pytest.raises(ServerError, match="needs 128 GiB for its weights") as refused:
+        tensor_parallel_size(LLAMA_70B, [Gpu("RTX 4090", 24)])
+    assert "\n" not in str(refused.value)
+
+
+def test_every_model_of_the_table_resolves() -> None:
+    for name in known_models():
+        model = resolve_model(name)
+        assert model.architecture is not None
+        assert model.hub_id
+
+
+def test_an_unknown_model_is_refused_with_the_nearest_right_one() -> None:
+    with pytest.raises(ProfileError, match="did you mean 'llama-2-70b'"):
+        resolve_model("llama2-70b")
+    with pytest.raises(ProfileError, match=r"No GGUF file at nowhere\.gguf"):
+        resolve_model("nowhere.gguf")
+
+
+def test_a_file_that_is_no_gguf_is_refused_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"no model")
+    with pytest.raises(ProfileError, match="is not a GGUF file"):
+        resolve_model(str(file))
+
+
+def test_the_identity_of_a_model_is_its_weights_and_checkpoint_not_its_alias() -> None:
+    profile = EndpointProfile(model="smollm2-135m-instruct", recipe="llama_cpp")
+    base, tuned = (describe_endpoint("student", profile, checkpoint_id=c) for c in (None, "c1"))
+    assert base.identity.startswith("gguf:")
+    assert tuned.identity == f"{base.identity}+c1"
+    renamed = describe_endpoint("other", replace(profile, model=str(resolve_model(profile.model).gguf())))
+    assert renamed.identity == base.identity
+
+
+@pytest.mark.parametrize(
+    "file", ["model-00001-of-00002.safetensors", "pytorch_model.bin", "pytorch_model-00002-of-00002.bin"]
+)
+def test_a_folder_is_known_by_its_weights_of_either_form(tmp_path: Path, file: str) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    profile = EndpointProfile(model=str(tmp_path), recipe="vllm")
+    identities = set()
+    for weights in ("one", "two"):
+        (tmp_path / file).write_text(weights)
+        identities.add(describe_endpoint("student", profile).identity)
+    assert len(identities) == 2
+
+
+def test_safetensors_alone_are_a_folder_s_identity_where_both_forms_are_there(tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_text("{}")
+    before = resolve_model(str(tmp_path)).hf_identity()
+    (tmp_path / "pytorch_model.bin").write_text("the same weights")
+    assert resolve_model(str(tmp_path)).hf_identity() == before
+
+
+def test_a_folder_without_weights_is_not_asked(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "training_args.bin").write_text("no weights")
+    with pytest.raises(ProfileError, match=r"No weights in .*pytorch_model\*\.bin") as refused:
+        describe_endpoint("student", EndpointProfile(model=str(tmp_path), recipe="vllm"))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_server_answers_and_is_gone_after_its_block(tmp_path: Path) -> None:
+    with serve("oracle", model=None, options=ServeOptions(log_directory=tmp_path)) as server:
+        with urllib.request.urlopen(f"{server.base_url}/models", timeout=5) as reply:
+            assert reply.status == 200
+        assert server.is_alive()
+    assert not server.is_alive()
+
+
+def test_several_servers_of_an_endpoint_share_its_work_and_fail_together(tmp_path: Path) -> None:
+    profile = EndpointProfile(model="oracle", recipe="oracle", servers=2)
+    with open_recipe("oracle", profile, options=ServeOptions(log_directory=tmp_path)) as (endpoint, servers):
+        assert len(set(endpoint.base_urls)) == 2
+        for url in endpoint.base_urls:
+            with urllib.request.urlopen(f"{url}/models", timeout=5) as reply:
+                assert reply.status == 200
+        assert servers.is_alive()
+        servers.servers[1].process.kill()
+        servers.servers[1].process.wait()
+        assert not servers.is_alive()
+        assert "ended by itself" in str(servers.died())
+    assert not servers.servers[0].is_alive()
+
+
+def test_servers_side_by_side_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lema_local.serving.command.cores", lambda: 8)
+
+    def threads(servers: int) -> list[str]:
+        options = ServeOptions(servers=servers)
+        command = build_command(load_recipe("llama_cpp"), Model(name="m", gguf_path=Path("m.gguf")), options, port=1)
+        return [command[command.index(name) + 1] for name in ("--n_threads", "--n_threads_batch")]
+
+    assert threads(1) == ["7", "8"]  # alone, one core stays free
+    assert threads(4) == ["2", "2"]
+    assert threads(16) == ["1", "1"]
+
+
+def test_no_more_servers_are_started_than_cores_and_memory_hold(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("lema_local.serving.command.cores", lambda: 4)
+    monkeypatch.setattr("lema_local.serving.command.ram_gib", lambda: 3 * 2 / 2**30)  # bytes: half of it is 3
+    file = tmp_path / "m.gguf"
+    file.write_bytes(b"1")
+    model, llama_cpp = Model(name="m", gguf_path=file), load_recipe("llama_cpp")
+    assert [servers_that_fit(asked, llama_cpp, model) for asked in (1, 2, 8)] == [1, 2, 3]
+    file.write_bytes(b"more than there is")
+    assert servers_that_fit(2, llama_cpp, model) == 1
+    assert servers_that_fit(2, load_recipe("oracle"), None) == 2
+
+
+def test_an_adapter_under_a_reasoner_is_part_of_its_name_and_identity(tmp_path: Path) -> None:
+    file = tmp_path / "tuned.gguf"
+    profile = EndpointProfile(model="smollm2-135m-instruct", recipe="llama_cpp", adapter=str(file))
+    with pytest.raises(ProfileError, match=r"^No adapter at [^\n]*tuned\.gguf"):
+        describe_endpoint("reasoner", profile)
+    file.write_bytes(b"no adapter")
+    for wrong in (str(file), str(tmp_path)):
+        with pytest.raises(ProfileError, match=r"^No adapter at [^\n]*: llama_cpp loads a LoRA GGUF file\.$"):
+            describe_endpoint("reasoner", replace(profile, adapter=wrong))
+    identities = set()
+    for content in (b"GGUF one", b"GGUF two"):
+        file.write_bytes(content)
+        os.utime(file, (len(identities), len(identities)))
+        endpoint = describe_endpoint("reasoner", profile)
+        assert endpoint.model == endpoint.served_model == "smollm2-135m-instruct+tuned"
+        identities.add(endpoint.identity)
+    assert len(identities) == 2
+
+
+def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+    with serve("oracle", model=None, options=ServeOptions(log_directory=tmp_path)) as server:
+        port = int(server.base_url.split(":")[2].split("/")[0])
+        options = ServeOptions(log_directory=tmp_path, port=port)
+        with (
+            pytest.raises(ServerError, match=f"Port {port} on 127.0.0.1 is taken"),
+            serve("oracle", model=None, options=options),
+        ):
+            pass
+
+
+def test_a_server_that_cannot_start_says_its_last_line_and_where_the_rest_is(tmp_path: Path) -> None:
+    options = ServeOptions(log_directory=tmp_path, problems=tmp_path / "missing.jsonl")
+    with pytest.raises(ServerError, match="did not start") as failed, serve("oracle", model=None, options=options):
+        pass
+    assert str(tmp_path) in str(failed.value)
+
+
+def test_vllm_without_its_environment_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with (
+        pytest.raises(MissingPackageError, match="make setup-vllm"),
+        serve("vllm", model=LLAMA_7B, options=ServeOptions()),
+    ):
+        pass
+
+
+def test_a_model_without_a_gguf_cannot_be_served_by_llama_cpp() -> None:
+    with pytest.raises(ProfileError, match="has no GGUF file here"):
+        build_command(load_recipe("llama_cpp"), Model(name="x", hub_id="a/b"), ServeOptions(), port=1)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="PR_SET_PDEATHSIG is Linux's")
+def test_a_killed_lema_leaves_no_server_behind(tmp_path: Path) -> None:
+    script = textwrap.dedent(f"""
+        import time
+        from pathlib import Path
+        from lema_local.serving.process import serve
+        from lema_local.serving_command import ServeOptions
+        with serve("oracle", model=None, options=ServeOptions(log_directory=Path({str(tmp_path)!r}))) as server:
+            print(server.process.pid, flush=True)
+            time.sleep(60)
+    """)
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+    deadline = time.monotonic() + 5
+    while _runs(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(child)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_worker_that_will_not_stop_does_not_outlive_its_server(tmp_path: Path) -> None:
+    worker = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    )
+    code = textwrap.dedent(f"""
+        import subprocess, sys, time
+        worker = subprocess.Popen([sys.executable, "-c", {worker!r}], stdout=subprocess.PIPE)
+        worker.stdout.readline()
+        print(worker.pid, flush=True)
+        time.sleep(60)
+    """)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    _stop(process)
+    process.stdout.close()
+    deadline = time.monotonic() + 5
+    while _runs(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(child)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, signal.SIG_DFL)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_the_client_is_loaded_before_the_event_loop_where_ctrl_c_would_wait_for_it() -> None:
+    code = textwrap.dedent("""
+        import sys
+        from lema_local.settings.endpoints import EndpointProfile
+        from lema_local.serving.process import open_endpoint
+        from lema_local.serving_command import ServeOptions
+        profile = EndpointProfile(model="m", base_url="http://127.0.0.1:9/v1")
+        with open_endpoint("corrector", profile, options=ServeOptions()):
+            print("openai" in sys.modules)
+    """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
+def test_a_free_port_is_free() -> None:
+    assert 1024 < free_port("127.0.0.1") < 65536

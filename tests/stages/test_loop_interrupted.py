@@ -1,0 +1,128 @@
+"""The loop interrupted: what a kill, Ctrl-C or a dead server costs, and that nothing outlives the run."""
+
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from commands import lema, lema_command
+from loop_steps import Profile, counts, reason, rows
+from scripted_server import Body, Say, ScriptedServer
+
+from lema_local.records.store import Writer
+
+
+def processes_naming(text: str) -> list[int]:
+    """PIDs of the processes that have this text in their command line (Linux)."""
+    found = []
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdigit():
+            try:
+                command = (directory / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if text.encode() in command:
+                found.append(int(directory.name))
+    return found
+
+
+def wait_for(condition: Callable[[], bool], *, timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.005)
+
+
+@contextmanager
+def started(db: Path, profile: Path) -> Iterator["subprocess.Popen[str]"]:
+    command = lema_command("data", "--profile", profile, "--db", db)
+    # a test run in the background may have been told to ignore Ctrl-C
+    command[2] = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {command[2]}"
+    with subprocess.Popen(command, cwd=db.parent, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(("kills", "samples"), [(3, 6), pytest.param(50, 80, marks=pytest.mark.slow)])
+def test_kill_at_any_moment_repeats_no_more_than_the_calls_in_flight(
+    db: Path, server: ScriptedServer, write_profile: Profile, kills: int, samples: int
+) -> None:
+    server.then = lambda body: reason(body, delay_s=0.03)
+    concurrency, moments = 4, random.Random(3)
+    profile = write_profile(samples=samples, concurrency=concurrency)
+    goes_on_after = []
+    for part in range(kills):
+        calls = server.calls
+        with started(db, profile) as process:
+            began = time.monotonic()
+            wait_for(lambda calls=calls: server.calls > calls)  # type: ignore[misc]
+            goes_on_after.append(time.monotonic() - began)
+            goal = 12 * part + moments.randint(4, 12)
+            wait_for(lambda goal=goal: server.calls >= goal)  # type: ignore[misc]
+            process.kill()
+            process.wait()
+        time.sleep(0.1)  # calls in flight reach the server's count
+    done = lema("data", "--profile", profile, "--db", db, cwd=db.parent)
+    assert done.returncode == 0, done.stderr
+    assert counts(db)["sample"] == 8 * samples
+    assert 8 * samples <= server.calls <= 8 * samples + kills * concurrency
+    assert sorted(goes_on_after)[kills // 2] < 3 or kills == 3  # seconds; three starts on a busy machine prove nothing
+    assert len(rows(db, "from correction")) == len(rows(db, "from mistake")) > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "kill"])
+def test_an_interrupted_run_ends_soon_keeps_its_records_and_says_how_to_go_on(
+    db: Path, server: ScriptedServer, write_profile: Profile, number: signal.Signals
+) -> None:
+    server.then = lambda body: reason(body, delay_s=0.01) if server.calls < 6 else Say(hang=True)
+    with started(db, write_profile()) as process:
+        wait_for(lambda: server.calls >= 7)
+        process.send_signal(number)
+        at = time.monotonic()
+        _, stderr = process.communicate(timeout=20)
+    assert time.monotonic() - at < 2
+    assert process.returncode == 130, stderr
+    assert stderr.splitlines()[-1] == "Stopped. Nothing is lost: run the same command again to go on."
+    assert "Traceback" not in stderr
+    with Writer(db):
+        pass
+    assert counts(db)["sample"] >= 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+def test_no_server_outlives_its_run(
+    db: Path, server: ScriptedServer, write_profile: Profile, number: signal.Signals
+) -> None:
+    server.then = reason
+    problems = str(db.parent / "runs" / "oracle-problems")
+    with started(db, write_profile()) as process:
+        wait_for(lambda: bool(processes_naming(problems)))
+        process.send_signal(number)
+        process.communicate(timeout=20)
+    assert process.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
+    wait_for(lambda: not processes_naming(problems), timeout_s=2)
+
+
+def test_a_server_that_dies_half_way_is_one_line_and_its_replies_are_kept(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    def die(body: Body) -> Say:
+        if server.calls > 4:
+            threading.Thread(target=server.stop).start()
+            return Say(hang=True)
+        return reason(body)
+
+    server.then = die
+    done = lema("data", "--profile", write_profile(concurrency=1), "--db", db, cwd=db.parent)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last == f"Error: No server at {server.base_url}. Start it, or give another base URL."
+    assert counts(db) == {"sample": 4}

@@ -1,0 +1,170 @@
+"""`lema train` with several seeds: one command, killed and started again, every step and checkpoint recorded once."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import PROBLEMS, lema, lema_command
+
+pytest.importorskip("torch")
+pytest.importorskip("peft")
+
+from tiny_model import write_tiny_model
+
+from lema_local.errors import DataError
+from lema_local.records.store import Store, Writer
+from lema_local.serving.process import describe_endpoint
+from lema_local.settings.profiles import Overrides, load_profile
+from lema_local.stages import train
+from lema_local.stages.evaluate import _without_removed, evaluation_calls
+from lema_local.stages.run import Run
+from lema_local.stages.sweep import Target
+from lema_local.training.metrics import recorded
+
+STEPS = 40
+PROFILE = """
+description = "gold solutions train a model of 50,000 weights"
+[data]
+dataset = "tiny"
+train_path = "{problems}"
+test_problems = 2
+[endpoints.reasoner]
+base_url = "http://127.0.0.1:9/v1"
+model = "none"
+[endpoints.corrector]
+base_url = "http://127.0.0.1:9/v1"
+model = "none"
+[endpoints.student]
+base_url = "http://127.0.0.1:9/v1"
+model = "{model}"
+[build]
+arms = ["cot"]
+[training]
+max_steps = {steps}
+save_steps = 10
+global_batch_size = 4
+per_device_batch_size = 2
+lora_r = 4
+gradient_checkpointing = false
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+def write_profile(folder: Path, model: Path, problems: Path = PROBLEMS) -> Path:
+    path = folder / "tiny.toml"
+    path.write_text(PROFILE.format(problems=problems, model=model, steps=STEPS))
+    return path
+
+
+@contextmanager
+def opened(db: Path, profile: Path, *, seeds: int) -> Iterator[Run]:
+    with Writer(db) as store:
+        yield Run(load_profile(str(profile), Overrides(seeds=seeds), environment={}), store)
+
+
+def test_several_seeds_are_one_command_that_may_be_killed(db: Path, tmp_path: Path, model: Path) -> None:
+    profile = write_profile(tmp_path, model)
+    with opened(db, profile, seeds=1) as run:
+        (alone,) = train.planned_runs(run)
+    command = ("train", "--profile", profile, "--db", db, "--seeds", "2")
+    one_thread = {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        lema_command(*command), cwd=tmp_path, env=os.environ | one_thread, stderr=subprocess.DEVNULL
+    ) as process:
+        deadline = time.monotonic() + 120
+        while len(recorded(alone.directory)) < 15:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    done = lema(*command, "--json", cwd=tmp_path, **one_thread)
+    assert done.returncode == 0, done.stderr
+    assert "cot seed 42: going on from step" in done.stderr
+    saved = json.loads(done.stdout)
+    assert [(row["seed"], row["step"]) for row in saved] == [(s, k) for s in (42, 43) for k in (10, 20, 30, 40)]
+    assert {Path(row["path"]).parent.name for row in saved if row["seed"] == 42} == {alone.directory.name}
+
+    curve = Store(db).rows("select seed, step, loss, learning_rate, memory_gib, run_id from training_curve")
+    assert [(row["seed"], row["step"]) for row in curve] == [(s, k) for s in (42, 43) for k in range(1, STEPS + 1)]
+    assert {row["run_id"] for row in curve if row["seed"] == 42} == {alone.id}
+    losses = [[row["loss"] for row in curve if row["seed"] == seed] for seed in (42, 43)]
+    assert losses[0] == [progress.loss for progress in recorded(alone.directory)]
+    assert losses[0] != losses[1]
+    sets = Store(db).rows("select count(distinct training_set_id) as n from checkpoint")
+    assert sets == [{"n": 1}]  # the same data for each seed
+
+    again = lema(*command, "--keep", "2", "--json", cwd=tmp_path)
+    assert again.stdout == done.stdout
+    assert again.stderr.count("the weights of step 10, 20 were removed (keep = 2)") == 2
+    assert sorted(path.parent.name for path in alone.directory.glob("*/adapter_model.safetensors")) == [
+        "step-000030",
+        "step-000040",
+    ]
+    notices: list[str] = []
+    with opened(db, profile, seeds=2) as run:
+        run.notice = notices.append
+        checkpoints = train.checkpoints(run, train.planned_runs(run))
+        student = run.profile.endpoint("student")
+        asked = [tuple(evaluation_calls(run, describe_endpoint("student", student), c.id)) for c in checkpoints]
+        targets = [Target(c, calls, has_seed_in_label=True) for c, calls in zip(checkpoints, asked, strict=True)]
+        assert len({target.label for target in targets}) == 8
+        there = _without_removed(run, targets)
+    assert [target.label for target in there] == ["cot-seed42-30", "cot-seed42-40", "cot-seed43-30", "cot-seed43-40"]
+    said = "Not evaluated, because their weights were removed (training.keep): cot-seed42-10, "
+    assert [notice.startswith(said) for notice in notices].count(True) == 1
+
+
+def test_a_longer_run_goes_on_from_a_shorter_one_and_the_shorter_is_found_in_it(
+    db: Path, tmp_path: Path, model: Path
+) -> None:
+    notices: list[str] = []
+
+    def trained(run: Run, **changed: Any) -> list[int]:
+        run.profile = replace(run.profile, training=replace(run.profile.training, save_steps=2, **changed))
+        return [c.step for c in train.train(run)]
+
+    with opened(db, write_profile(tmp_path, model), seeds=1) as run:
+        run.notice = notices.append
+        assert trained(run, max_steps=2, save_at=(1,)) == [1, 2]
+        assert trained(run, max_steps=5) == [1, 2, 4, 5]
+        assert any("going on from step 2 of 5" in notice for notice in notices)
+        starts = sum("training cot" in notice for notice in notices)
+        assert trained(run, max_steps=2) == [1, 2]
+        assert sum("training cot" in notice for notice in notices) == starts
+
+
+def test_an_arm_without_examples_is_named_before_any_training(db: Path, tmp_path: Path, model: Path) -> None:
+    rows = [json.loads(line) for line in PROBLEMS.read_text().splitlines()]
+    bare = tmp_path / "bare.jsonl"
+    bare.write_text("".join(json.dumps({"question": r["question"], "answer": "7"}) + "\n" for r in rows))
+    with opened(db, write_profile(tmp_path, model, bare), seeds=1) as run:
+        with pytest.raises(DataError, match=r"^There is no CoT example to train on: run `make data` first"):
+            train.train(run)
+        assert not (run.directory / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("option", ["--seeds", "--keep"])
+def test_counts_below_one_are_refused(db: Path, tmp_path: Path, model: Path, option: str) -> None:
+    with Writer(db):
+        pass
+    done = lema("train", "--profile", write_profile(tmp_path, model), "--db", db, option, "0", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: training.seeds and training.keep must be 1 or more")
+
+
+def test_seeds_and_what_bounds_the_disk_do_not_make_another_run() -> None:
+    settings = load_profile("laptop", environment={}).training
+    assert replace(settings, seeds=3, keep=2, tensorboard=True).identity == settings.identity
+    assert replace(settings, seed=settings.seed + 1).identity != settings.identity

@@ -1,0 +1,69 @@
+"""Several seeds: their spread, and two arms over seeds and problems."""
+
+import numpy as np
+import pytest
+
+from lema_local.statistics.seeds import compare_over_seeds, spread
+
+
+def test_a_spread_has_mean_standard_deviation_and_range() -> None:
+    found = spread([0.2, 0.3, 0.1])
+    assert (found.n, found.least, found.most) == (3, 0.1, 0.3)
+    assert (found.mean, found.sd) == (pytest.approx(0.2), pytest.approx(0.1))
+
+
+def test_one_seed_has_no_standard_deviation() -> None:
+    assert spread([0.4]).sd is None
+    with pytest.raises(ValueError, match="needs a value"):
+        spread([])
+
+
+def random_arms(random: np.random.Generator, *, seeds: int, gain: float, wobble: float) -> list[dict[int, list[bool]]]:
+    """Two arms over 80 problems: hard and easy problems, and seeds that are better or worse by `wobble`."""
+    ease = random.normal(0, 0.2, 80)
+    arms = []
+    for shift in (0.0, gain):
+        by_seed = {}
+        for seed in range(seeds):
+            chance = np.clip(0.4 + shift + ease + random.normal(0, wobble), 0, 1)
+            by_seed[seed] = (random.random(80) < chance).tolist()
+        arms.append(by_seed)
+    return arms
+
+
+def test_a_comparison_over_seeds_uses_the_seeds_that_both_arms_have() -> None:
+    a = {1: [False, False], 2: [True, False], 9: [True, True]}
+    b = {1: [True, False], 2: [True, True], 3: [False, False]}
+    found = compare_over_seeds(a, b)
+    assert (found.seeds, found.n, found.by_seed) == ((1, 2), 2, (0.5, 0.5))
+    assert found.difference == pytest.approx(0.5)
+
+
+def test_one_seed_is_the_bootstrap_over_problems_alone() -> None:
+    gains = [True] * 14 + [False] * 46
+    found = compare_over_seeds({1: [False] * 60}, {1: gains})
+    # 14 of 60 gained: the normal interval of a share
+    assert (found.low, found.high) == pytest.approx((0.126, 0.340), abs=0.02)
+
+
+def test_seeds_that_disagree_widen_the_interval() -> None:
+    random = np.random.default_rng(4)
+    calm = compare_over_seeds(*random_arms(random, seeds=4, gain=0.1, wobble=0.0))
+    wild = compare_over_seeds(*random_arms(random, seeds=4, gain=0.1, wobble=0.2))
+    assert wild.high - wild.low > 1.3 * (calm.high - calm.low)
+
+
+def test_the_interval_over_seeds_holds_the_truth_as_often_as_it_says() -> None:
+    random, held = np.random.default_rng(5), []
+    for _ in range(60):
+        found = compare_over_seeds(*random_arms(random, seeds=6, gain=0.1, wobble=0.05))
+        held.append(found.low <= 0.1 <= found.high)
+    assert np.mean(held) > 0.85
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [({1: [True]}, {2: [True]}), ({1: [True]}, {1: [True, False]}), ({1: []}, {1: []})]
+)
+def test_arms_that_share_no_seed_or_problems_are_refused(a: dict[int, list[bool]], b: dict[int, list[bool]]) -> None:
+    with pytest.raises(ValueError, match="seeds that both arms have"):
+        compare_over_seeds(a, b)

@@ -1,0 +1,140 @@
+"""Packing: packed and separate examples give the same loss and gradient, and a mask that leaks would be seen."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from tiny_model import write_tiny_model
+from training_runs import one_thread
+
+from lema_local.settings.training import TrainingSettings
+from lema_local.training.base import BaseModel
+from lema_local.training.collate import Collator
+from lema_local.training.loop import output_loss
+from lema_local.training.model import load_model
+from lema_local.training.packing import balance, length, pack_steps, tokens
+from lema_local.training.rows import Row
+
+LENGTHS = (23, 5, 31, 12, 9, 17, 4, 28)
+
+
+def row(number: int, tokens: int) -> Row:
+    """Ids of its own, a third of them prompt."""
+    return Row(tuple(3 + (number * 37 + place * 11) % 300 for place in range(tokens)), max(tokens // 3, 1))
+
+
+ROWS = [row(number, tokens) for number, tokens in enumerate(LENGTHS)]
+
+
+def rows_of(lengths: list[int]) -> list[Row]:
+    return [row(number, tokens) for number, tokens in enumerate(lengths)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def on_one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+@pytest.fixture(scope="module", params=["sdpa", "eager"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    import torch
+
+    place = write_tiny_model(tmp_path_factory.mktemp("tiny"))
+    settings = TrainingSettings(method="full", quantization="none", attention=request.param)
+    loaded = load_model(str(place), BaseModel(name="tiny", path=place), settings)
+    with torch.no_grad():  # attention that looks somewhere: fresh weights of 0.02 spread over all positions alike
+        for name, weights in loaded.named_parameters():
+            if "q_proj" in name or "k_proj" in name:
+                weights.mul_(40)
+    return loaded
+
+
+def loss_and_gradient(model: Any, micro_batches: list[dict[str, Any]]) -> tuple[float, Any]:
+    import torch
+
+    model.zero_grad()
+    wanted = sum(int((batch["labels"][:, 1:] != -100).sum()) for batch in micro_batches)
+    total = 0.0
+    for batch in micro_batches:
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        loss = output_loss(model(**inputs), batch["labels"], num_items_in_batch=wanted)
+        loss.backward()
+        total += loss.item()
+    return total, torch.cat([weights.grad.flatten() for weights in model.parameters()])
+
+
+def separately(model: Any) -> tuple[float, Any]:
+    return loss_and_gradient(model, [Collator(pad_id=0)([{"rows": (each,)}]) for each in ROWS])
+
+
+@pytest.mark.parametrize("is_flat", [False, True], ids=["sequences", "flat"])
+def test_packed_and_separate_examples_give_the_same_loss_and_gradient(model: Any, is_flat: bool) -> None:
+    packs = [{"rows": pack} for pack in balance(ROWS, 4)]
+    collate = Collator(pad_id=0, is_flat=is_flat)
+    loss, gradient = loss_and_gradient(model, [collate(packs[:2]), collate(packs[2:])])
+    expected, expected_gradient = separately(model)
+    assert loss == pytest.approx(expected, abs=1e-5)
+    assert (gradient - expected_gradient).abs().max() < 1e-5 * expected_gradient.abs().max()
+
+
+def test_padded_and_separate_examples_give_the_same_loss_and_gradient(model: Any) -> None:
+    loss, gradient = loss_and_gradient(model, [Collator(pad_id=2)([{"rows": (each,)} for each in ROWS])])
+    expected, expected_gradient = separately(model)
+    assert loss == pytest.approx(expected, abs=1e-5)
+    assert (gradient - expected_gradient).abs().max() < 1e-5 * expected_gradient.abs().max()
+
+
+@pytest.mark.parametrize("leak", ["no-positions", "a-mask-of-ones", "a-cache"])
+def test_a_mask_that_leaks_between_examples_would_be_seen(model: Any, leak: str) -> None:
+    """Causal attention over a whole pack: what the two tests above must be able to tell from the right one."""
+    import torch
+
+    batch = Collator(pad_id=0)([{"rows": tuple(ROWS[:4])}])
+    if leak == "no-positions":
+        del batch["position_ids"]
+    elif leak == "a-mask-of-ones":
+        batch["attention_mask"] = torch.ones_like(batch["input_ids"])  # transformers looks for packs only without one
+    else:
+        batch["use_cache"] = True  # and only without a cache, which a model's configuration asks for until load_model()
+    loss, gradient = loss_and_gradient(model, [batch])
+    expected, right = loss_and_gradient(model, [Collator(pad_id=0)([{"rows": (each,)}]) for each in ROWS[:4]])
+    assert abs(loss - expected) > 1e-3
+    assert (gradient - right).abs().max() > 1e-2 * right.abs().max()
+
+
+def test_a_step_holds_the_same_examples_packed() -> None:
+    rows = rows_of([17 * n % 41 + 4 for n in range(96)])
+    packs = pack_steps(rows, batch=16, at_once=2, capacity=64)
+    per_step = len(packs) // 6
+    assert len(packs) == 6 * per_step
+    assert per_step % 2 == 0
+    assert per_step < 16
+    for step in range(6):
+        seen = [each for pack in packs[step * per_step : (step + 1) * per_step] for each in pack]
+        wanted = rows[step * 16 : (step + 1) * 16]
+        assert sorted(each.input_ids for each in seen) == sorted(each.input_ids for each in wanted)
+    assert all(tokens(pack) <= 64 and pack for pack in packs)
+
+
+def test_rows_as_long_as_a_pack_stay_alone() -> None:
+    packs = pack_steps(rows_of([64] * 8), batch=4, at_once=2, capacity=64)
+    assert [len(pack) for pack in packs] == [1] * 8
+
+
+@pytest.mark.parametrize(
+    ("lengths", "capacity"), [([65, 3, 3, 3], 64), ([5, 5, 5], 64)], ids=["too-long", "half-a-step"]
+)
+def test_what_cannot_be_packed_is_an_error(lengths: list[int], capacity: int) -> None:
+    with pytest.raises(ValueError, match="rows"):
+        pack_steps(rows_of(lengths), batch=4, at_once=2, capacity=capacity)
+
+
+def test_packs_are_of_about_the_same_length() -> None:
+    packs = balance(rows_of([9, 7, 5, 3, 8, 4]), 3)
+    assert [tokens(pack) for pack in packs] == [12, 12, 12]
+    assert [length(pack[0]) for pack in packs] == sorted((length(pack[0]) for pack in packs), reverse=True)
