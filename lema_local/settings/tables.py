@@ -118,9 +118,9 @@ class CorrectionProfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildProfile:
-    """Which arms are built from the data (examples/arms.py says what each is). `augment`: right sampled rationales join the
-    gold ones in CoT data; those of the augmenter first, then the reasoners', by `augment_with`; `augment_target` is how
-    many sampled paths are taken up at most, right or wrong (the paper: 30,000)."""
+    """Which arms are built from the data (examples/arms.py says what each is). `augment`: right sampled rationales join
+    the gold ones in CoT data; those of the augmenter first, then the reasoners', by `augment_with`; `augment_target` is
+    how many sampled paths are taken up at most, right or wrong (the paper: 30,000)."""
 
     arms: tuple[Arm, ...] = ("cot", "lema")
     augment: bool = True

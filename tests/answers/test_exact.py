@@ -19,8 +19,8 @@ from lema_local.answers.latex_notation import boxed
 from lema_local.records.types import AnswerKind
 
 PAIRS = DATA / "answer_pairs.tsv"
-DATA = os.environ.get("LEMA_TEST_DATA")
-needs_data = pytest.mark.skipif(not DATA, reason="LEMA_TEST_DATA names no folder of data sets")
+PUBLIC = os.environ.get("LEMA_TEST_DATA")
+needs_data = pytest.mark.skipif(not PUBLIC, reason="LEMA_TEST_DATA names no folder of data sets")
 
 
 def test_every_hand_checked_output_is_graded_as_the_table_says() -> None:
@@ -240,7 +240,7 @@ def test_the_authors_compare_latex_as_text(text: str, reference: str, theirs: bo
 
 
 def _rows(*parts: str) -> list[dict[str, str]]:
-    with Path(str(DATA), *parts).open(encoding="utf-8") as lines:
+    with Path(str(PUBLIC), *parts).open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
 

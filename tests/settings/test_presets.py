@@ -288,7 +288,7 @@ def _run(code: str) -> tuple[float, bool]:
 
 
 def test_the_presets_are_sorted_into_what_the_loader_understands() -> None:
-    text = files("lema_local").joinpath("models.toml").read_text(encoding="utf-8")
+    text = files("lema_local.settings").joinpath("models.toml").read_text(encoding="utf-8")
     allowed = {"hub_id", "gguf_package", "gguf_file", "bos_text", "prompt", "architecture"}
     assert all(entry.keys() <= allowed for entry in _entries(text))
 
