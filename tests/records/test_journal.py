@@ -83,7 +83,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from lema_local.errors import StoreError
-from lema_local.journal import Journal
+from lema_local.records.journal import Journal
 from lema_local.records.types import Problem
 journal = Journal(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
