@@ -274,7 +274,7 @@ def test_a_killed_lema_leaves_no_server_behind(tmp_path: Path) -> None:
         import time
         from pathlib import Path
         from lema_local.serving.process import serve
-        from lema_local.serving_command import ServeOptions
+        from lema_local.serving.command import ServeOptions
         with serve("oracle", model=None, options=ServeOptions(log_directory=Path({str(tmp_path)!r}))) as server:
             print(server.process.pid, flush=True)
             time.sleep(60)
@@ -325,7 +325,7 @@ def test_the_client_is_loaded_before_the_event_loop_where_ctrl_c_would_wait_for_
         import sys
         from lema_local.settings.endpoints import EndpointProfile
         from lema_local.serving.process import open_endpoint
-        from lema_local.serving_command import ServeOptions
+        from lema_local.serving.command import ServeOptions
         profile = EndpointProfile(model="m", base_url="http://127.0.0.1:9/v1")
         with open_endpoint("corrector", profile, options=ServeOptions()):
             print("openai" in sys.modules)
