@@ -1,7 +1,8 @@
 """What a server sent, judged: the texts in a 200's body, or the reason why there is none. Pure.
 
 A status 200 can lie: an empty body, HTML, an error object, no choices, null content, a body cut off. Each is a
-ValueError here, and a failed call to the client.
+ValueError here, and a failed call to the client. A model that wrote, but no answer, is no lie: its reply has the text
+"" and is kept, for asking again would buy the same.
 
     {"choices": [{"index": 0, "text": "2", "finish_reason": "stop"}], "usage": {"prompt_tokens": 6, ...}}
     read_body(raw, is_chat=False, requires_usage=True)      # Body(choices=(Choice("2", "stop"),), usage=Usage(6, 1, 0))
@@ -195,11 +196,24 @@ def _index(choice: Mapping[str, Any]) -> int:
 
 def _choice(choice: Mapping[str, Any], is_chat: bool) -> Choice | None:
     message = choice.get("message") if is_chat else choice
-    text = message.get("content" if is_chat else "text") if isinstance(message, dict) else None
-    if not isinstance(text, str):
+    if not isinstance(message, dict):
         return None
     finish_reason = choice.get("finish_reason")
+    text = message.get("content" if is_chat else "text")
+    if text is None:
+        text = _instead(message, finish_reason)
+    if not isinstance(text, str):
+        return None
     return Choice(text, finish_reason[:LONGEST_FINISH_REASON] if isinstance(finish_reason, str) else None)
+
+
+def _instead(message: Mapping[str, Any], finish_reason: object) -> str | None:
+    """The text of a message without content: the words of a refusal (`refusal`, OpenAI), else "" where the model wrote
+    all the same: reasoning that a server's parser keeps apart (vLLM, SGLang), up to the limit of tokens or not."""
+    if isinstance(refusal := message.get("refusal"), str):
+        return refusal
+    has_reasoned = any(message.get(name) for name in ("reasoning_content", "reasoning"))
+    return "" if has_reasoned or finish_reason == "length" else None
 
 
 def _count(value: object) -> int | None:

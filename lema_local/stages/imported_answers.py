@@ -3,8 +3,9 @@
     {"question": "Tina has 42 apples ...", "text": "42 + 9 = 51. The answer is 51.", "model": "gpt-4"}
 
 `problem_id` may stand for the question; several answers of a model to one problem bear `sample_index` 0, 1, ... The
-samples_*.jsonl that lm-evaluation-harness logs are understood as they are (`doc` and `resps`). What is imported says
-so, as in imports.py, and its prompt and settings are not known here.
+samples_*.jsonl that lm-evaluation-harness logs are understood as they are (`doc` and `resps`). An empty text is what
+the model gave: no answer, and wrong. What is imported says so, as in imports.py, and its prompt and settings are not
+known here.
 """
 
 from collections import Counter
@@ -21,7 +22,7 @@ from lema_local.problems.rows import UnusableRowError
 from lema_local.records.store import Writer
 from lema_local.records.types import Completion, Problem
 from lema_local.stages.derive import derive
-from lema_local.stages.imports import Imported, by_question, imported_completion, model_of, problem_of, text_of
+from lema_local.stages.imports import Imported, by_question, imported_completion, model_of, problem_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +110,16 @@ def _answer(row: Any, model: str | None, asked: _Asked) -> Completion:
         resps = row["resps"]
         while isinstance(resps, list) and len(resps) == 1:
             resps = resps[0]
-        if not isinstance(resps, str):
+        if not isinstance(resps, str | None):
             raise UnusableRowError("`resps` is not one text: give each sample a row of its own, with sample_index")
         row = {**row, "question": row["doc"].get("question") or row["doc"].get("problem"), "text": resps}
     problem = problem_of(row, asked)
-    return imported_completion(
-        row, "evaluate", model_of(row, "model_name", model), problem, text_of(row, "text", "completion")
-    )
+    return imported_completion(row, "evaluate", model_of(row, "model_name", model), problem, _text_of(row))
+
+
+def _text_of(row: dict[str, Any]) -> str:
+    """What was answered: "" where the row says that it was nothing, UnusableRowError where it does not say."""
+    given = [row[name] for name in ("text", "completion") if name in row]
+    if not given or not all(isinstance(value, str | None) for value in given):
+        raise UnusableRowError("no text in `text` or `completion`")
+    return next((value for value in given if value and value.strip()), "")

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from typing import Any
 
 import pytest
 from client_calls import ASK, CANARY, GREEDY, LIES, ask, body, endpoint, many, reply_of
@@ -173,6 +174,25 @@ def test_the_key_is_sent_and_never_kept_though_the_server_echoes_it(server: Scri
     assert all(failure.raw and len(failure.raw) <= 4000 for failure in failures)
     assert CANARY not in f"{outcome!r} {outcome} {failures!r} {where!r}"
     assert not isinstance(outcome, CallFailedError) or CANARY not in repr(outcome.failure)
+
+
+@pytest.mark.parametrize(
+    ("choice", "text", "finish_reason"),
+    [
+        ({"message": {"content": None}, "finish_reason": "length"}, "", "length"),
+        ({"message": {"content": "", "reasoning_content": "Let me"}, "finish_reason": "length"}, "", "length"),
+        ({"message": {"content": None, "reasoning": "2, so"}, "finish_reason": "stop"}, "", "stop"),
+        ({"message": {"content": None, "refusal": "I cannot."}, "finish_reason": "stop"}, "I cannot.", "stop"),
+    ],
+    ids=["cut off in its reasoning", "the same, empty", "reasoning alone", "a refusal"],
+)
+def test_a_model_that_wrote_but_did_not_answer_is_asked_once(
+    server: ScriptedServer, choice: dict[str, Any], text: str, finish_reason: str
+) -> None:
+    server.then = lambda _: Say(body=body(choice))
+    reply = reply_of(endpoint(server.base_url))
+    assert (reply.text, reply.finish_reason, reply.completion_tokens) == (text, finish_reason, 5)
+    assert server.calls == 1
 
 
 def test_lies_are_asked_again_at_most_three_times_however_many_retries_there_are(server: ScriptedServer) -> None:

@@ -78,6 +78,21 @@ def test_a_logged_sample_keeps_its_model_and_its_index(filled: Writer, tmp_path:
     ]
 
 
+@pytest.mark.parametrize(
+    "given",
+    [{"text": ""}, {"text": " \n"}, {"text": None}, {"doc": {"question": TINA.question}, "resps": [[""]]}],
+    ids=["empty", "blank", "null", "logged by lm-evaluation-harness"],
+)
+def test_an_empty_answer_is_a_wrong_one_and_no_bad_row(filled: Writer, tmp_path: Path, given: dict[str, Any]) -> None:
+    rows = [{"question": SAM.question, "text": "4"}, {"question": TINA.question} | given]
+    found = take_in(filled, tmp_path, rows, model="m")
+    assert (found.new, found.bad_rows, found.coverage) == (2, (), ["m: 2 of 2 problems of d test"])
+    assert filled.rows("select answer, is_correct from evaluation order by is_correct desc") == [
+        {"answer": "4", "is_correct": True},
+        {"answer": None, "is_correct": False},
+    ]
+
+
 def test_a_question_of_two_sets_with_other_answers_is_not_guessed(filled: Writer, tmp_path: Path) -> None:
     problems = (TINA, SAM, SAM_ELSEWHERE, TINA_ELSEWHERE)
     for problem in problems[2:]:
@@ -97,7 +112,8 @@ def test_rows_that_cannot_be_used_are_named_with_their_line(filled: Writer, tmp_
     bad = [
         ({"question": "What is 3 + 3?", "text": "6", "model": "m"}, "its question is not one of d test"),
         ({"text": "6", "model": "m"}, "no question, and no problem_id that is in the database"),
-        ({"question": TINA.question, "text": " ", "model": "m"}, "no text in `text` or `completion`"),
+        ({"question": TINA.question, "model": "m"}, "no text in `text` or `completion`"),
+        ({"question": TINA.question, "text": 33, "model": "m"}, "no text in `text` or `completion`"),
         ({"question": TINA.question, "text": "33"}, "no `model` or `model_name`; name one for all rows with --model"),
         (good | {"text": "5"}, "another answer of m to the problem of line 1; give each its sample_index"),
         (good | {"sample_index": -1}, "sample_index is no whole number"),
