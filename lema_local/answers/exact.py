@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 
 from lema_local.answers import latex_notation, latex_values, numerals
+from lema_local.answers.reasoning import without_reasoning
 from lema_local.records.types import AnswerKind
 
 _SEGMENT = 2_000  # characters after a marker that are looked at
@@ -75,13 +76,17 @@ def extract_answer(text: str, kind: AnswerKind, *, anywhere: bool = False) -> st
 
     Looked for after "the answer is", "final answer", `####` and inside `\boxed{}`; the last of them that holds an
     answer counts, because a text that says two things has changed its mind. "A:" and "Answer:" count only where none
-    of these stands. The text ends where the model starts a "Question:" of its own and begins after a closed `</think>`.
+    of these stands. Reasoning is not read, and where it never closed there is no answer (reasoning.py); the text ends
+    where the model starts a "Question:" of its own.
 
     Without any marker the answer is None: a run that mines mistakes must not take the last number of an unfinished text
     for an answer. Who compares with a harness that does (most labels of chat models that were asked for no format were
     made so) passes `anywhere`: the last number or formula is then read where there is no marker at all.
     """
-    text = own_part(text)
+    own = without_reasoning(text)
+    if own is None:
+        return None
+    text = _before_next_question(own)
     words = None
     for segment, is_box in _statements(text, kind):
         answer = _read(segment, kind, is_box=is_box)
@@ -123,10 +128,8 @@ def compare(answer: str | None, reference: str, kind: AnswerKind) -> tuple[bool 
     return _compare_latex(answer, reference)
 
 
-def own_part(text: str) -> str:
-    """The part of a reply that answers: after a closed reasoning block, before a question that the model made up."""
-    if "</think>" in text:
-        text = text.rsplit("</think>", 1)[1]
+def _before_next_question(text: str) -> str:
+    """A reply up to a question that the model made up, or the end of its turn."""
     # ten times as fast as one pattern for all of them
     if (
         ("Q" in text or "<|" in text or "</s>" in text or "Problem" in text or "Exercise" in text)

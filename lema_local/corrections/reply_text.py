@@ -13,9 +13,8 @@ one linear pass, whatever comes.
 
 import re
 
-_THINKS = r"(?:think|thinking|thought|reasoning|reflection|scratchpad)"
-_OPENED = re.compile(rf"<{_THINKS}>", re.IGNORECASE)
-_CLOSED = re.compile(rf"</{_THINKS}>", re.IGNORECASE)
+from lema_local.answers.reasoning import without_reasoning
+
 # a chat template's own tokens: text after one is not the model's turn, and in training data one would end a turn
 _CONTROL = re.compile(r"<\|[A-Za-z_]{2,24}\|>|</?s>|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>")
 # control characters, zero-width and direction marks: nothing that a reader sees, and they would train
@@ -29,17 +28,17 @@ _MAX_CELLS = 12
 
 
 def own_text(text: str) -> str | None:
-    """The reply without its reasoning block, from its first to its next control token, without characters that nobody
-    sees; None where the reasoning was never closed: the answer was cut off."""
-    *_, text = _CLOSED.split(_NOISE.sub("", text))
-    if _OPENED.search(text):
+    """The reply without its reasoning, from its first to its next control token, without characters that nobody sees;
+    None where the reasoning was never closed: the answer was cut off (answers/reasoning.py decides)."""
+    own = without_reasoning(_NOISE.sub("", text))
+    if own is None:
         return None
     start = 0
-    for token in _CONTROL.finditer(text):
-        if text[start : token.start()].strip():
-            return text[start : token.start()].strip()
+    for token in _CONTROL.finditer(own):
+        if own[start : token.start()].strip():
+            return own[start : token.start()].strip()
         start = token.end()
-    return text[start:].strip()
+    return own[start:].strip()
 
 
 def plain_lines(text: str) -> list[str]:
