@@ -84,7 +84,7 @@ def test_a_logged_sample_keeps_its_model_and_its_index(filled: Writer, tmp_path:
     ids=["empty", "blank", "null", "logged by lm-evaluation-harness"],
 )
 def test_an_empty_answer_is_a_wrong_one_and_no_bad_row(filled: Writer, tmp_path: Path, given: dict[str, Any]) -> None:
-    rows = [{"question": SAM.question, "text": "4"}, {"question": TINA.question} | given]
+    rows = [{"question": SAM.question, "text": "#### 4"}, {"question": TINA.question} | given]
     found = take_in(filled, tmp_path, rows, model="m")
     assert (found.new, found.bad_rows, found.coverage) == (2, (), ["m: 2 of 2 problems of d test"])
     assert filled.rows("select answer, is_correct from evaluation order by is_correct desc") == [
