@@ -46,11 +46,14 @@ study: $(VENV)/.train
 doctor: $(VENV)/.data
 	@$(LEMA) doctor $(OPTIONS)
 
+# Tests run side by side on all cores; the tests of one file share what its fixtures make, so they stay together.
+SIDE_BY_SIDE := --numprocesses auto --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/.dev
-	$(VENV)/bin/pytest -q
+	$(VENV)/bin/pytest -q $(SIDE_BY_SIDE)
 
 test-slow: $(VENV)/.dev
-	$(VENV)/bin/pytest -q -m slow
+	$(VENV)/bin/pytest -q -m slow $(SIDE_BY_SIDE)
 
 test-vllm: $(VENV)/.dev setup-vllm
 	$(VENV)/bin/pytest -q -s -m vllm tests/serving/test_vllm.py

@@ -8,10 +8,25 @@ import pytest
 from commands import PROBLEMS
 from scripted_server import ScriptedServer
 
+from lema_local.hardware import cores
 from lema_local.records.store import Writer
 
 # Whoever starts the tests in the background may have SIGINT ignored; the children that we interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Of the files that take longest none may be left to the end, when the other workers have nothing more to do.
+FIRST = ("stages", "training", "records", "servers", "answers")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """As many as there are cores for us; more than this many would collect the tests for longer than they run them."""
+    return min(cores(), 8)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rooms = {room: place for place, room in enumerate(FIRST)}
+    items.sort(key=lambda item: rooms.get(item.path.parent.name, len(rooms)))
 
 
 @pytest.fixture

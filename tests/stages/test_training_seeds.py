@@ -13,10 +13,7 @@ from typing import Any
 
 import pytest
 from commands import PROBLEMS, lema, lema_command
-
-pytest.importorskip("torch")
-pytest.importorskip("peft")
-
+from needs import needs
 from tiny_model import write_tiny_model
 
 from lema_local.errors import DataError
@@ -28,6 +25,8 @@ from lema_local.stages.evaluate import _without_removed, evaluation_calls
 from lema_local.stages.run import Run
 from lema_local.stages.sweep import Target
 from lema_local.training.metrics import recorded
+
+pytestmark = needs("torch", "peft")
 
 STEPS = 40
 PROFILE = """

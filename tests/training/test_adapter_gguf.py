@@ -13,10 +13,7 @@ from typing import Any
 
 import numpy
 import pytest
-
-pytest.importorskip("peft")
-pytest.importorskip("gguf")
-pytest.importorskip("llama_cpp")
+from needs import needs
 
 from lema_local.errors import TrainingError
 from lema_local.training.adapter_gguf import convert_adapter, interleave_rows
@@ -25,6 +22,7 @@ from lema_local.training.quiet import quiet
 
 # llama-cpp-python leaves the /dev/null that it sends its log to for the garbage collector to close.
 pytestmark = [
+    needs("peft", "gguf", "llama_cpp"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

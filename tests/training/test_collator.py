@@ -1,14 +1,14 @@
 """Rows padded or packed with labels by position, the loss, and the order of the data."""
 
 import pytest
-
-pytest.importorskip("torch")
-pytest.importorskip("transformers")
+from needs import needs
 
 from lema_local.training.collate import IGNORED, Collator, loss_positions
 from lema_local.training.loop import output_loss
 from lema_local.training.order import data_order
 from lema_local.training.rows import Row
+
+pytestmark = needs("torch", "transformers")
 
 LONG, SHORT = Row((1, 5, 6, 7, 2), 3), Row((1, 5, 2), 2)
 

@@ -13,11 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("torch")
-pytest.importorskip("peft")
-pytest.importorskip("bitsandbytes")
-
+from needs import needs
 from tiny_model import tiny_tokenizer, write_tiny_model
 from training_runs import EXAMPLES, SETTINGS, assert_same_end, one_thread, run, weights
 from training_server import TrainingServer
@@ -29,6 +25,8 @@ from lema_local.training.failures import out_of_memory, smaller_batch
 from lema_local.training.job import Job, _reason
 from lema_local.training.metrics import StepProgress
 from lema_local.training.watch import checkpoint_bytes
+
+pytestmark = needs("torch", "peft", "bitsandbytes")
 
 HUB = {  # repository -> status and the Hub's own code for it
     "closed/gated": (403, "GatedRepo"),

@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
+from needs import needs
 from tiny_model import write_tiny_model
 from training_runs import EXAMPLES, SETTINGS, one_thread, run
 
@@ -22,6 +19,8 @@ from lema_local.stages.train import train
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import SavedCheckpoint, find_checkpoints, has_adapter, refuse_damaged
 from lema_local.training.metrics import StepProgress
+
+pytestmark = needs("torch", "transformers")
 
 FULL = replace(SETTINGS, method="full", quantization="none", learning_rate=1e-3, gradient_checkpointing=True)
 

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("accelerate")
-
-from accelerate.commands import launch
+from needs import needs
 
 from lema_local.settings.profiles import Overrides, load_profile
 from lema_local.training.plan import launch_arguments
 from lema_local.training.run import _as_module
+
+pytestmark = needs("accelerate")
 
 SHARDED_CONFIG = """
 compute_environment: LOCAL_MACHINE
@@ -31,6 +30,8 @@ main_process_port: 29500
 
 def read_by_accelerate(arguments: list[str]) -> Any:
     """The launcher's arguments with its configuration file in them."""
+    from accelerate.commands import launch
+
     assert arguments[:2] == ["accelerate", "launch"]
     arguments, _, _ = launch._validate_launch_command(launch.launch_command_parser().parse_args(arguments[2:]))
     return arguments

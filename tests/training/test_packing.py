@@ -4,10 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
-pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
+from needs import needs
 from tiny_model import write_tiny_model
 from training_runs import one_thread
 
@@ -18,6 +15,8 @@ from lema_local.training.loop import output_loss
 from lema_local.training.model import load_model
 from lema_local.training.packing import balance, length, pack_steps, tokens
 from lema_local.training.rows import Row
+
+pytestmark = needs("torch", "transformers")
 
 LENGTHS = (23, 5, 31, 12, 9, 17, 4, 28)
 

@@ -11,11 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("torch")
-pytest.importorskip("peft")
-pytest.importorskip("bitsandbytes")
-
+from needs import needs
 from tiny_model import write_tiny_model
 from training_runs import EXAMPLES, SETTINGS, assert_same_end, one_thread, run
 from training_server import TrainingServer, at_step
@@ -25,6 +21,8 @@ from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import SavedCheckpoint, find_checkpoints, has_adapter, is_removed
 from lema_local.training.job import Job
 from lema_local.training.metrics import StepProgress, recorded
+
+pytestmark = needs("torch", "peft", "bitsandbytes")
 
 COSINE = replace(SETTINGS, schedule="cosine", warmup_steps=2)
 Moment = dict[str, Any]

@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
+from needs import needs
 from tiny_model import tiny_tokenizer
 
 from lema_local.corrections.parsing import ParsedCorrection, correction_output, parse_correction
@@ -21,6 +18,8 @@ from lema_local.settings.models import resolve_model
 from lema_local.training.base import BaseModel, default_cache
 from lema_local.training.lint import Lint, read_lint, refuse_flawed, write_lint
 from lema_local.training.rows import Row, load_tokenizer, tokenize
+
+pytestmark = needs("torch", "transformers")
 
 PROMPT = "Question: 12 + 7?\nAnswer:\n"
 OUTPUT = "Step 1: 12 + 7 = 19. The answer is 19."

@@ -13,11 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("torch")
-pytest.importorskip("peft")
-pytest.importorskip("bitsandbytes")
-
+from needs import needs
 from tiny_model import write_tiny_model
 from training_runs import EXAMPLES, SETTINGS, assert_same_end, one_thread, run, weights
 
@@ -31,6 +27,8 @@ from lema_local.training.checkpoints import (
 )
 from lema_local.training.job import Job, _reason, read_examples, run_job, saved_checkpoint
 from lema_local.training.lint import Lint, read_lint
+
+pytestmark = needs("torch", "peft", "bitsandbytes")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,11 +10,7 @@ from typing import Any
 
 import pytest
 from commands import ROOT
-
-pytest.importorskip("torch")
-pytest.importorskip("peft")
-pytest.importorskip("bitsandbytes")
-
+from needs import needs
 from tiny_model import write_tiny_model
 
 from lema_local.errors import TrainingError
@@ -22,6 +18,8 @@ from lema_local.settings.training import TrainingSettings
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import find_checkpoints
 from lema_local.training.job import Job, run_job
+
+pytestmark = needs("torch", "peft", "bitsandbytes")
 
 # Outputs of 5 to 60 tokens: micro-batches of unequal weight, on which a mean of means would go wrong.
 EXAMPLES = tuple(
