@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def command(
     lema eval --model LEMAv1/peft-Llama-2-70b-gsm8k --profile a100 --dataset gsm8k
     lema eval --endpoint https://api.openai.com/v1 --served-model gpt-4 --api chat --key-env OPENAI_API_KEY
     """
-    from lema_local.report.evaluation import group_rows, json_rows, set_reports
+    from lema_local.report.evaluation import group_rows, json_rows, set_reports, with_missing
 
     from .eval_tables import report_text
 
@@ -100,30 +101,46 @@ def command(
         )
         check_evaluation(run.profile.name, e)
         run.profile = dataclasses.replace(run.profile, evaluation=e)
-        rows, before = _import(run, imported, author) if imported else _evaluate(run)
+        done = _import(run, imported, author) if imported else _evaluate(run)
+        rows = with_missing(done.rows, run.evaluated.values())
     same_step = run.profile.training.match == "steps"
     reports = set_reports(rows, margin=e.margin / 100, ks=e.ks, same_step=same_step)
     if as_json:
         found = [row for report in reports for row in (group_rows(report, rows, by) if by else json_rows(report))]
-        click.echo(json.dumps(found, indent=1))
-        return
-    for line in before:
-        click.echo(line)
-    for report in reports:
-        click.echo()
-        if len(reports) > 1:
-            click.echo(f"{report.dataset}, {report.split}:")
-        click.echo(report_text(report, rows, by))
+        click.echo(json.dumps([row | {"not_evaluated": done.not_evaluated} for row in found], indent=1))
+    else:
+        for line in done.before:
+            click.echo(line)
+        for report in reports:
+            click.echo()
+            if len(reports) > 1:
+                click.echo(f"{report.dataset}, {report.split}:")
+            click.echo(report_text(report, rows, by))
+        if done.not_evaluated:
+            click.echo(f"\nNot in these tables, for want of any reply: {', '.join(done.not_evaluated)}.")
+    if done.has_failed:
+        sys.exit(1)
 
 
-def _evaluate(run: Run) -> tuple[list[dict[str, Any]], list[str]]:
-    from lema_local.stages.evaluate import evaluate, facts, result_rows
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Done:
+    """What there is to show: graded answers, lines that come before the tables, and who has no answer at all."""
 
-    targets, _ = evaluate(run)
-    return result_rows(run, targets), facts(run, targets)
+    rows: list[dict[str, Any]]
+    before: list[str]
+    not_evaluated: list[str] = dataclasses.field(default_factory=list)
+    has_failed: bool = False  # a call, or a whole checkpoint
 
 
-def _import(run: Run, file: Path, author: str | None) -> tuple[list[dict[str, Any]], list[str]]:
+def _evaluate(run: Run) -> _Done:
+    from lema_local.stages.evaluate import evaluate, facts, result_rows, without_reply
+
+    targets, outcome = evaluate(run)
+    rows = result_rows(run, targets)
+    return _Done(rows, facts(run, targets), without_reply(targets, rows), has_failed=outcome.failed > 0)
+
+
+def _import(run: Run, file: Path, author: str | None) -> _Done:
     from lema_local.stages.evaluate import imported_rows
 
     rows, imported = imported_rows(run, file, model=author)
@@ -132,4 +149,4 @@ def _import(run: Run, file: Path, author: str | None) -> tuple[list[dict[str, An
     if len(imported.bad_rows) > BAD_ROWS_SHOWN:
         notice(f"... and {len(imported.bad_rows) - BAD_ROWS_SHOWN} more rows that are left out")
     lines = [f"{len(imported.ids)} answers from {file}, made elsewhere: their prompts and settings are not known here"]
-    return rows, lines + imported.coverage
+    return _Done(rows, lines + imported.coverage)

@@ -9,6 +9,8 @@ from lema_local.statistics.selection import Optimism
 
 from .tables import format_rows
 
+MISSING = "missing: no reply yet; such a problem counts as not solved until it has one"
+
 
 def report_text(report: SetReport, rows: Sequence[Row], by: By | None) -> str:
     """All of one set; `by` splits it by level or subject."""
@@ -44,8 +46,11 @@ def _checkpoints(report: SetReport, *, several_seeds: bool) -> str:
         "correct",
         "pass@1",
         "95% interval (Wilson)",
+        "no answer",
         "cut off",
     ]
+    is_missing = any(r.missing for r in report.checkpoints)
+    columns += ["missing"] if is_missing else []
     cells = []
     for r in report.checkpoints:
         on_dev = dev.get(r.checkpoint_id)
@@ -57,11 +62,14 @@ def _checkpoints(report: SetReport, *, several_seeds: bool) -> str:
                 f"{r.correct}/{r.n}",
                 f"{r.pass_at_1:.1%}",
                 f"{r.low:.1%} to {r.high:.1%}",
+                f"{r.no_answer}/{r.n}",
                 None if _is_imported(r) and not r.cut_off else f"{r.cut_off}/{r.n}",  # files rarely say
+                *([f"{r.missing}/{r.n}"] if is_missing else []),
                 *([f"{on_dev.correct}/{on_dev.n}" if on_dev else None] if dev else []),
             ]
         )
-    return format_rows(columns + (["dev"] if dev else []), cells)
+    table = format_rows(columns + (["dev"] if dev else []), cells)
+    return f"{table}\n\n{MISSING}" if is_missing else table
 
 
 def _by(report: SetReport, rows: Sequence[Row], by: By) -> str:

@@ -34,8 +34,13 @@ left join checkpoint on checkpoint.id = evaluation.checkpoint_id;
 --   pass_at_1: correct / n, 0 to 1
 --   low, high: of pass_at_1, 95% Wilson interval
 --   cut_off: answers ended by max_tokens; they count as given
+--   no_answer: replies in which no answer was found: wrong, and among the n
+--   missing: problems of this data set and split in the database that it has no reply to, not among the n
 --   sampling: JSON
 create or replace view pass_at_1 as
+with problem_set as (
+    select dataset, split, count(*) as problems from problem group by dataset, split
+)
 select
     model, dataset, split, arm, seed, step, checkpoint_id, base,
     count(*) as n,
@@ -44,10 +49,13 @@ select
     wilson_low(correct, n) as low,
     wilson_high(correct, n) as high,
     count(*) filter (is_cut) as cut_off,
+    count(*) filter (answer is null) as no_answer,
+    problems - count(distinct problem_id) as missing,
     sampling
 from evaluation_result
+join problem_set using (dataset, split)
 where sample_index = 0 or coalesce((sampling ->> '$.temperature')::double, 0) > 0  -- greedy repeats tell of serving
-group by model, dataset, split, arm, seed, step, checkpoint_id, base, sampling
+group by model, dataset, split, arm, seed, step, checkpoint_id, base, sampling, problems
 order by model, dataset, split, arm, seed, step, base, sampling;
 
 -- pass_at_1_by_level: what is pass@1 of each arm and step at each level of difficulty?

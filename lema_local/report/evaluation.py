@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lema_local.records.types import Problem
 from lema_local.report.results import (
     ArmResult,
     CheckpointResult,
@@ -104,26 +105,47 @@ class SetReport:
     @property
     def not_yet_whole(self) -> str:
         """The others by name, in one line; empty where there are none."""
-        most = max(r.n for r in self.checkpoints)
+        most = self.problems
         several = len({r.seed for r in self.checkpoints if r.seed is not None}) > 1
         names = []
         for r in self.checkpoints:
             who = r.model if r.arm == "base" else f"{r.arm} step {r.step}"
             of = f" of seed {r.seed}" if several and r.seed is not None else ""
-            if r.n < most:
-                names.append(f"{who}{of} ({r.n:,} of {most:,})")
+            if r.replied < most:
+                names.append(f"{who}{of} ({r.replied:,} of {most:,})")
         return f"Not yet whole: {', '.join(names)}." if names else ""
 
     @property
     def problems(self) -> int:
-        """How many there are."""
-        return len({problem for result in self.checkpoints for problem in result.by_problem})
+        """How many there are: of the set, where its problems are known, else those that anyone replied to."""
+        replied = {problem for result in self.checkpoints for problem in result.by_problem}
+        return max(len(replied), *(result.n for result in self.checkpoints))
 
     @property
     def never_solved(self) -> int:
         """Problems that neither the base nor any checkpoint solves."""
         solved = {p for result in self.checkpoints for p, is_correct in result.by_problem.items() if is_correct}
         return self.problems - len(solved)
+
+
+def with_missing(rows: Sequence[Row], problems: Iterable[Problem]) -> list[Row]:
+    """The rows, and one more (`is_missing`) for each of these problems that a checkpoint, or a model, with a reply to
+    any problem of the same set has none to."""
+    sets: dict[tuple[str, str], list[Problem]] = defaultdict(list)
+    for problem in problems:
+        sets[problem.dataset, problem.split].append(problem)
+    replied: dict[tuple[Any, ...], dict[str, Row]] = defaultdict(dict)
+    for row in filter(_is_first, rows):
+        replied[_who(row), row["dataset"], row["split"]][row["problem_id"]] = row
+    nothing = {"id": None, "answer": None, "is_correct": False, "is_cut": False, "is_missing": True}
+    missing = [
+        {**next(iter(of.values())), "problem_id": problem.id, "level": problem.level, "subject": problem.subject}
+        | nothing
+        for (_, dataset, split), of in replied.items()
+        for problem in sets[dataset, split]
+        if problem.id not in of
+    ]
+    return [*rows, *missing]
 
 
 def set_reports(
@@ -247,7 +269,7 @@ def _who(row: Row | CheckpointResult) -> tuple[Any, ...]:
 def _answers(rows: Iterable[Row]) -> dict[tuple[tuple[Any, ...], bool], dict[str, list[Answer]]]:
     """(who, whether greedy) -> problem -> its answers by their index. Those of unknown settings count as samples."""
     found: dict[Any, dict[str, list[Answer]]] = defaultdict(lambda: defaultdict(list))
-    for row in sorted(rows, key=lambda row: int(row["sample_index"])):
+    for row in sorted((row for row in rows if not row.get("is_missing")), key=lambda row: int(row["sample_index"])):
         found[_who(row), row["temperature"] == 0][row["problem_id"]].append((row["answer"], row["is_correct"]))
     return found
 

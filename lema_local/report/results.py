@@ -2,6 +2,9 @@
 differences in words. Pure.
 
 {"arm": "lema", "step": 40, "n": 80, "correct": 21, "pass_at_1": 0.2625, "low": 0.178, "high": 0.368, ...}
+
+A reply without an answer is wrong. So is, of a set whose problems are known, a problem without a reply (a row whose
+`is_missing` is true): a model is not better for what it was not asked.
 """
 
 from collections import defaultdict
@@ -18,7 +21,8 @@ MARGIN = 0.03  # a share: differences below it are called level, where the inter
 
 @dataclass(frozen=True, slots=True)
 class CheckpointResult:
-    """One row of the table: the base model (arm "base", step 0) or a checkpoint, over the same problems."""
+    """One row of the table: the base model (arm "base", step 0) or a checkpoint, over the same problems. `by_problem`
+    has those with a reply."""
 
     model: str
     dataset: str
@@ -34,7 +38,14 @@ class CheckpointResult:
     low: float
     high: float
     cut_off: int
+    no_answer: int  # replies in which none was found
+    missing: int  # of n, problems without a reply
     by_problem: Mapping[str, bool]
+
+    @property
+    def replied(self) -> int:
+        """Problems with a reply."""
+        return self.n - self.missing
 
 
 Pair = tuple[CheckpointResult, CheckpointResult]
@@ -109,6 +120,7 @@ def checkpoint_results(rows: Iterable[Mapping[str, Any]]) -> list[CheckpointResu
 
 def _checkpoint_result(group: Sequence[Mapping[str, Any]]) -> CheckpointResult:
     first, n, correct = group[0], len(group), sum(row["is_correct"] for row in group)
+    replied = [row for row in group if not row.get("is_missing")]
     low, high = wilson_interval(correct, n)
     names = ("model", "dataset", "split", "arm", "seed", "step", "checkpoint_id", "base")
     return CheckpointResult(
@@ -118,8 +130,10 @@ def _checkpoint_result(group: Sequence[Mapping[str, Any]]) -> CheckpointResult:
         pass_at_1=correct / n,
         low=low,
         high=high,
-        cut_off=sum(row["is_cut"] for row in group),
-        by_problem={row["problem_id"]: row["is_correct"] for row in group},
+        cut_off=sum(row["is_cut"] for row in replied),
+        no_answer=sum(row["answer"] is None for row in replied),
+        missing=n - len(replied),
+        by_problem={row["problem_id"]: row["is_correct"] for row in replied},
     )
 
 
@@ -128,8 +142,8 @@ def fully_answered(results: Sequence[CheckpointResult]) -> list[CheckpointResult
     interrupted evaluation left: a few problems make a rate that no whole checkpoint can compete with."""
     fullest: dict[tuple[str, str], int] = defaultdict(int)
     for r in results:
-        fullest[r.dataset, r.split] = max(fullest[r.dataset, r.split], r.n)
-    return [r for r in results if r.n == fullest[r.dataset, r.split]]
+        fullest[r.dataset, r.split] = max(fullest[r.dataset, r.split], r.replied)
+    return [r for r in results if r.replied == fullest[r.dataset, r.split]]
 
 
 def arm_results(results: Sequence[CheckpointResult], dev: Sequence[CheckpointResult] = ()) -> list[ArmResult]:

@@ -44,11 +44,12 @@ def checkpoints_table(e: Experiment) -> Table:
             f"{r.correct}/{r.n}",
             percent(r.pass_at_1),
             f"{percent(r.low)} to {percent(r.high)}",
+            f"{r.no_answer}/{r.n}",
             f"{r.cut_off}/{r.n}",
         )
         for r in e.result.checkpoints
     ]
-    columns = ("arm", "seed", "step", "correct", "pass@1 %", "95% interval (Wilson)", "cut off")
+    columns = ("arm", "seed", "step", "correct", "pass@1 %", "95% interval (Wilson)", "no answer", "cut off")
     quiet = {k for k, r in enumerate(e.result.checkpoints) if r.arm in e.arms and e.arms[r.arm].reference_derived}
     return Table("Checkpoints", columns, tuple(rows), frozenset({1, 2, 3, 4}), frozenset(quiet))
 

@@ -100,6 +100,12 @@ def result_rows(run: Run, everything: Sequence[Target]) -> list[dict[str, Any]]:
     return [row for row in run.store.rows(stage_sql("evaluated")) if row["id"] in ids]
 
 
+def without_reply(everything: Sequence[Target], rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The labels of the targets that none of these rows is of: they stand in no table."""
+    ids = {row["id"] for row in rows}
+    return [target.label for target in everything if not any(call.id in ids for call in target.calls)]
+
+
 def imported_rows(run: Run, file: Path, *, model: str | None) -> tuple[list[dict[str, Any]], ImportedAnswers]:
     """Grade a file of answers that were made elsewhere to this run's test problems and other sets: its rows, as
     result_rows has them, and how the import went."""

@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pytest
 from commands import PROBLEMS, ROOT
-from scripted_server import ScriptedServer, chat, completion
+from scripted_server import Say, ScriptedServer, chat, completion
 
 from lema_local.records.store import Writer
 from lema_local.records.types import Problem
@@ -336,6 +336,26 @@ def test_eval_and_pass_at_1_give_the_same_rows_and_a_rerun_makes_no_calls(
     assert code == 0
     assert "50.0%" in table
     assert server.calls == 2
+
+
+def test_an_evaluation_that_misses_a_reply_says_so_and_exits_with_1(
+    run: Run, server: ScriptedServer, write_profile: Callable[..., Path]
+) -> None:
+    server.script = [completion("", finish_reason="length"), Say(400, b"{}")]
+    server.then = lambda _: Say(400, b"{}")
+    profile = write_profile(concurrency=1)
+    code, table, _ = run("eval", "--profile", profile)
+    assert code == 1
+    assert [line.split()[2:] for line in table.splitlines() if line.startswith("base")] == [
+        ["0/2", "0.0%", "0.0%", "to", "65.8%", "1/2", "1/2", "1/2"]
+    ]
+    assert "missing: no reply yet" in table
+    code, out, _ = run("eval", "--profile", profile, "--json")
+    (row,) = json.loads(out)
+    assert (code, row["no_answer"], row["missing"], row["not_evaluated"]) == (1, 1, 1, [])
+    assert server.calls == 3  # the reply without an answer is not bought again
+    (same,) = json.loads(run("sql", "pass_at_1", "--format", "json")[1])
+    assert (same["n"], same["no_answer"], same["missing"]) == (1, 1, 1)
 
 
 ANSI = "\x1b[2J\x1b]0;owned\x07\u202eevil\nline"

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from lema_local.report.evaluation import by_group, group_rows, json_rows, set_reports
+from lema_local.records.types import Problem
+from lema_local.report.evaluation import by_group, group_rows, json_rows, set_reports, with_missing
 
 FIXED = {
     "model", "dataset", "split", "arm", "seed", "step", "checkpoint_id", "base", "n", "correct", "pass_at_1", "low",
@@ -48,6 +49,25 @@ def test_each_set_has_a_report_of_its_own_and_dev_has_none() -> None:
     ]
     found = set_reports(table, margin=0.03)
     assert [(r.dataset, r.split, r.checkpoints[0].correct) for r in found] == [("d", "test", 1), ("svamp", "test", 2)]
+
+
+def test_a_reply_without_an_answer_and_a_problem_without_a_reply_are_not_solved() -> None:
+    table = [*rows("base", 0, "1111"), *rows("cot", 1, "11")]
+    table[3] |= {"answer": None, "is_correct": False, "is_cut": True}
+    asked = [Problem("d", "test", f"q{k}", "1", level=f"Level {k}") for k in range(5)]
+    for row in table:
+        row |= {"problem_id": asked[int(row["problem_id"][1:])].id, "level": "Level 0"}
+    (report,) = set_reports(with_missing(table, [*asked, Problem("other", "test", "q", "1")]), margin=0.03)
+    found = [(r.arm, r.correct, r.n, r.pass_at_1, r.no_answer, r.missing, r.cut_off) for r in report.checkpoints]
+    assert found == [("base", 3, 5, 0.6, 1, 1, 1), ("cot", 2, 5, 0.4, 0, 3, 0)]
+    assert report.not_yet_whole == "Not yet whole: m (4 of 5), cot step 1 (2 of 5)."
+    assert [d.paired.n for d in report.differences] == []  # cot has fewer replies than others: it is not judged
+    assert report.never_solved == 2
+    rows_by_level = group_rows(report, with_missing(table, asked), "level")
+    assert [(r["level"], r["n"], r["missing"]) for r in rows_by_level if r["arm"] == "base"] == [
+        ("Level 0", 4, 0),
+        ("Level 4", 1, 1),
+    ]
 
 
 DEV = [

@@ -15,7 +15,7 @@ def rows(arm: str, step: int, right: str) -> list[dict[str, Any]]:
     return [
         fixed
         | {"arm": arm, "step": step, "checkpoint_id": checkpoint, "problem_id": f"p{k}"}
-        | {"is_correct": bit == "1", "is_cut": bit == "c"}
+        | {"is_correct": bit == "1", "is_cut": bit == "c", "answer": bit}
         for k, bit in enumerate(right)
     ]
 

@@ -35,7 +35,8 @@ from lema_local.settings.profiles import Overrides, Profile, load_profile
 from lema_local.settings.published import find_adapter, refuse_misfit
 from lema_local.settings.tables import BuildProfile
 from lema_local.stages.bases import DTYPES, base_weights, describe_student
-from lema_local.stages.evaluate import evaluate, target_of, targets
+from lema_local.stages.derive import derive
+from lema_local.stages.evaluate import evaluate, result_rows, target_of, targets, without_reply
 from lema_local.stages.probe import Probe
 from lema_local.stages.run import Run
 from lema_local.stages.sample import sample
@@ -115,6 +116,8 @@ def test_what_is_wrong_with_an_adapter_ends_its_own_evaluation_alone(
         outcome = sweep(run, everything)
         texts = {row["checkpoint_id"] for row in run.store.rows("select distinct checkpoint_id from completion")}
         again = sweep(run, [everything[0], everything[1], everything[5]])
+        derive(run.store, "evaluate")
+        assert without_reply(everything, result_rows(run, everything)) == ["cot-2", "cot-3", "cot-4"]
     assert (outcome.done, outcome.failed) == (3 * 2, 3 * 2)
     assert {None if id_ is None else str(id_)[-1] for id_ in texts} == {None, "1", "5"}
     said = {notice.split()[0]: notice for notice in notices if "not evaluated" in notice}
