@@ -3,9 +3,10 @@
     Claim(topic="LeMa against CoT (Table 1)", text="LeMa is above CoT", where="llama-2-7b, GSM8K", paper="52.5 -> 53.8",
           ours="51.9 -> 54.0", n=1319, interval="+0.2 to +4.0", p_value=0.03, verdict="reproduced", because="...")
 
-There is no verdict without data: what was not run is "not tested", and so is all that rests on corrections which the
-oracle wrote from reference solutions. "Not reproduced" says that the data here do not show it; `because` says whether
-they show the contrary or are too few.
+Four verdicts. "reproduced": our interval, or test, shows what the claim says. "contradicted": it shows the contrary.
+"open": it was tested and holds both; `because` says what would tell. "not tested": it was not run, or rests on
+corrections that the oracle wrote from reference solutions. Each claim's rule stands in its `because`, all of them in
+docs/evaluation.md.
 """
 
 from collections import defaultdict
@@ -14,14 +15,15 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
+from lema_local.report.evaluation import SeedDifference
 from lema_local.report.evidence import Effect, Evidence, Experiment
 from lema_local.report.paper import Paper
 from lema_local.report.results import CheckpointResult
 from lema_local.statistics.comparison import SIGNIFICANT
-from lema_local.statistics.seeds import ENOUGH, compare_over_seeds
+from lema_local.statistics.seeds import ENOUGH, compare_over_seeds, seeds_needed
 from lema_local.statistics.trends import difference_of_effects
 
-Verdict = Literal["reproduced", "not reproduced", "not tested"]
+Verdict = Literal["reproduced", "contradicted", "open", "not tested"]
 
 TABLE_1 = "LeMa against CoT (Table 1)"
 TABLE_2 = "Fine-tuned models (Table 2)"
@@ -32,7 +34,8 @@ SPECIALISED = "Specialised models gain too"
 
 NAMES = {"gsm8k": "GSM8K", "math": "MATH", "svamp": "SVAMP", "asdiv": "ASDiv", "csqa": "CSQA"}
 NOT_THEIRS = "not run by the authors"
-TOO_FEW = f"Fewer than {ENOUGH} seeds err too often to say more."
+TOO_FEW = f"Fewer than {ENOUGH} seeds err too often to say more: --seeds {ENOUGH}."
+CLOSE = 0.05  # a share: how near a printed figure our whole interval must be to count as that figure
 ORACLE = "The corrections trained on are the oracle's, written from reference solutions: they decide nothing."
 
 
@@ -87,15 +90,17 @@ def run_it(model: str, dataset: str) -> str:
 
 
 def compared(claim: Claim, experiment: Experiment, arm: str, against: str, *, missing: str) -> Claim:
-    """A claim that `arm` is above `against`, judged by the paired comparison; over seeds where there are several."""
+    """A claim that `arm` is above `against`, judged by the paired comparison (Holm's p); over seeds, where there are
+    several, by their interval."""
     d, seeds = experiment.difference(arm, against), experiment.over_seeds(arm, against)
     effect = experiment.effect(arm, against)
     if d is None or effect is None:
         return replace(claim, because=missing)
-    is_above = d.p_holm < SIGNIFICANT and effect.difference > 0
-    because = f"{d.in_words}; {d.because}" if d.because else d.in_words
     if seeds is not None:
-        is_above, because = effect.low > 0, seeds.in_words
+        because, side = f"{seeds.in_words}; {what_would_tell(seeds)}", side_of(effect.low, effect.high)
+    else:
+        because = f"{d.in_words}; {d.because}" if d.because else d.in_words
+        side = 0 if d.p_holm >= SIGNIFICANT else 1 if effect.difference > 0 else -1
     claim = replace(
         claim,
         ours=claim.ours or points(effect.difference),
@@ -105,17 +110,43 @@ def compared(claim: Claim, experiment: Experiment, arm: str, against: str, *, mi
     )
     most = max(result.n for result in experiment.result.checkpoints)
     if effect.n < most:
-        return replace(claim, because=f"Both answered {effect.n:,} of {most:,} problems so far: lema eval")
+        because = f"Both answered {effect.n:,} of {most:,} problems so far: lema eval"
+        return replace(claim, verdict="open", because=because)
     if not effect.is_enough:
-        return replace(claim, because=f"{because}.")
-    return decided(claim, experiment, (arm, against), is_shown=is_above, because=f"{because}.")
+        side = 0
+    return decided(claim, experiment, (arm, against), side, because=f"{because}.")
 
 
-def decided(claim: Claim, experiment: Experiment, arms: Sequence[str], *, is_shown: bool, because: str) -> Claim:
+def side_of(low: float, high: float) -> int:
+    """On which side of zero an interval lies: 1 above, -1 below, 0 on both."""
+    return 1 if low > 0 else -1 if high < 0 else 0
+
+
+def what_would_tell(seeds: SeedDifference) -> str:
+    """How many seeds would show a difference of five points, by how much these vary."""
+    needed = seeds_needed(seeds.compared, CLOSE)
+    shown = f"{100 * CLOSE:.0f} points"
+    return f"{shown} would need about {needed} seeds" if needed else f"{shown} would need more problems"
+
+
+def verdict_of(side: int) -> Verdict:
+    """The verdict on a claim that the data are for (1), against (-1) or cannot tell (0)."""
+    return "reproduced" if side > 0 else "contradicted" if side < 0 else "open"
+
+
+def near(low: float, high: float, printed: float) -> int:
+    """A printed share beside our interval: 1 the whole interval is within CLOSE of it, -1 it is outside the interval,
+    0 the interval holds it and reaches farther."""
+    if not low <= printed <= high:
+        return -1
+    return int(printed - CLOSE <= low and high <= printed + CLOSE)
+
+
+def decided(claim: Claim, experiment: Experiment, arms: Sequence[str], side: int, *, because: str) -> Claim:
     """The claim with its verdict; none where one of the arms trained on the oracle's corrections."""
     if any(experiment.arms[arm].reference_derived for arm in arms if arm in experiment.arms):
         return replace(claim, because=f"{ORACLE} (Here {because.removesuffix('.')}.)")
-    return replace(claim, verdict="reproduced" if is_shown else "not reproduced", because=because)
+    return replace(claim, verdict=verdict_of(side), because=because)
 
 
 def _at(experiments: Sequence[Experiment], model: str, dataset: str) -> Experiment | None:
@@ -168,12 +199,15 @@ def _table_2(experiments: Sequence[Experiment], paper: Paper) -> Iterator[Claim]
                 continue
             best = max(of_arm, key=lambda r: r.pass_at_1)
             interval = f"{percent(best.low)} to {percent(best.high)}"
-            is_reached = 100 * best.high >= value
-            because = "The best checkpoint, as in the paper; its interval " + (
-                "reaches the printed figure." if is_reached else "stays below the printed figure."
-            )
             claim = replace(claim, ours=percent(best.pass_at_1), n=best.n, interval=interval)
-            yield decided(claim, experiment, ["lema"], is_shown=is_reached, because=because)
+            if 100 * best.high < value:
+                side, because = -1, "stays below the printed figure."
+            elif 100 * (best.low + CLOSE) < value:
+                side, because = 0, f"reaches from above it to more than {100 * CLOSE:.0f} points below: more problems."
+            else:
+                side, because = 1, f"reaches the printed figure, and at most {100 * CLOSE:.0f} points below it."
+            because = f"The best checkpoint, as in the paper; its interval {because}"
+            yield decided(claim, experiment, ["lema"], side, because=because)
 
 
 def _curves(experiments: Sequence[Experiment]) -> Iterator[Claim]:
@@ -207,9 +241,12 @@ def _curve(claim: Claim, experiment: Experiment) -> Claim | None:
         n=len(problems),
         interval=f"{points(over.low)} to {points(over.high)}",
     )
+    side = side_of(over.low, over.high)
     if len(seeds) > 1 and not over.is_enough:
-        return replace(claim, because=f"{because} {TOO_FEW}")
-    return decided(claim, experiment, ["lema", "cot"], is_shown=above == len(both) and over.low > 0, because=because)
+        side, because = 0, f"{because} {TOO_FEW}"
+    elif side > 0 and above < len(both):
+        side, because = 0, f"{because} It is above zero, but not at every checkpoint."
+    return decided(claim, experiment, ["lema", "cot"], side, because=because)
 
 
 def _controlled(experiments: Sequence[Experiment], paper: Paper) -> Iterator[Claim]:
@@ -238,11 +275,14 @@ def _as_level(claim: Claim, experiment: Experiment) -> Claim:
     effect = experiment.effect("lema-controlled", "cot")
     if effect is None or claim.verdict == "not tested":
         return claim
+    if not effect.is_enough:
+        return replace(claim, verdict="open", because=f"{claim.because} {TOO_FEW}")
     within = f"within {100 * effect.margin:g} points"
     if effect.is_level:
         return replace(claim, verdict="reproduced", because=f"{claim.because} The whole interval lies {within}.")
-    because = f"{claim.because} The interval does not lie {within}."
-    return replace(claim, verdict="not reproduced", because=because)
+    if effect.low > effect.margin or effect.high < -effect.margin:
+        return replace(claim, verdict="contradicted", because=f"{claim.because} The whole interval lies beyond that.")
+    return replace(claim, verdict="open", because=f"{claim.because} The interval does not lie {within}: more problems.")
 
 
 def _sizes(experiments: Sequence[Experiment]) -> Iterator[Claim]:
@@ -268,9 +308,9 @@ def _sizes(experiments: Sequence[Experiment]) -> Iterator[Claim]:
             because=f"The larger model gains {points(change)} points more; the interval is of that.",
         )  # fmt: skip
         if one.is_enough and other.is_enough:
-            yield replace(claim, verdict="reproduced" if low > 0 else "not reproduced")
+            yield replace(claim, verdict=verdict_of(side_of(low, high)))
         else:
-            yield replace(claim, because=f"{claim.because} {TOO_FEW}")
+            yield replace(claim, verdict="open", because=f"{claim.because} {TOO_FEW}")
     if not tested:
         because = f"It needs two students of different size on one data set, arms cot and {arm}, corrected by a model."
         yield Claim(SIZES, text, "two sizes", theirs, because=because)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from lema_local.report.claims import Claim, named, percent
+from lema_local.report.claims import CLOSE, Claim, Verdict, named, near, percent, side_of, verdict_of
 from lema_local.report.evidence import Evidence, Row
 from lema_local.report.paper import Paper
 from lema_local.statistics.comparison import SIGNIFICANT, wilson_interval
@@ -39,15 +39,22 @@ def _interval(successes: int, total: int) -> str:
     return f"{percent(low)} to {percent(high)}"
 
 
-def _held_against(claim: Claim, printed: float, successes: int, total: int, *, what: str) -> Claim:
-    """The claim with the verdict on a share that the paper prints: whether it lies in our interval."""
-    low, high = wilson_interval(successes, total)
-    is_inside = low <= printed <= high
-    return replace(
-        claim,
-        verdict="reproduced" if is_inside else "not reproduced",
-        because=f"The printed {what} lies {'in' if is_inside else 'outside'} our interval.",
-    )
+def _held_against(claim: Claim, printed: float, successes: int, total: int) -> Claim:
+    """The claim with the verdict on a rate that the paper prints (`near`)."""
+    side = near(*wilson_interval(successes, total), printed)
+    farther = f", which reaches more than {100 * CLOSE:.0f} points from it: more of them would tell"
+    because = f"The printed rate lies {'outside' if side < 0 else 'in'} our interval{'' if side else farther}."
+    return replace(claim, verdict=verdict_of(side), because=because)
+
+
+def _by_test(p_value: float, *, is_as_claimed: bool) -> Verdict:
+    """The verdict where a test compares two rates, or looks for a trend."""
+    return "open" if p_value >= SIGNIFICANT else verdict_of(1 if is_as_claimed else -1)
+
+
+def _more(p_value: float, of: str) -> str:
+    """What would tell, where a test does not."""
+    return f" More {of} would tell." if p_value >= SIGNIFICANT else ""
 
 
 def _rates(rates: Sequence[Row], paper: Paper) -> Iterator[Claim]:
@@ -66,7 +73,7 @@ def _rates(rates: Sequence[Row], paper: Paper) -> Iterator[Claim]:
             continue
         right, given = same[0]["right_answer"], same[0]["mistakes"]
         found = replace(claim, ours=percent(right / given), n=given, interval=_interval(right, given))
-        yield _held_against(found, printed.rate / 100, right, given, what="rate")
+        yield _held_against(found, printed.rate / 100, right, given)
 
 
 def _self_correction(rates: Sequence[Row]) -> Iterator[Claim]:
@@ -94,8 +101,9 @@ def _self_correction(rates: Sequence[Row]) -> Iterator[Claim]:
             found,
             ours=f"{ours}, {percent(others[0] / others[1])}% of others'",
             p_value=p,
-            verdict="reproduced" if is_less and p < SIGNIFICANT else "not reproduced",
-            because="Fisher's exact test of the two rates; the mistakes differ, so it is no paired comparison.",
+            verdict=_by_test(p, is_as_claimed=is_less),
+            because="Fisher's exact test of the two rates; the mistakes differ, so it is no paired comparison."
+            + _more(p, "mistakes"),
         )
     if not tested:
         yield replace(claim, where="any model", because="Make a model its own corrector: make data CORRECTOR_MODEL=...")
@@ -133,15 +141,17 @@ def _trends(claim: Claim, rows: Sequence[Row], who: str, part: str, whole: str, 
         if found is None:
             continue
         least, most = min(level for _, _, level in group), max(level for _, _, level in group)
-        is_shown = found.p_value < SIGNIFICANT and (found.slope < 0) == is_falling
+        because = f"Cochran-Armitage trend, {100 * found.slope:+.1f} points a level.{_more(found.p_value, 'mistakes')}"
+        if dataset != "math":
+            because = f"{named(dataset)} has levels of its own, not MATH's. {because}"
         yield replace(
             claim,
             where=f"{name}, {named(dataset)}",
             ours=f"{_rate(group, least)}% at level {least}, {_rate(group, most)}% at level {most}",
             n=sum(n for _, n, _ in group),
             p_value=found.p_value,
-            verdict="reproduced" if is_shown else "not reproduced",
-            because=f"Cochran-Armitage trend, {100 * found.slope:+.1f} points a level.",
+            verdict=_by_test(found.p_value, is_as_claimed=(found.slope < 0) == is_falling),
+            because=because,
         )
 
 
@@ -167,8 +177,10 @@ def _grades(grades: Sequence[Row], paper: Paper) -> Iterator[Claim]:
                 found, because="Not the paper's corrector: shown beside its figure, decides nothing about it."
             )
             continue
-        share = g.excellent / g.total
-        yield _held_against(found, share, row["excellent"], row["grades"], what="share of excellent ones")
+        low, high = wilson_interval(row["excellent"], row["grades"])
+        side = side_of(low - 0.5, high - 0.5)
+        because = f"The interval {('holds', 'lies above', 'lies below')[side]} one half."
+        yield replace(found, verdict=verdict_of(side), because=because)
     if not grades:
         yield replace(claim, because="Grade some: lema review")
 
@@ -202,8 +214,8 @@ def _weak_correctors(grades: Sequence[Row], evidence: Evidence) -> Iterator[Clai
             ours=f"{of_weak[0]} of {of_weak[1]} poor, against {of_strong[0]} of {of_strong[1]}",
             n=of_weak[1] + of_strong[1],
             p_value=p,
-            verdict="reproduced" if is_more and p < SIGNIFICANT else "not reproduced",
-            because="Fisher's exact test of the two shares.",
+            verdict=_by_test(p, is_as_claimed=is_more),
+            because=f"Fisher's exact test of the two shares.{_more(p, 'graded corrections')}",
         )
     if not tested:
         because = "Grade corrections of one reasoner's mistakes by two correctors of different size: lema review"

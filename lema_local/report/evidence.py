@@ -22,6 +22,7 @@ class ArmData:
     corrections: int
     reference_derived: int  # of the corrections, those that the oracle wrote
     tokens: int | None = None  # of the set, once through
+    correctors: tuple[str, ...] = ()  # whose corrections they are
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,55 +1,36 @@
-"""Figures 1 to 4 of the paper with our data, as Vega-Lite specifications (https://vega.github.io/vega-lite). Pure.
+"""Figures 1 to 4 of the paper with our data, as Vega-Lite specifications. Pure.
 
     figures(evidence, paper(), ON_PAGE)[0]     # Figure(name="figure-1", title=..., caption=..., spec={...}, missing="")
 
-The paper's values stand beside ours, as diamonds, where the same model and data set were run. Arms are told apart by
-dash and mark as well as colour. A figure without data says in `missing` which command makes it.
+The paper's values stand beside ours, as diamonds, where the same model and data set were run. Only checkpoints that
+answered everything are drawn. A figure without data says in `missing` which command makes it; each has what it draws
+as a table too.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
-from lema_local.report.claims import named
+from lema_local.report.charts import (
+    ARMS,
+    COUNTED,
+    DASHES,
+    PER_CENT,
+    Figure,
+    Palette,
+    Spec,
+    colour,
+    faceted,
+    scaled,
+    themed,
+)
+from lema_local.report.claims import named, percent
 from lema_local.report.evidence import Evidence, Experiment
 from lema_local.report.paper import Paper
 from lema_local.report.results import CheckpointResult
 
-Spec = dict[str, Any]
-Palette = Mapping[str, str]
-
-# theme.css's names, for a page; and its light values, for a file
-ON_PAGE: Palette = {
-    **{name: f"var(--{name})" for name in ("ink", "ink-soft", "rule", "series-quiet")},
-    **{f"series-{k}": f"var(--series-{k})" for k in range(1, 5)},
-    "paper": "none",
-}
-IN_FILE: Palette = {
-    "ink": "#1c2126",
-    "ink-soft": "#535c66",
-    "rule": "#dfdbd2",
-    "series-quiet": "#9a9890",
-    "paper": "#ffffff",
-    "series-1": "#1d5c86",
-    "series-2": "#b4541a",
-    "series-3": "#4f7a3a",
-    "series-4": "#7a4f96",
-}
-ARMS = ("base", "cot", "lema", "lema-controlled", "cot-expanded", "cot-matched-tokens")
-COLOURS = ("series-quiet", "series-1", "series-2", "series-3", "series-4", "ink-soft")
-DASHES = ([1, 0], [1, 0], [6, 2], [2, 2], [8, 3, 2, 3], [1, 3])
-PER_CENT = {"format": ".0%", "tickCount": 5}
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One figure: a specification, or what is missing and how to make it."""
-
-    name: str
-    title: str
-    caption: str
-    spec: Spec | None
-    missing: str = ""
+Row = dict[str, Any]
 
 
 def figures(evidence: Evidence, paper: Paper, palette: Palette) -> list[Figure]:
@@ -72,16 +53,17 @@ def _bars(experiments: Sequence[Experiment], paper: Paper, palette: Palette) -> 
     rows = [
         _row(e, result) | {"paper": _share(printed.get((e.model, e.dataset))) if result.arm == "lema" else None}
         for e in experiments
-        for result in e.result.reported
+        for result in _whole(e, e.result.reported)
     ]
     title = "Figure 1: what each arm solves"
     caption = (
-        "pass@1 of the base model and of each arm's checkpoint: the one that the dev split chose, else the last. "
-        "Lines are 95% Wilson intervals."
+        "Longer bars solve more: pass@1 of the base model and of each arm's checkpoint, the one that the dev split "
+        "chose, else the last. Lines are 95% Wilson intervals; where they overlap widely, nothing can be told."
     )
     if not rows:
         return Figure("figure-1", title, caption, None, "No checkpoint was evaluated yet: make train eval")
-    return Figure("figure-1", title, caption + _diamonds(rows), _grouped_bars(rows, palette))
+    spec = _grouped_bars(rows, palette)
+    return Figure("figure-1", title, caption + _diamonds(rows), spec, table=_table(rows))
 
 
 def _controlled(experiments: Sequence[Experiment], paper: Paper, palette: Palette) -> Figure:
@@ -90,14 +72,13 @@ def _controlled(experiments: Sequence[Experiment], paper: Paper, palette: Palett
         if not e.of_arm("lema-controlled"):
             continue
         bars = paper.figure_3.get(e.model, {}) if e.dataset == "gsm8k" else {}
-        for arm in e.result.arms:
-            result = arm.reported
-            data = e.arms.get(arm.arm)
+        for result in _whole(e, [arm.reported for arm in e.result.arms]):
+            data = e.arms.get(result.arm)
             size = f", {data.examples:,} examples" if data else ""
-            rows.append(_row(e, result) | {"paper": _share(bars.get(arm.arm)), "size": f"{arm.arm}{size}"})
+            rows.append(_row(e, result) | {"paper": _share(bars.get(result.arm)), "size": f"{result.arm}{size}"})
     title = "Figure 3: at equal size of the data"
     caption = (
-        "lema-controlled has as many examples as cot, so that what differs is their kind. "
+        "lema-controlled has as many examples as cot, so that what differs is their kind: compare these two. "
         "Lines are 95% Wilson intervals."
     )
     if not rows:
@@ -105,61 +86,94 @@ def _controlled(experiments: Sequence[Experiment], paper: Paper, palette: Palett
             "No arm lema-controlled was evaluated yet: add it to build.arms of the profile, then make data train eval"
         )
         return Figure("figure-3", title, caption, None, missing)
-    return Figure("figure-3", title, caption + _diamonds(rows), _grouped_bars(rows, palette))
+    spec = _grouped_bars(rows, palette)
+    return Figure("figure-3", title, caption + _diamonds(rows), spec, table=_table(rows))
 
 
 def _curves(experiments: Sequence[Experiment], palette: Palette) -> Figure:
-    rows = [_row(e, result) for e in experiments for result in e.result.whole if result.arm != "base"]
-    base = [_row(e, e.untuned) for e in experiments if e.untuned]
+    rows = [_row(e, r) for e in experiments for r in _whole(e, e.result.whole)]
+    tuned = [row for row in rows if row["arm"] != "base"]
     title = "Figure 2: pass@1 along the training"
-    caption = (
-        "Each whole checkpoint of each arm; bands are 95% Wilson intervals, the thin line is the base model, seeds are "
-        "lines of their own."
+    several = len({row["seed"] for row in tuned}) > 1
+    caption = "An arm whose line lies above another's all along solved more at every checkpoint. " + (
+        "Thick lines are means over seeds, thin ones the seeds, numbered at their ends."
+        if several
+        else "Bands are 95% Wilson intervals."
     )
-    if not rows:
+    caption += " The grey line is the base model." if len(tuned) < len(rows) else ""
+    if not tuned:
         return Figure("figure-2", title, caption, None, "No checkpoint was evaluated yet: make train eval")
+    rows += _means(tuned) if several else []
+    return Figure("figure-2", title, caption, _lines(rows, palette, several=several), table=_table(rows, along=True))
+
+
+def _means(rows: Iterable[Row]) -> list[Row]:
+    """Of each arm and step that all of an arm's seeds reached: the mean over them."""
+    found: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
+    seeds: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for row in rows:
+        found[row["group"], row["arm"], row["step"]].append(row)
+        seeds[row["group"], row["arm"]].add(row["seed"])
+    return [
+        group[0] | {"is_mean": True, "value": fmean(row["value"] for row in group), "low": None, "high": None}
+        for (place, arm, _), group in found.items()
+        if len(group) == len(seeds[place, arm])
+    ]
+
+
+def _lines(rows: list[Row], palette: Palette, *, several: bool) -> Spec:
+    steps = sorted({row["step"] for row in rows if row["arm"] != "base"})
     x = {
         "field": "step",
         "type": "quantitative",
         "title": "step",
-        "axis": {"tickMinStep": 1, "tickCount": 5},
-        "scale": {"zero": False},
+        "axis": COUNTED,
+        "scale": {"domain": [steps[0] if len(steps) > 1 else 0, steps[-1]], "nice": False},
     }
-    line: Spec = {
-        "mark": {"type": "line", "point": {"size": 36}, "strokeWidth": 2},
-        "encoding": {
-            "x": x,
-            "y": _y("value"),
-            "color": _colour(rows, palette),
-            "detail": {"field": "seed"},
-            "strokeDash": _scaled("arm", rows, DASHES),
+    tuned = [row for row in rows if row["arm"] != "base"]
+    legend = {"symbolType": "stroke", "symbolSize": 300, "symbolOpacity": 1}
+    shown = {"color": colour(tuned, palette) | {"legend": legend}, "strokeDash": scaled("arm", tuned, DASHES)}
+    bold, single = "datum.is_mean" if several else "true", "!datum.is_mean"
+
+    def only(condition: str) -> list[Spec]:
+        return [{"filter": f"datum.arm != 'base' && ({condition})"}]
+
+    layers: list[Spec] = [
+        {
+            "transform": [{"filter": "datum.arm == 'base'"}],
+            "mark": {"type": "rule", "color": palette["series-quiet"], "strokeWidth": 1},
+            "encoding": {"y": _y("value")},
         },
-    }
-    band: Spec = {
-        "mark": {"type": "area", "opacity": 0.14},
-        "encoding": {
-            "x": x,
-            "y": _y("low"),
-            "y2": {"field": "high"},
-            "color": _colour(rows, palette),
-            "detail": {"field": "seed"},
+        {
+            "transform": only(bold),
+            "mark": {"type": "line", "point": {"size": 44}, "strokeWidth": 2.5},
+            "encoding": {"x": x, "y": _y("value"), **shown},
         },
-    }
-    rule: Spec = {
-        "transform": [{"filter": "datum.arm == 'base'"}],
-        "mark": {"type": "rule", "color": palette["series-quiet"], "strokeWidth": 1},
-        "encoding": {"y": _y("value")},
-    }
-    tuned = {"transform": [{"filter": "datum.arm != 'base'"}]}
-    spec = _faceted([rule, band | tuned, line | tuned], rows + base, palette, width=300, height=200)
-    return Figure("figure-2", title, caption, spec)
+    ]
+    if several:
+        layers += [
+            {
+                "transform": only(single),
+                "mark": {"type": "line", "point": {"size": 14}, "strokeWidth": 1, "opacity": 0.55},
+                "encoding": {"x": x, "y": _y("value"), "detail": {"field": "seed"}, **shown},
+            },
+            {
+                "transform": only(f"{single} && datum.step == {steps[-1]}"),
+                "mark": {"type": "text", "align": "left", "dx": 5, "fontSize": 9},
+                "encoding": {"x": x, "y": _y("value"), "text": {"field": "seed"}, "color": shown["color"]},
+            },
+        ]
+    else:
+        band = {"x": x, "y": _y("low"), "y2": {"field": "high"}, "color": shown["color"]}
+        layers.insert(1, {"transform": only("true"), "mark": {"type": "area", "opacity": 0.14}, "encoding": band})
+    return faceted(layers, rows, palette, width=300, height=220)
 
 
 def _levels(evidence: Evidence, palette: Palette) -> Figure:
     title = "Figure 4: corrections by level"
     caption = (
         "Mistakes given to each corrector and corrections kept, by the level of the problem, and the share kept with "
-        "its 95% Wilson interval."
+        "its 95% Wilson interval. The paper's share falls from level to level."
     )
     rows = [
         {
@@ -180,6 +194,7 @@ def _levels(evidence: Evidence, palette: Palette) -> Figure:
             "figure-4", title, caption, None, "No problem that was corrected has a level: make data DATASET=math"
         )
     x = {"field": "level", "type": "ordinal", "title": "level", "axis": {"labelAngle": 0}}
+    most = max(row["mistakes"] for row in rows)
     counts: Spec = {
         "transform": [{"fold": ["mistakes", "corrected"], "as": ["what", "count"]}],
         "mark": "bar",
@@ -192,7 +207,8 @@ def _levels(evidence: Evidence, palette: Palette) -> Figure:
                 "field": "count",
                 "type": "quantitative",
                 "title": "corrections",
-                "axis": {"tickMinStep": 1, "tickCount": 5},
+                "axis": COUNTED,
+                "scale": {"domain": [0, most]},
             },
             "color": {
                 "field": "what",
@@ -225,10 +241,31 @@ def _levels(evidence: Evidence, palette: Palette) -> Figure:
         }
         for group in groups
     ]
-    return Figure("figure-4", title, caption, _themed({"concat": columns, "columns": 2}, palette))
+    table = (
+        ("corrector", "level", "mistakes", "kept", "share kept %", "95% interval"),
+        *(
+            (
+                row["group"].replace("\n", ", "),
+                str(row["level"]),
+                str(row["mistakes"]),
+                str(row["corrected"]),
+                percent(row["rate"]),
+                f"{percent(row['low'])} to {percent(row['high'])}",
+            )
+            for row in rows
+        ),
+    )
+    return Figure("figure-4", title, caption, themed({"concat": columns, "columns": 2}, palette), table=table)
 
 
-def _row(e: Experiment, result: CheckpointResult) -> dict[str, Any]:
+def _whole(e: Experiment, results: Iterable[CheckpointResult]) -> list[CheckpointResult]:
+    """Those of the results that answered everything, arms in their usual order."""
+    whole = {(r.arm, r.seed, r.step) for r in e.result.whole}
+    kept = [r for r in results if (r.arm, r.seed, r.step) in whole]
+    return sorted(kept, key=lambda r: (ARMS.index(r.arm) if r.arm in ARMS else len(ARMS), r.arm, r.seed or 0, r.step))
+
+
+def _row(e: Experiment, result: CheckpointResult) -> Row:
     return {
         "arm": result.arm,
         "seed": result.seed or 0,
@@ -236,12 +273,33 @@ def _row(e: Experiment, result: CheckpointResult) -> dict[str, Any]:
         "value": result.pass_at_1,
         "low": result.low,
         "high": result.high,
+        "is_mean": False,
         "group": f"{e.model}\n{named(e.dataset)}, {result.n:,} problems",
     }
 
 
-def _share(percent: float | None) -> float | None:
-    return None if percent is None else percent / 100
+def _table(rows: Iterable[Row], *, along: bool = False) -> tuple[tuple[str, ...], ...]:
+    def seed(row: Row) -> str:
+        return "–" if row["arm"] == "base" else "mean" if row["is_mean"] else str(row["seed"])
+
+    return (
+        ("student", "arm", "seed", *(["step"] if along else []), "pass@1 %", "95% interval"),
+        *(
+            (
+                row["group"].replace("\n", ", "),
+                row["arm"],
+                seed(row),
+                *([str(row["step"])] if along else []),
+                percent(row["value"]),
+                "–" if row["low"] is None else f"{percent(row['low'])} to {percent(row['high'])}",
+            )
+            for row in rows
+        ),
+    )
+
+
+def _share(percent_: float | None) -> float | None:
+    return None if percent_ is None else percent_ / 100
 
 
 def _diamonds(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -252,33 +310,20 @@ def _y(field: str, title: str = "pass@1") -> Spec:
     return {"field": field, "type": "quantitative", "title": title, "axis": PER_CENT}
 
 
-def _scaled(field: str, rows: Iterable[Mapping[str, Any]], values: Sequence[Any]) -> Spec:
-    """A nominal field whose values keep their colour, or dash, whatever other values are there."""
-    there = {row[field] for row in rows}
-    known = [arm for arm in ARMS if arm in there]
-    others = sorted(there - set(ARMS))
-    scale = [values[ARMS.index(arm)] for arm in known] + [values[k % len(values)] for k in range(len(others))]
-    found: Spec = {"field": field, "type": "nominal", "scale": {"domain": known + others, "range": scale}}
-    return found | {"title": None}
-
-
-def _colour(rows: Iterable[Mapping[str, Any]], palette: Palette) -> Spec:
-    return _scaled("arm", rows, [palette[name] for name in COLOURS])
-
-
-def _grouped_bars(rows: list[dict[str, Any]], palette: Palette) -> Spec:
-    """Horizontal bars, an arm a line, a student and set a panel; seeds are lines of their own."""
+def _grouped_bars(rows: list[Row], palette: Palette) -> Spec:
+    """Horizontal bars, an arm a line, a student and set a panel, all on one axis; seeds are lines of their own."""
     several = len({row["seed"] for row in rows if row["arm"] != "base"}) > 1
     for row in rows:
         row["name"] = row.get("size") or row["arm"]
         if several and row["arm"] != "base":
             row["name"] += f", seed {row['seed']}"
     y = {"field": "name", "type": "nominal", "title": None, "sort": None, "axis": {"labelLimit": 260}}
-    x = {"type": "quantitative", "title": "pass@1", "axis": PER_CENT}
+    scale = {"domain": [0, max(row["high"] for row in rows)]}
+    x = {"type": "quantitative", "title": "pass@1", "axis": PER_CENT, "scale": scale}
     layers: list[Spec] = [
         {
             "mark": {"type": "bar", "height": 13},
-            "encoding": {"y": y, "x": x | {"field": "value"}, "color": _colour(rows, palette) | {"legend": None}},
+            "encoding": {"y": y, "x": x | {"field": "value"}, "color": colour(rows, palette) | {"legend": None}},
         },
         {
             "mark": {"type": "rule", "color": palette["ink"]},
@@ -298,42 +343,4 @@ def _grouped_bars(rows: list[dict[str, Any]], palette: Palette) -> Spec:
                 "encoding": {"y": y, "x": x | {"field": "paper"}},
             }
         )
-    return _faceted(layers, rows, palette, width=300, height={"step": 22})
-
-
-def _faceted(layers: list[Spec], rows: list[dict[str, Any]], palette: Palette, **size: Any) -> Spec:
-    """A panel for each student and set, two a line, each with axes of its own."""
-    groups = list(dict.fromkeys(row["group"] for row in rows))
-    panels = [
-        {
-            "title": group.split("\n"),
-            "data": {"values": [row for row in rows if row["group"] == group]},
-            "layer": layers,
-            **size,
-        }
-        for group in groups
-    ]
-    return _themed({"concat": panels, "columns": 2, "resolve": {"scale": {"color": "shared"}}}, palette)
-
-
-def _themed(spec: Spec, palette: Palette) -> Spec:
-    text = {
-        "labelColor": palette["ink-soft"],
-        "titleColor": palette["ink-soft"],
-        "labelFontSize": 11,
-        "titleFontSize": 11,
-    }
-    lines = {"gridColor": palette["rule"], "domainColor": palette["rule"], "tickColor": palette["rule"]}
-    return {
-        "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
-        "background": palette["paper"] if palette["paper"] != "none" else None,
-        "config": {
-            "font": "Liberation Sans, Helvetica, Arial, sans-serif",
-            "axis": text | lines | {"titleFontWeight": "normal"},
-            "legend": text | {"symbolStrokeWidth": 2, "orient": "top"},
-            "title": {"color": palette["ink"], "fontSize": 12, "fontWeight": 600, "anchor": "start"},
-            "view": {"stroke": None},
-            "padding": {"left": 14, "right": 24, "top": 4, "bottom": 4},
-        },
-        **spec,
-    }
+    return faceted(layers, rows, palette, width=300, height={"step": 22})

@@ -95,7 +95,11 @@ def _experiments(evaluations: Iterable[Row], arms: Sequence[Row]) -> Iterable[Ex
             shown = {checkpoint.checkpoint_id for checkpoint in result.checkpoints}
             data = {
                 row["arm"]: ArmData(
-                    row["examples"], row["correction_examples"], row["reference_derived"], row["tokens"]
+                    row["examples"],
+                    row["correction_examples"],
+                    row["reference_derived"],
+                    row["tokens"],
+                    tuple(row["correctors"]),
                 )
                 for row in arms
                 if row["checkpoint_id"] in shown

@@ -12,13 +12,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
-from typing import Any
+from typing import Any, get_args
 
 from lema_local.errors import MissingPackageError
-from lema_local.report.claims import Claim, named
+from lema_local.report.charts import Figure
+from lema_local.report.claims import Claim, Verdict, named
 from lema_local.report.evidence import Evidence
-from lema_local.report.figures import Figure
 from lema_local.report.gather import Samples
+from lema_local.report.headline import Headline
 from lema_local.report.manifest import Manifest
 from lema_local.report.paper import Paper
 from lema_local.report.tables import (
@@ -44,6 +45,7 @@ class Contents:
     evidence: Evidence
     paper: Paper
     claims: Sequence[Claim]
+    answers: Sequence[tuple[Headline, Figure | None, str | None]]  # of each experiment, with its picture and SVG
     figures: Sequence[tuple[Figure, str | None]]  # with the SVG of each
     samples: Samples
     manifest: Manifest
@@ -59,6 +61,8 @@ def render_page(contents: Contents) -> str:
     script = _asset("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     c, evidence = contents, contents.evidence
+    tested = [claim for claim in c.claims if claim.n is not None]
+    untested = [claim for claim in c.claims if claim.n is None]
     kinds = [f"{p.change} by LeMa" for p in c.samples.changed]
     kinds += [
         "kept" if (reason := s.item.rejected_because) is None else f"rejected: {reason}" for s in c.samples.corrections
@@ -71,6 +75,14 @@ def render_page(contents: Contents) -> str:
             css=_as_it_is(_asset("theme.css", folder="") + _asset("report.css")),
             script=_as_it_is(script),
             script_hash=f"sha256-{digest}",
+            answers=[
+                {
+                    "sentence": answer.sentence,
+                    "basis": answer.basis,
+                    "figure": _shown_figure(figure, svg) if figure else None,
+                }
+                for answer, figure, svg in c.answers
+            ],
             warnings=warnings(evidence),
             missing=[{"what": what, "command": command} for what, command in c.missing],
             experiments=[
@@ -87,18 +99,13 @@ def render_page(contents: Contents) -> str:
                 for e in evidence.experiments
             ],
             verdicts=_verdicts(c.claims),
-            topics=groups_of(c.claims, "topic"),
+            verdict_names=get_args(Verdict),
+            tested=groups_of(tested, "topic"),
+            untested=groups_of(untested, "topic"),
+            untested_count=len(untested),
+            claims_count=len(c.claims),
             p=p_text,
-            figures=[
-                {
-                    "name": f.name,
-                    "title": f.title,
-                    "caption": f.caption,
-                    "missing": f.missing,
-                    "svg": _as_it_is(svg) if svg else None,
-                }
-                for f, svg in c.figures
-            ],
+            figures=[_shown_figure(figure, svg) for figure, svg in c.figures],
             table_1=table_1(evidence, c.paper),
             table_2=table_2(evidence, c.paper),
             corrector_tables=_corrector_tables(c),
@@ -131,9 +138,21 @@ def warnings(evidence: Evidence) -> list[str]:
     ]
 
 
+def _shown_figure(figure: Figure, svg: str | None) -> dict[str, Any]:
+    heading, *rows = figure.table or ((),)
+    return {
+        "name": figure.name,
+        "title": figure.title,
+        "caption": figure.caption,
+        "missing": figure.missing,
+        "svg": _as_it_is(svg) if svg else None,
+        "table": Table(figure.title, heading, tuple(rows)) if rows else None,
+    }
+
+
 def _verdicts(claims: Iterable[Claim]) -> str:
     counts = Counter(claim.verdict for claim in claims)
-    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("reproduced", "not reproduced", "not tested")) + "."
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict)) + "."
 
 
 def _corrector_tables(c: Contents) -> list[Table]:

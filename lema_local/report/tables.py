@@ -108,8 +108,10 @@ def _steps(d: SeedDifference) -> str:
 
 
 def best_lines(e: Experiment) -> list[str]:
-    """The paper's way to sum an arm up, with what choosing on the test split flatters it by; who may not be best."""
-    return [*map(_best_line, e.result.arms), *filter(None, [e.result.not_yet_whole])]
+    """The paper's way to sum an arm up where there is a choice, with what choosing on the test split flatters it by;
+    who may not be best."""
+    chosen = [arm for arm in e.result.arms if len(arm.best) > 1]
+    return [*map(_best_line, chosen), *filter(None, [e.result.not_yet_whole])]
 
 
 def _best_line(arm: ArmResult) -> str:

@@ -1,6 +1,7 @@
 """write_report(): the report of a database as one HTML file, and its figures as PNG where they are wanted."""
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,11 +9,14 @@ from typing import Any
 
 from lema_local.errors import DataError, MissingPackageError
 from lema_local.records.store import Store
+from lema_local.report.charts import IN_FILE, ON_PAGE, Figure, Spec
 from lema_local.report.claims import training_claims
 from lema_local.report.corrector_claims import corrector_claims
 from lema_local.report.evidence import Evidence
-from lema_local.report.figures import IN_FILE, ON_PAGE, Figure, Spec, figures
+from lema_local.report.figures import figures
+from lema_local.report.forest import forest
 from lema_local.report.gather import gather
+from lema_local.report.headline import Headline, headline
 from lema_local.report.manifest import gather_manifest
 from lema_local.report.page import Contents, render_page
 from lema_local.report.paper import paper
@@ -38,6 +42,7 @@ def write_report(
             evidence=evidence,
             paper=paper(),
             claims=[*training_claims(evidence, paper()), *corrector_claims(evidence, paper())],
+            answers=list(_answers(evidence)),
             figures=[(figure, _svg(figure.spec)) for figure in figures(evidence, paper(), ON_PAGE)],
             samples=samples,
             manifest=gather_manifest(store, profile),
@@ -49,8 +54,18 @@ def write_report(
     )
     written = [_write(output, page.encode("utf-8", "replace"))]
     if pictures is not None:
-        written += [path for figure in figures(evidence, paper(), IN_FILE) for path in _pictures(figure, pictures)]
+        forests = (forest(e, IN_FILE, name=f"answer-{number}") for number, e in enumerate(evidence.experiments, 1))
+        drawn = [*filter(None, forests), *figures(evidence, paper(), IN_FILE)]
+        written += [path for figure in drawn for path in _pictures(figure, pictures)]
     return written
+
+
+def _answers(evidence: Evidence) -> Iterator[tuple[Headline, Figure | None, str | None]]:
+    for number, experiment in enumerate(evidence.experiments, 1):
+        answer = headline(experiment)
+        if answer is not None:
+            picture = forest(experiment, ON_PAGE, name=f"answer-{number}")
+            yield answer, picture, _svg(picture.spec) if picture else None
 
 
 def _missing(evidence: Evidence) -> list[tuple[str, str]]:

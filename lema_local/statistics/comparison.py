@@ -10,7 +10,7 @@ What is chosen among checkpoints is in selection.py, several seeds in seeds.py, 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import sqrt
+from math import isnan, sqrt
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
@@ -109,7 +109,12 @@ def paired_comparison(a: Sequence[bool], b: Sequence[bool], *, seed: int = 1) ->
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """The p values of several comparisons, adjusted so that the chance of any false finding among them stays at 5%.
-    Holm, Scandinavian Journal of Statistics 6 (1979) 65-70."""
+    Holm, Scandinavian Journal of Statistics 6 (1979) 65-70.
+
+    Raises ValueError for NaN: a comparison without a p is none of them, and must be left out before they are counted.
+    """
+    if any(map(isnan, p_values)):
+        raise ValueError("a comparison without a p value is none of those that are adjusted: leave it out")
     order = sorted(range(len(p_values)), key=lambda k: p_values[k])
     adjusted, highest = [0.0] * len(p_values), 0.0
     for rank, k in enumerate(order):

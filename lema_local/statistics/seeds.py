@@ -11,11 +11,13 @@ seeds say little about the next one, whatever the method: the spread stands besi
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil, isnan, nan
 
 RESAMPLES = 2_000
 # With fewer, where the difference varies by 8 points from seed to seed, the interval of equal arms leaves zero out in 9
 # to 21% of simulated comparisons (docs/evaluation.md).
 ENOUGH = 5
+_SHOWN_4_IN_5 = 1.96 + 0.8416  # standard errors: of a 95% interval, and of 80% power
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class SeedComparison:
     low: float
     high: float
     by_seed: tuple[float, ...]
+    problem_variance: float  # over the problems, of the difference averaged over seeds
+    residual_variance: float  # of what neither the seed nor the problem explains; NaN for one seed or one problem
 
     @property
     def is_enough(self) -> bool:
@@ -77,6 +81,33 @@ def compare_over_seeds(
     drawn_problems = random.multinomial(problems, [1 / problems] * problems, size=RESAMPLES)
     sums = (drawn_seeds * (drawn_problems @ gains.T)).sum(axis=1)
     low, high = np.quantile(sums / (seeds * problems), [0.025, 0.975])
+    residuals = gains - gains.mean(axis=0) - gains.mean(axis=1, keepdims=True) + gains.mean()
+    free = (seeds - 1) * (problems - 1)
     return SeedComparison(
-        tuple(common), problems, float(gains.mean()), float(low), float(high), tuple(map(float, gains.mean(axis=1)))
+        seeds=tuple(common),
+        n=problems,
+        difference=float(gains.mean()),
+        low=float(low),
+        high=float(high),
+        by_seed=tuple(map(float, gains.mean(axis=1))),
+        problem_variance=float(gains.mean(axis=0).var()),
+        residual_variance=float((residuals**2).sum() / free) if free else nan,
     )
+
+
+def seeds_needed(compared: SeedComparison, difference: float) -> int | None:
+    """How many seeds would show a true `difference` (a share) 4 times in 5, were they and the problems to vary as those
+    of `compared` do: the interval's half is then 1.96 standard errors, and the difference 2.8 of them.
+
+    None: no number of seeds would, with so few problems. The variance of the pigeonhole bootstrap over s seeds and n
+    problems is seeds' / s + problems' / n + 3 residual / (s n), one of the three being in the seeds' own means already.
+    From a few seeds this is a rough figure; at least ENOUGH. Raises ValueError for fewer than two seeds or problems.
+    """
+    seeds, residual = len(compared.by_seed), compared.residual_variance
+    if isnan(residual):
+        raise ValueError("how much seeds and problems vary needs two of each")
+    of_problems = max(0.0, compared.problem_variance - residual / seeds)
+    allowed = (difference / _SHOWN_4_IN_5) ** 2 - of_problems / compared.n
+    if allowed <= 0:
+        return None
+    return max(ENOUGH, ceil((statistics.variance(compared.by_seed) + 2 * residual / compared.n) / allowed))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from experiments import N, experiment, rows, seeded, trained_over
 
 from lema_local.report.claims import (
     CONTROLLED,
@@ -17,33 +18,10 @@ from lema_local.report.claims import (
 )
 from lema_local.report.corrector_claims import GRADES, LEVELS, RATES, SELF, corrector_claims
 from lema_local.report.evaluation import set_reports
-from lema_local.report.evidence import ArmData, Evidence, Experiment
+from lema_local.report.evidence import Evidence, Experiment
 from lema_local.report.paper import paper
 from lema_local.report.tables import best_lines, differences_table, table_1, table_2
 from lema_local.statistics.trends import difference_of_effects, fisher_exact, trend
-
-N = 200
-
-
-def rows(arm: str, step: int, correct: int, *, seed: int = 1, dataset: str = "gsm8k") -> list[dict[str, Any]]:
-    """A checkpoint that solves the first `correct` of N problems."""
-    fixed = {
-        "model": "m", "dataset": dataset, "split": "test", "base": "b", "arm": arm, "step": step, "sample_index": 0,
-        "seed": None if arm == "base" else seed, "checkpoint_id": None if arm == "base" else f"{arm}-{seed}-{step}",
-        "temperature": 0.0, "answer": "1", "is_cut": False, "level": None, "subject": None,
-    }  # fmt: skip
-    return [fixed | {"problem_id": f"p{k:03}", "is_correct": k < correct} for k in range(N)]
-
-
-def experiment(
-    model: str = "llama-2-13b", *, derived: int = 0, parameters: int | None = None, **arms: int
-) -> Experiment:
-    """Each arm (its name with _ for -) at two steps: half as many right at the first."""
-    found = rows("base", 0, 10)
-    for name, correct in arms.items():
-        found += rows(name.replace("_", "-"), 50, correct // 2) + rows(name.replace("_", "-"), 100, correct)
-    data = {name.replace("_", "-"): ArmData(100, 50, 0 if name == "cot" else derived) for name in arms}
-    return Experiment(model, "b", set_reports(found, margin=0.03)[0], data, parameters)
 
 
 def claims_of(*experiments: Experiment, topic: str, where: str = "") -> list[Claim]:
@@ -87,9 +65,9 @@ def test_without_data_every_claim_is_untested_and_says_what_to_run() -> None:
     ("cot", "lema", "verdict", "words"),
     [
         (60, 100, "reproduced", "lema is above cot."),
-        (100, 60, "not reproduced", "lema is below cot."),
-        (80, 82, "not reproduced", "lema and cot are level within 3 points."),
-        (100, 104, "not reproduced", "no difference can be told"),
+        (100, 60, "contradicted", "lema is below cot."),
+        (80, 82, "open", "lema and cot are level within 3 points."),
+        (100, 104, "open", "no difference can be told"),
     ],
 )
 def test_lema_above_cot_is_judged_problem_by_problem(cot: int, lema: int, verdict: str, words: str) -> None:
@@ -121,20 +99,10 @@ def test_curves_are_judged_at_every_common_step() -> None:
     assert claim.verdict == "reproduced"
     assert claim.ours.startswith("above at 2 of 2")
     [claim] = claims_of(experiment(cot=60, lema=60), topic=CURVES)
-    assert (claim.verdict, claim.ours[:15]) == ("not reproduced", "above at 0 of 2")
+    assert (claim.verdict, claim.ours[:15]) == ("open", "above at 0 of 2")
 
 
-def trained_over(seeds: int, *, steps: tuple[int, ...] = (50, 100)) -> Experiment:
-    """Arms cot and lema; every checkpoint of lema solves 20 problems more."""
-    found = rows("base", 0, 10)
-    for seed in range(1, seeds + 1):
-        for step in steps:
-            found += rows("cot", step, step + seed, seed=seed) + rows("lema", step, step + seed + 20, seed=seed)
-    data = {arm: ArmData(100, 50, 0) for arm in ("cot", "lema")}
-    return Experiment("llama-2-13b", "b", set_reports(found, margin=0.03)[0], data, None)
-
-
-@pytest.mark.parametrize(("seeds", "verdict"), [(1, "reproduced"), (2, "not tested"), (5, "reproduced")])
+@pytest.mark.parametrize(("seeds", "verdict"), [(1, "reproduced"), (2, "open"), (5, "reproduced")])
 def test_curves_of_too_few_seeds_are_not_judged(seeds: int, verdict: str) -> None:
     [claim] = claims_of(trained_over(seeds), topic=CURVES)
     assert claim.verdict == verdict
@@ -146,27 +114,22 @@ def test_the_ends_of_several_seeds_are_no_curve() -> None:
     assert (claim.ours, claim.verdict) == ("", "not tested")
 
 
-def seeded(model: str, *gains: int, parameters: int | None = None, cot: int = 60) -> Experiment:
-    """Arms cot and lema-controlled, a seed for each of `gains`: so many problems more."""
-    found = []
-    for seed, gain in enumerate(gains, 1):
-        found += rows("cot", 100, cot, seed=seed) + rows("lema-controlled", 100, cot + gain, seed=seed)
-    return Experiment(model, "b", set_reports(found, margin=0.03)[0], {}, parameters)
-
-
 def test_whether_two_arms_are_level_is_said_by_all_seeds_and_not_by_the_first() -> None:
     first_is_level = seeded("llama-2-7b", 0, *[40] * 5)
     [claim] = claims_of(first_is_level, topic=CONTROLLED, where="llama-2-7b")
-    assert claim.verdict == "not reproduced"
-    assert claim.because.endswith("The interval does not lie within 3 points.")
+    assert claim.verdict == "contradicted"
+    assert claim.because.endswith("The whole interval lies beyond that.")
+    [claim] = claims_of(seeded("llama-2-7b", 0, 0, 0, 0, 0, 20), topic=CONTROLLED, where="llama-2-7b")
+    assert claim.verdict == "open"
+    assert claim.because.endswith("The interval does not lie within 3 points: more problems.")
     [claim] = claims_of(seeded("llama-2-7b", *[0] * 6), topic=CONTROLLED, where="llama-2-7b")
     assert claim.verdict == "reproduced"
     assert claim.because.endswith("The whole interval lies within 3 points.")
     [claim] = claims_of(seeded("llama-2-7b", 0, 0), topic=CONTROLLED, where="llama-2-7b")
-    assert claim.verdict == "not tested"
+    assert claim.verdict == "open"
 
 
-@pytest.mark.parametrize(("seeds", "verdict"), [(1, "reproduced"), (2, "not tested"), (5, "reproduced")])
+@pytest.mark.parametrize(("seeds", "verdict"), [(1, "reproduced"), (2, "open"), (5, "reproduced")])
 def test_sizes_of_too_few_seeds_are_not_judged(seeds: int, verdict: str) -> None:
     small, large = (seeded(f"of-{gain}", *[gain] * seeds, parameters=gain + 1) for gain in (0, 60))
     [claim] = claims_of(small, large, topic=SIZES)
@@ -221,7 +184,7 @@ def test_a_claim_waits_until_the_base_model_has_answered_all_problems() -> None:
     model, dataset = paper().specialised[0].model, paper().specialised[0].dataset
     started = Experiment(model, "b", set_reports([row | {"dataset": dataset} for row in found], margin=0.03)[0], {})
     [claim] = [c for c in claims_of(started, topic=SPECIALISED, where=model) if c.ours]
-    assert (claim.verdict, claim.because) == ("not tested", "Both answered 50 of 200 problems so far: lema eval")
+    assert (claim.verdict, claim.because) == ("open", "Both answered 50 of 200 problems so far: lema eval")
 
 
 def test_at_equal_size_the_claim_of_the_7b_model_is_that_the_two_are_level() -> None:
@@ -229,7 +192,7 @@ def test_at_equal_size_the_claim_of_the_7b_model_is_that_the_two_are_level() -> 
     [claim] = claims_of(level, topic=CONTROLLED, where="llama-2-7b")
     assert (claim.text, claim.verdict) == ("LeMa and CoT are level", "reproduced")
     [claim] = claims_of(experiment("llama-2-7b", cot=60, lema_controlled=100), topic=CONTROLLED, where="llama-2-7b")
-    assert claim.verdict == "not reproduced"
+    assert claim.verdict == "contradicted"
     [claim] = claims_of(experiment("llama-2-13b", cot=60, lema_controlled=100), topic=CONTROLLED, where="llama-2-13b")
     assert (claim.text, claim.verdict) == ("LeMa is above CoT", "reproduced")
 
@@ -270,7 +233,9 @@ def test_gpt_4s_rate_is_reproduced_where_the_printed_one_lies_in_our_interval() 
     claim = of_correctors(RATES, self_correction_rate=[row])[-1]
     assert (claim.verdict, claim.paper) == ("reproduced", "8.0% (217 of 2,696)")
     claim = of_correctors(RATES, self_correction_rate=[row | {"right_answer": 300}])[-1]
-    assert claim.verdict == "not reproduced"
+    assert claim.verdict == "contradicted"
+    claim = of_correctors(RATES, self_correction_rate=[row | {"mistakes": 100, "right_answer": 8}])[-1]
+    assert (claim.verdict, "more of them would tell" in claim.because) == ("open", True)
 
 
 def test_success_by_level_is_a_trend_and_data_without_levels_is_not_tested() -> None:
@@ -282,6 +247,16 @@ def test_success_by_level_is_a_trend_and_data_without_levels_is_not_tested() -> 
     assert (claim.verdict, claim.ours) == ("reproduced", "75.0% at level 1, 15.0% at level 5")
     claim = of_correctors(LEVELS, correction_by_level=[row | {"level": "-"} for row in levels])[0]
     assert (claim.verdict, claim.n) == ("not tested", None)
+
+
+def test_a_trend_that_cannot_be_told_is_open_and_levels_of_another_set_are_named() -> None:
+    row = corrector_row(dataset="gsm-symbolic", is_reference_derived=False)
+    found = (("3", 40, 120), ("4", 36, 104))
+    levels = [row | {"level": level, "corrected": kept, "mistakes": given} for level, kept, given in found]
+    claim = of_correctors(LEVELS, correction_by_level=levels)[0]
+    assert claim.verdict == "open"
+    assert claim.because.startswith("gsm-symbolic has levels of its own, not MATH's.")
+    assert claim.because.endswith("More mistakes would tell.")
 
 
 def test_grades_decide_about_gpt_4_alone() -> None:
@@ -322,7 +297,7 @@ def test_a_weak_corrector_is_held_against_a_strong_one_on_the_same_mistakes_over
     other_set = [graded("gpt-3.5-turbo", 1, 20, dataset="math"), graded("gpt-4", 15, 20, dataset="math")]
     assert weak_against_strong(weak[0], graded("gpt-4", 4, 50), weak[1], *other_set) == [
         ("gpt-3.5-turbo against gpt-4 on r, GSM8K", "20 of 40 poor, against 4 of 50", "reproduced"),
-        ("gpt-3.5-turbo against gpt-4 on r, MATH", "1 of 20 poor, against 15 of 20", "not reproduced"),
+        ("gpt-3.5-turbo against gpt-4 on r, MATH", "1 of 20 poor, against 15 of 20", "contradicted"),
     ]
 
 

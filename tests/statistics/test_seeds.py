@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lema_local.statistics.seeds import compare_over_seeds, spread
+from lema_local.statistics.seeds import ENOUGH, compare_over_seeds, seeds_needed, spread
 
 
 def test_a_spread_has_mean_standard_deviation_and_range() -> None:
@@ -67,3 +67,21 @@ def test_the_interval_over_seeds_holds_the_truth_as_often_as_it_says() -> None:
 def test_arms_that_share_no_seed_or_problems_are_refused(a: dict[int, list[bool]], b: dict[int, list[bool]]) -> None:
     with pytest.raises(ValueError, match="seeds that both arms have"):
         compare_over_seeds(a, b)
+
+
+def test_as_many_seeds_as_are_needed_show_the_difference_about_four_times_in_five() -> None:
+    random = np.random.default_rng(7)
+    pilots = [compare_over_seeds(*random_arms(random, seeds=40, gain=0.1, wobble=0.06)) for _ in range(5)]
+    needed = sorted(seeds_needed(pilot, 0.1) or 0 for pilot in pilots)[2]
+    worlds = [compare_over_seeds(*random_arms(random, seeds=needed, gain=0.1, wobble=0.06)) for _ in range(60)]
+    assert ENOUGH <= needed < 30
+    assert 0.65 < np.mean([found.low > 0 for found in worlds]) <= 0.95
+
+
+def test_too_few_problems_are_not_made_good_by_seeds() -> None:
+    a = {seed: [True, False, False, True, False] for seed in range(2)}
+    b = {seed: [False, True, True, True, False] for seed in range(2)}
+    assert seeds_needed(compare_over_seeds(a, b), 0.05) is None
+    assert seeds_needed(compare_over_seeds(a, a), 0.05) == ENOUGH
+    with pytest.raises(ValueError, match="needs two"):
+        seeds_needed(compare_over_seeds({1: a[0]}, {1: b[0]}), 0.05)

@@ -1,0 +1,69 @@
+"""The answer first: one sentence that says whether LeMa helped, and what it rests on. Pure.
+
+    headline(experiment).sentence
+    # "No difference was shown: lema solved 4.0 points more than cot (95% interval -5.7 to +15.4; 3 seeds, 300
+    #  problems); 5 points would need about 46 seeds."
+
+With several seeds the interval over seeds and problems speaks, and says "helped" or "harmed" only from ENOUGH of them;
+with one seed, exact McNemar with Holm's p does.
+"""
+
+from dataclasses import dataclass
+
+from lema_local.report.claims import named, points, side_of, what_would_tell
+from lema_local.report.evidence import Effect, Experiment
+from lema_local.statistics.comparison import SIGNIFICANT
+from lema_local.statistics.seeds import ENOUGH
+
+ARM, AGAINST = "lema", "cot"
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The answer of one experiment, and what it rests on: student, problems, corrections."""
+
+    sentence: str
+    basis: str
+
+
+def headline(experiment: Experiment) -> Headline | None:
+    """None where arms lema and cot were not both evaluated on the same problems."""
+    effect, difference = experiment.effect(ARM, AGAINST), experiment.difference(ARM, AGAINST)
+    if effect is None or difference is None:
+        return None
+    seeds = experiment.over_seeds(ARM, AGAINST)
+    if seeds is None:
+        side = side_of(effect.low, effect.high) if difference.p_holm < SIGNIFICANT else 0
+        counted, then = "1 seed", f"{difference.because or 'one seed says nothing of the next'}; more: --seeds {ENOUGH}"
+    else:
+        side = side_of(effect.low, effect.high) if effect.is_enough else 0
+        counted, then = f"{len(seeds.compared.seeds)} seeds", what_would_tell(seeds)
+    if seeds is not None and side == 0 and side_of(effect.low, effect.high):
+        then = f"fewer than {ENOUGH} seeds err too often to say more"
+    data = experiment.arms.get(ARM)
+    what = "Training on corrections from reference solutions" if data and data.reference_derived else "LeMa"
+    verdict = ("No difference was shown", f"{what} helped", f"{what} harmed")[side]
+    if side == 0 and effect.is_level:
+        verdict = f"The two are level within {100 * effect.margin:g} points"
+    sentence = f"{verdict}: {_measured(effect, counted)}"
+    return Headline(f"{sentence}; {then}." if side == 0 else f"{sentence}.", _basis(experiment))
+
+
+def _measured(effect: Effect, seeds: str) -> str:
+    more = "more" if effect.difference >= 0 else "fewer"
+    return (
+        f"{ARM} solved {100 * abs(effect.difference):.1f} points {more} than {AGAINST} (95% interval "
+        f"{points(effect.low)} to {points(effect.high)}; {seeds}, {effect.n:,} problems)"
+    )
+
+
+def _basis(experiment: Experiment) -> str:
+    result, data = experiment.result, experiment.arms.get(ARM)
+    student = f"Student {experiment.model}, {named(experiment.dataset)}, {result.split} split"
+    if data is None or not data.corrections:
+        return f"{student}."
+    by = f" by {', '.join(data.correctors)}" if data.correctors else ""
+    derived = {0: "none of them", data.corrections: "all of them"}.get(
+        data.reference_derived, f"{data.reference_derived:,} of them"
+    )
+    return f"{student}; trained on {data.corrections:,} corrections{by}, {derived} written from reference solutions."

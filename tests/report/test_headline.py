@@ -1,0 +1,75 @@
+"""The answer first: what its sentence says for each outcome, what it rests on, and the picture beside it."""
+
+import pytest
+from experiments import N, experiment, rows, seeded, trained_over
+
+from lema_local.report.charts import ON_PAGE
+from lema_local.report.evaluation import set_reports
+from lema_local.report.evidence import ArmData, Experiment
+from lema_local.report.forest import forest
+from lema_local.report.headline import headline
+
+
+def sentence(of: Experiment) -> str:
+    answer = headline(of)
+    assert answer is not None
+    return answer.sentence
+
+
+@pytest.mark.parametrize(
+    ("lema", "begins"),
+    [
+        (120, "LeMa helped: lema solved 30.0 points more than cot (95% interval +"),
+        (20, "LeMa harmed: lema solved 20.0 points fewer than cot (95% interval -"),
+        (60, "The two are level within 3 points: lema solved 0.0 points more than cot"),
+        (64, "No difference was shown: lema solved 2.0 points more than cot"),
+    ],
+)
+def test_one_seed_is_judged_problem_by_problem(lema: int, begins: str) -> None:
+    said = sentence(experiment(cot=60, lema=lema))
+    assert said.startswith(begins)
+    assert f"1 seed, {N} problems" in said
+    assert ("--seeds 5" in said) == (not begins.startswith("LeMa"))
+
+
+def test_several_seeds_are_judged_together_and_few_of_them_not_at_all() -> None:
+    assert sentence(trained_over(5)).startswith("LeMa helped: lema solved 10.0 points more than cot")
+    few = sentence(trained_over(3))
+    assert few.startswith("No difference was shown: lema solved 10.0 points more than cot")
+    assert few.endswith("fewer than 5 seeds err too often to say more.")
+
+
+def test_what_cannot_be_told_says_how_many_seeds_five_points_would_take() -> None:
+    found = [
+        row
+        for seed, gain in enumerate((-30, 40, 10), 1)
+        for row in rows("cot", 100, 60, seed=seed) + rows("lema", 100, 60 + gain, seed=seed)
+    ]
+    said = sentence(Experiment("m", "b", set_reports(found, margin=0.03)[0], {}))
+    assert said.startswith("No difference was shown")
+    assert "; 5 points would need " in said
+
+
+def test_corrections_from_reference_solutions_are_named_in_the_answer_itself() -> None:
+    derived = experiment(cot=60, lema=120, derived=50)
+    assert sentence(derived).startswith("Training on corrections from reference solutions helped")
+    by_model = Experiment("m", "b", derived.result, {"lema": ArmData(100, 50, 0, correctors=("qwen", "gpt-4"))})
+    answer = headline(by_model)
+    assert answer is not None
+    assert "trained on 50 corrections by qwen, gpt-4, none of them written from reference" in answer.basis
+
+
+def test_without_both_arms_there_is_no_answer() -> None:
+    assert headline(experiment(cot=60)) is None
+    assert headline(seeded("m", 1, 2)) is None  # cot and lema-controlled
+
+
+def test_the_picture_has_a_line_for_each_seed_and_one_for_all() -> None:
+    figure = forest(trained_over(3), ON_PAGE, name="answer-1")
+    assert figure is not None
+    assert [row[0] for row in figure.table] == ["arm", "lema, seed 1", "lema, seed 2", "lema, seed 3", "lema, 3 seeds"]
+    assert [row[1] for row in figure.table[1:]] == ["+10.0"] * 4
+    one = forest(experiment(cot=60, lema=80), ON_PAGE, name="answer-1")
+    assert one is not None
+    assert "says nothing of the next one" in one.caption
+    assert forest(experiment(cot=60), ON_PAGE, name="answer-1") is None

@@ -1,0 +1,92 @@
+"""The statistics against statsmodels and SciPy's own figures, on tables that are small, lopsided or degenerate."""
+
+import itertools
+from math import comb
+
+import numpy as np
+import pytest
+from scipy.stats import hypergeom, multinomial, norm
+from statsmodels.stats.contingency_tables import Table, mcnemar
+from statsmodels.stats.inter_rater import cohens_kappa
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+from lema_local.review.agreement import cohen_kappa
+from lema_local.statistics.comparison import holm, mcnemar_exact, mcnemar_power, wilson_interval
+from lema_local.statistics.sample_metrics import pass_at_k
+from lema_local.statistics.trends import fisher_exact, trend
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 72, 300, 1319])
+def test_wilson_interval_is_that_of_statsmodels(n: int) -> None:
+    for correct in sorted({0, 1, n // 3, n // 2, n - 1, n}):
+        assert wilson_interval(correct, n) == pytest.approx(proportion_confint(correct, n, method="wilson"), abs=1e-12)
+
+
+def test_mcnemar_is_that_of_statsmodels_in_every_small_table() -> None:
+    for gained, lost in itertools.product(range(9), repeat=2):
+        theirs = mcnemar([[5, gained], [lost, 7]], exact=True).pvalue
+        assert mcnemar_exact(gained, lost) == pytest.approx(min(1.0, theirs)), (gained, lost)
+
+
+@pytest.mark.parametrize(
+    "p_values",
+    [[], [0.2], [0.04, 0.04], [0.0, 1.0], [0.01, 0.02, 0.03, 0.04, 0.05], [1e-300, 0.049, 0.9], [0.5] * 7],
+)
+def test_holm_is_that_of_statsmodels(p_values: list[float]) -> None:
+    theirs = multipletests(p_values, method="holm")[1].tolist() if p_values else []
+    assert holm(p_values) == pytest.approx(theirs)
+
+
+def test_a_comparison_without_a_p_is_refused_and_not_called_significant() -> None:
+    with pytest.raises(ValueError, match="leave it out"):
+        holm([0.01, float("nan"), 0.5])
+
+
+TWO_RATES = [((0, 5), (5, 5)), ((3, 4), (1, 9)), ((0, 3), (0, 8)), ((10, 10), (0, 10)), ((7, 9), (8, 9))]
+
+
+@pytest.mark.parametrize("table", TWO_RATES)
+def test_fisher_sums_the_tables_that_are_no_more_likely(table: tuple[tuple[int, int], tuple[int, int]]) -> None:
+    (k1, n1), (k2, n2) = table
+    chances = hypergeom(n1 + n2, k1 + k2, n1).pmf(np.arange(n1 + 1))
+    assert fisher_exact(*table) == pytest.approx(chances[chances <= chances[k1] * (1 + 1e-7)].sum())
+
+
+@pytest.mark.parametrize("successes", [(30, 20, 10), (1, 0, 3), (0, 0, 1), (40, 40, 39)])
+def test_the_trend_is_that_of_statsmodels(successes: tuple[int, ...]) -> None:
+    totals, scores = (40, 40, 40), (1, 2, 5)
+    found = trend(successes, totals, scores)
+    table = Table(np.array([successes, np.subtract(totals, successes)]), shift_zeros=False)
+    theirs = table.test_ordinal_association(np.arange(2), np.array(scores))
+    # there the variance is of tables whose margins are both fixed: n - 1 stands where Cochran and Armitage have n
+    z = abs(theirs.zscore) * np.sqrt(sum(totals) / (sum(totals) - 1))
+    assert found is not None
+    assert found.p_value == pytest.approx(2 * norm.sf(z), rel=1e-6)
+
+
+@pytest.mark.parametrize(("n", "changed", "difference"), [(6, 1.0, 1.0), (30, 0.4, 0.2), (20, 0.3, 0.0)])
+def test_the_power_is_summed_over_every_pair_of_gains_and_losses(n: int, changed: float, difference: float) -> None:
+    up, down = (changed + difference) / 2, (changed - difference) / 2
+    gained, lost = np.meshgrid(np.arange(n + 1), np.arange(n + 1), indexing="ij")
+    whole = gained + lost <= n
+    chances = multinomial.pmf(np.stack([gained, lost, n - gained - lost], axis=-1)[whole], n, [up, down, 1 - changed])
+    found = [
+        mcnemar(([0, g], [k, 0]), exact=True).pvalue < 0.05 for g, k in zip(gained[whole], lost[whole], strict=True)
+    ]
+    assert mcnemar_power(n, changed, difference) == pytest.approx(float(chances @ np.array(found)), abs=1e-9)
+
+
+MATRICES = [((10, 2, 0), (1, 5, 3), (0, 2, 7)), ((1, 0, 0), (1, 0, 0), (0, 0, 1)), ((0, 3, 0), (3, 0, 0), (0, 0, 1))]
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_kappa_is_that_of_statsmodels(matrix: tuple[tuple[int, ...], ...]) -> None:
+    assert cohen_kappa(matrix) == pytest.approx(cohens_kappa(matrix).kappa)
+    assert cohen_kappa(matrix, weighted=True) == pytest.approx(cohens_kappa(matrix, wt="linear").kappa)
+
+
+def test_pass_at_k_is_the_share_of_draws_that_hold_a_right_one() -> None:
+    for n, correct, k in itertools.product(range(1, 8), range(8), range(1, 8)):
+        if correct <= n and k <= n:
+            assert pass_at_k(n=n, correct=correct, k=k) == pytest.approx(1 - comb(n - correct, k) / comb(n, k))
