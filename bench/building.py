@@ -24,7 +24,6 @@ from typing import Any
 from lema_local.records.journal import row_of
 from lema_local.records.store import Writer
 from lema_local.records.types import Completion
-from lema_local.serving.process import describe_endpoint
 from lema_local.settings.profiles import load_profile
 from lema_local.stages import correct, sample
 from lema_local.stages.build import build
@@ -122,14 +121,14 @@ def _make_samples(folder: Path, rationales: int, samples: int) -> int:
     with _open(folder) as store:
         run = _run(store, folder)
         numbers = {problem.id: k for k, problem in enumerate(run.problems.train)}
-        calls = sample.wanted(run.profile, run.problems.train)
+        calls = sample.wanted(run)
         return _add(store, ((call, _rationale(numbers[call.problem_id], call.sample_index)) for call in calls))
 
 
 def _make_corrections(folder: Path, rationales: int, samples: int) -> int:
     with _open(folder) as store:
         run = _run(store, folder)
-        endpoint = describe_endpoint("corrector", run.profile.endpoint("corrector"))
+        endpoint = run.resolved("corrector").endpoint
         numbers = {problem.id: k for k, problem in enumerate(run.problems.train)}
         calls = correct.wanted(run.profile, endpoint, correct.mistakes(run))
         return _add(store, ((call, _correction(numbers[call.problem_id], k)) for k, call in enumerate(calls)))

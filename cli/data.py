@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .options import call_options, notice, open_run, run_options
+from .options import call_options, notice, open_experiment, open_run, run_options
 from .tables import format_rows
 
 
@@ -32,7 +32,7 @@ def command(
     if dry_run:
         _print_estimate(profile, db, overrides, as_json=as_json)
         return
-    from lema_local.serving.process import check_endpoints
+    from lema_local.serving.endpoints import check_endpoints
     from lema_local.stages.build import build
     from lema_local.stages.correct import correct
     from lema_local.stages.evolve import evolve
@@ -42,7 +42,7 @@ def command(
 
     with open_run(db, profile, overrides, budget=budget, offline=offline) as run:
         if not offline:
-            check_endpoints(run.profile, priced=budget is not None)
+            check_endpoints(run.profile, run.endpoints, priced=budget is not None)
         train, test = len(run.problems.train), len(run.problems.test)
         notice(f"{train} train and {test} test problems of {run.profile.data.dataset}")
         unsolved = sum(problem.solution is None for problem in run.problems.train)
@@ -63,14 +63,10 @@ def command(
 
 
 def _print_estimate(profile: str, db: Path, overrides: dict[str, Any], *, as_json: bool) -> None:
-    from lema_local.records.store import Store
-    from lema_local.settings.profiles import Overrides, load_profile
     from lema_local.stages.estimate import estimate
-    from lema_local.stages.problems import load_problems
 
-    loaded = load_profile(profile, Overrides(**overrides))
-    problems = load_problems(loaded.data, notice, dev_problems=loaded.evaluation.dev_problems)
-    rows = [dataclasses.asdict(row) for row in estimate(loaded, problems, Store(db) if db.exists() else None)]
+    with open_experiment(db, profile, overrides) as experiment:
+        rows = [dataclasses.asdict(row) for row in estimate(experiment)]
     click.echo(
         json.dumps(rows, indent=1) if as_json else format_rows(list(rows[0]), [list(row.values()) for row in rows])
     )

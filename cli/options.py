@@ -4,17 +4,18 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, get_args
 
 import click
 
 from lema_local.calls.pacing import Budget
 from lema_local.errors import StoreError, did_you_mean
-from lema_local.records.store import Writer
+from lema_local.records.store import Store, Writer
 from lema_local.settings.profiles import Overrides, load_profile
 from lema_local.settings.tables import Arm
 from lema_local.stages.evolve import restore
-from lema_local.stages.run import Run
+from lema_local.stages.run import Experiment, Run
 from lema_local.stages.warm_up import resolve_warm_up
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -172,6 +173,17 @@ def open_run(
         resolve_warm_up(run)
         restore(run)
         yield run
+
+
+@contextmanager
+def open_experiment(db: Path, profile: str, overrides: dict[str, Any]) -> Iterator[Experiment]:
+    """The same to look at: its database open for reading, an empty one where there is none yet."""
+    loaded = load_profile(profile, Overrides(**overrides))
+    if db.exists():
+        yield Experiment(loaded, Store(db), notice)
+        return
+    with TemporaryDirectory() as folder, Writer(Path(folder) / "empty.duckdb") as store:
+        yield Experiment(loaded, store, notice)
 
 
 def refuse_options_before(context: click.Context) -> None:

@@ -146,15 +146,16 @@ def judge(
     from lema_local.review.sampling import Wish
     from lema_local.settings.profiles import load_profile
     from lema_local.stages import judge as stage
-    from lema_local.stages.run import Run
+    from lema_local.stages.run import Experiment, Run
 
     given = {"BASE_URL": judge_url, "MODEL": judge_model, "API_KEY_ENV": judge_key_env}
     own = {f"LEMA_JUDGE_{name}": value for name, value in given.items() if value}  # an option beats the environment
     loaded = load_profile(profile, environment={**os.environ, **own})
-    stage.judge_of(loaded)
+    stage.refuse_without_judge(loaded)
     require_database(db)
     if dry_run:
-        row = dataclasses.asdict(stage.estimate_judging(Store(db), loaded, Wish(**wish), max_tokens=max_tokens))
+        experiment = Experiment(loaded, Store(db), notice)
+        row = dataclasses.asdict(stage.estimate_judging(experiment, Wish(**wish), max_tokens=max_tokens))
         click.echo(format_rows(list(row), [list(row.values())]))
         return
     with Writer(db, on_notice=notice) as store:

@@ -1,7 +1,7 @@
 """How many tokens a text has: for the student's own tokenizer where it is at hand without torch, else an estimate.
 
     estimate_tokens("48 / 2 = 24 clips.")                              # 10: pieces, the same on every machine
-    token_counter("smollm2-135m-instruct").count(["48 / 2 = 24"])      # [9], by the vocabulary of its GGUF
+    token_counter(resolve_model("smollm2-135m-instruct")).count(["48 / 2 = 24"])      # [9], by its GGUF's vocabulary
 
 A count is of the text alone: no BOS, no EOS, no chat template.
 """
@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lema_local.errors import LemaError, ProfileError
-from lema_local.settings.models import Model, resolve_model
+from lema_local.errors import ProfileError
+from lema_local.settings.models import Model
 
 ESTIMATE = "estimate: words, digits and marks, one token each"
 _PIECE = re.compile(r" (?=\d)|[A-Za-z]+|\d|[^\sA-Za-z\d]")
@@ -48,13 +48,9 @@ def estimate_tokens(text: str) -> int:
 ESTIMATOR = TokenCounter(ESTIMATE, lambda texts: [estimate_tokens(text) for text in texts])
 
 
-def token_counter(model_name: str) -> TokenCounter:
+def token_counter(model: Model) -> TokenCounter:
     """The counter of a student: its GGUF's vocabulary, or the tokenizer.json of its folder or of the Hub's cache. The
     estimate where none of these can be read here; nothing is fetched."""
-    try:
-        model = resolve_model(model_name)
-    except LemaError:
-        return ESTIMATOR
     file = _tokenizer_file(model)
     if file is not None:
         return _from_tokenizer_file(file, model.name) or ESTIMATOR

@@ -22,20 +22,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from lema_local.calls.client import refuse_unpriced
 from lema_local.calls.endpoint import Endpoint
-from lema_local.calls.prices import Price, find_price
-from lema_local.calls.transport import is_loopback
-from lema_local.errors import EndpointError, MissingPackageError, ProfileError, ServerError
+from lema_local.errors import MissingPackageError, ServerError
 from lema_local.hardware import die_with_parent
 from lema_local.serving.command import ServeOptions, build_command, models_file, servers_that_fit
+from lema_local.serving.endpoints import ResolvedEndpoint, read_key
 from lema_local.serving.recipes import Recipe, load_recipe
-from lema_local.settings.endpoints import EndpointProfile
-from lema_local.settings.models import Model, resolve_model
-from lema_local.settings.profiles import Profile
-from lema_local.settings.published import adapter_sha256
+from lema_local.settings.models import Model
 
 _ERROR = re.compile(r"\w(?:Error|Exception): ")
 STOP_PATIENCE_S = 0.5  # a server has nothing to save, and Ctrl-C must be over within two seconds on a busy machine too
@@ -119,155 +113,49 @@ def serve(
 
 @contextmanager
 def open_endpoint(
-    name: str,
-    profile: EndpointProfile,
-    *,
-    options: ServeOptions,
-    checkpoint_id: str | None = None,
-    on_notice: Callable[[str], None] = lambda message: None,
+    resolved: ResolvedEndpoint, *, options: ServeOptions, on_notice: Callable[[str], None] = lambda message: None
 ) -> Iterator[Endpoint]:
-    """The endpoint of a profile, ready to be called: its server started if it has a recipe, its key read from the
-    environment. With `checkpoint_id` it is the adapter of that checkpoint that answers."""
-    endpoint = describe_endpoint(name, profile, checkpoint_id=checkpoint_id)
+    """An endpoint, ready to be called: its server started if it has a recipe, its key read from the environment."""
     # The client is loaded here, where Ctrl-C ends it at once: in the event loop an import holds it up, by seconds when
     # the machine is busy.
     importlib.import_module("openai")
-    if profile.recipe is None:
-        yield replace(endpoint, api_key=read_key(name, profile))
+    if resolved.recipe is None:
+        yield replace(resolved.endpoint, api_key=read_key(resolved.name, resolved.profile))
         return
-    with open_recipe(name, profile, options=options, on_notice=on_notice) as (served, _):
-        yield replace(served, identity=endpoint.identity)
+    with open_recipe(resolved, options=options, on_notice=on_notice) as (served, _):
+        yield served
 
 
 @contextmanager
 def open_recipe(
-    name: str,
-    profile: EndpointProfile,
+    resolved: ResolvedEndpoint,
     *,
     options: ServeOptions,
     model: Model | None = None,
     on_notice: Callable[[str], None] = lambda message: None,
 ) -> Iterator[tuple[Endpoint, RunningServers]]:
     """The same where the profile names a recipe, with its servers; `model`: other weights than the profile's."""
-    assert profile.recipe is not None
+    recipe, profile, model = resolved.recipe, resolved.profile, model or resolved.model
+    assert recipe is not None
     importlib.import_module("openai")
-    recipe = load_recipe(profile.recipe)
-    if model is None and recipe.weights != "none":
-        model = resolve_model(profile.model)
-    described = describe_endpoint(name, profile)
     count = servers_that_fit(profile.servers, recipe, model)
     options = replace(options, context_length=profile.context_length, servers=count)
     if profile.adapter is not None:
-        options = replace(options, adapters={described.served_model: Path(profile.adapter)})
+        options = replace(options, adapters={resolved.endpoint.served_model: Path(profile.adapter)})
     with ExitStack() as running:
         servers = tuple(
-            running.enter_context(serve(profile.recipe, model=model, options=options, on_notice=on_notice))
+            running.enter_context(serve(recipe.name, model=model, options=options, on_notice=on_notice))
             for _ in range(count)
         )
         hint = f"A {recipe.name} server stopped: see {servers[0].log.parent}. Run the same command again to go on."
         endpoint = replace(
-            described,
+            resolved.endpoint,
             base_url=servers[0].base_url,
             more_base_urls=tuple(server.base_url for server in servers[1:]),
-            request=recipe.request,
-            structured_form=recipe.structured,
             hint=hint,
             adapter_over=model.name if model and profile.adapter is not None else None,
         )
         yield endpoint, RunningServers(servers)
-
-
-def describe_endpoint(name: str, profile: EndpointProfile, *, checkpoint_id: str | None = None) -> Endpoint:
-    """Who answers at an endpoint, without starting anything: what keys and dry runs need."""
-    if profile.recipe is not None:
-        recipe = load_recipe(profile.recipe)
-        if recipe.weights == "none":
-            model_name, identity = recipe.name, f"{recipe.name}:1"
-        else:
-            model = resolve_model(profile.model)
-            model_name = model.name
-            identity = model.gguf_identity() if recipe.weights == "gguf" else f"{model.served_identity()}:{recipe.name}"
-        if profile.warm_up_steps:  # whose identity is that of the checkpoint it will be (stages/warm_up.py)
-            model_name += f"+warm-up-{profile.warm_up_steps}"
-            identity += f"+{profile.identity}"
-        elif profile.adapter is not None:
-            model_name += f"+{Path(profile.adapter).stem}"
-            identity += f"+{adapter_sha256(profile.adapter, is_gguf=recipe.weights == 'gguf')}"
-        base_url, served, derived = "", model_name, recipe.reference_derived
-    else:
-        if profile.base_url is None:
-            raise ProfileError(f"Endpoint {name} needs a recipe or a base_url.")
-        base_url, served, model_name, derived = profile.base_url.rstrip("/"), profile.model, profile.model, False
-        identity = profile.identity or f"served:{base_url}:{profile.model}"  # weights unknown: this name at this place
-    if checkpoint_id is not None:
-        identity += f"+{checkpoint_id}"
-    return Endpoint(
-        name=name,
-        base_url=base_url,
-        served_model=served,
-        model=model_name,
-        identity=identity,
-        api=profile.api,
-        more_base_urls=tuple(url.rstrip("/") for url in profile.more_base_urls),
-        concurrency=profile.concurrency,
-        requests_per_minute=profile.requests_per_minute,
-        tokens_per_minute=profile.tokens_per_minute,
-        deadline_s=profile.deadline_s,
-        max_retries=profile.max_retries,
-        price=_price(profile),
-        requires_usage=profile.requires_usage,
-        omit=profile.omit,
-        max_tokens_field=profile.max_tokens_field,
-        is_reference_derived=derived,
-    )
-
-
-def _price(profile: EndpointProfile) -> Price | None:
-    """The user's own price, else the listed one; None for what costs nothing or nobody knows."""
-    given, written = profile.usd_per_million_input, profile.usd_per_million_output
-    if given is not None and written is not None:
-        cached = profile.usd_per_million_cached_input
-        return Price(given, given if cached is None else cached, written)
-    return find_price(profile.base_url, profile.model) if profile.base_url else None
-
-
-def read_key(name: str, profile: EndpointProfile) -> str:
-    """The API key that the profile's variable holds; "none" where none is named. ProfileError where it is not set."""
-    if profile.api_key_env is None:
-        return "none"
-    key = os.environ.get(profile.api_key_env, "").strip()
-    if not key:
-        raise ProfileError(
-            f"Endpoint {name} takes its key from ${profile.api_key_env}, which is not set: export "
-            f"{profile.api_key_env}=..."
-        )
-    if not (key.isascii() and key.isprintable()):
-        raise ProfileError(f"${profile.api_key_env} holds no API key: it has characters that no key has.")
-    return key
-
-
-def check_endpoints(profile: Profile, *, priced: bool = False) -> None:
-    """Find what is wrong with the endpoints before hours of work: an unknown model, a key that is not set; `priced`: a
-    hosted model without a price, which no budget can hold."""
-    extra = [name for name in ("augmenter", "evolver") if name in profile.endpoints]
-    for name in dict.fromkeys((*profile.sampling.reasoners, *extra, *profile.correction.correctors, "student")):
-        endpoint = profile.endpoint(name)
-        described = describe_endpoint(name, endpoint)
-        if name != "student":
-            read_key(name, endpoint)
-            if priced:
-                refuse_unpriced(described)
-            if endpoint.base_url is not None and is_loopback(endpoint.base_url):
-                _refuse_silence(endpoint.base_url)
-
-
-def _refuse_silence(base_url: str) -> None:
-    """A local server that is not up yet is found now, not after the sampling."""
-    parts = urlsplit(base_url)
-    try:
-        socket.create_connection((parts.hostname or "", parts.port or 80), timeout=3).close()
-    except OSError as error:
-        raise EndpointError(f"No server at {base_url}. Start it, or give another base URL.") from error
 
 
 def free_port(host: str) -> int:

@@ -7,6 +7,7 @@ import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -52,6 +53,7 @@ def recipe_names() -> list[str]:
     )
 
 
+@cache
 def load_recipe(name: str) -> Recipe:
     """A recipe by name, or ProfileError."""
     if name not in recipe_names():

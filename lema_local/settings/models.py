@@ -14,7 +14,7 @@ import os
 import re
 import tomllib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -26,9 +26,9 @@ from lema_local.settings.architecture import Architecture, from_config, from_ggu
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Model:
-    """Weights by name. At least one of hub_id, gguf_path, path is there."""
+    """Weights by name. At least one of hub_id, gguf_path, path is there. Its identities are worked out once."""
 
     name: str
     hub_id: str | None = None
@@ -53,10 +53,12 @@ class Model:
             raise ProfileError(f"{self.name} has no GGUF file here; llama.cpp needs one: give its path as the model.")
         return self.gguf_path
 
+    @cached_property
     def gguf_identity(self) -> str:
         """Content of the GGUF file: quantisation is part of it."""
         return f"gguf:{cached_sha256(self.gguf())}"
 
+    @cached_property
     def hf_identity(self) -> str:
         """Content of a folder's weights; of a Hub model its id."""
         if self.path is None:
@@ -64,11 +66,12 @@ class Model:
         files_ = sorted([self.path / "config.json", *_weight_files(self.path)])
         return f"hf:{content_key('folder', [cached_sha256(file) for file in files_])}"
 
+    @cached_property
     def served_identity(self) -> str:
         """The same of a model that is asked: a folder without weights, which can be planned and linted, is refused."""
         if self.path is not None and not _weight_files(self.path):
             raise ProfileError(f"No weights in {self.path}: it needs *.safetensors or pytorch_model*.bin.")
-        return self.hf_identity()
+        return self.hf_identity
 
 
 @cache

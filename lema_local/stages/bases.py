@@ -17,11 +17,10 @@ from pathlib import Path
 from lema_local.calls.endpoint import Endpoint
 from lema_local.errors import ProfileError
 from lema_local.hardware import gpus
-from lema_local.serving.process import describe_endpoint
 from lema_local.serving.recipes import load_recipe
-from lema_local.settings.models import Model, resolve_model
+from lema_local.settings.models import Model
 from lema_local.settings.profiles import Profile
-from lema_local.stages.run import Run
+from lema_local.stages.run import Experiment, Run
 
 MERGED = "merged"
 DTYPES = {True: ("bf16", "bfloat16"), False: ("f32", "float32")}  # with a GPU, without: short name, full name
@@ -38,9 +37,9 @@ def base_name(profile: Profile) -> str | None:
     return wanted or (bases[0] if bases else None)
 
 
-def describe_student(profile: Profile, tuned: str | None = None) -> Endpoint:
+def describe_student(experiment: Experiment, tuned: str | None = None) -> Endpoint:
     """The student as an evaluation asks it; `tuned`: the id of the checkpoint, or of a published adapter's content."""
-    endpoint = describe_endpoint("student", profile.endpoint("student"))
+    endpoint, profile = experiment.resolved("student").endpoint, experiment.profile
     base, dtype = base_name(profile), DTYPES[bool(gpus())][0]
     if base is not None:
         name = dtype if base == "bf16" or (base == "merged" and tuned is None) else f"{base}-{dtype}"
@@ -58,11 +57,8 @@ def serving_dtype(profile: Profile) -> str:
 def base_weights(run: Run) -> Model | None:
     """The model that is served, with or without adapters over it; None where the recipe needs none. Rounding to NF4
     writes a folder of weights, once."""
-    student = run.profile.endpoint("student")
-    if student.recipe is None or load_recipe(student.recipe).weights == "none":
-        return None
-    model = resolve_model(student.model)
-    if base_name(run.profile) != "nf4":
+    model = run.resolved("student").model
+    if model is None or base_name(run.profile) != "nf4":
         return model
     from lema_local.training.base import default_cache
     from lema_local.training.merge import Nf4
@@ -79,13 +75,12 @@ def remove_merged(run: Run) -> None:
     shutil.rmtree(run.directory / MERGED, ignore_errors=True)
 
 
-def merged_weights(run: Run, adapter: Path) -> Model:
+def merged_weights(run: Run, model: Model, adapter: Path) -> Model:
     """The student's model with an adapter added to its own weights: a folder under runs/, for as long as it is served.
     TrainingError where they do not fit."""
     from lema_local.training.merge import Dtype, merge, read_adapter
     from lema_local.training.nf4 import local_folder
 
-    model = resolve_model(run.profile.endpoint("student").model)
     dtype: Dtype = "bf16" if gpus() else "fp32"
     remove_merged(run)  # of a process that was killed
     output = run.directory / MERGED

@@ -23,8 +23,7 @@ from lema_local.errors import BudgetError, DataError, EndpointError, ProfileErro
 from lema_local.records.keys import content_key
 from lema_local.records.store import stage_sql
 from lema_local.records.types import Batch, BatchCall, BatchEnd
-from lema_local.serving.process import describe_endpoint, read_key
-from lema_local.serving.recipes import load_recipe
+from lema_local.serving.endpoints import read_key
 from lema_local.stages import correct, sample
 from lema_local.stages.calls import Call, attempt, completion, pending
 from lema_local.stages.derive import derive
@@ -69,13 +68,13 @@ def works(run: Run, purpose: Purpose) -> Iterator[Work]:
     cascade, each of which gets what the ones before failed to correct."""
     if purpose != "correct":
         for name in run.profile.sampling.reasoners if purpose == "sample" else (sample.AUGMENTER,):
-            endpoint = _described(run, name)
+            endpoint = run.resolved(name).endpoint
             calls = sample.wanted_of(run.profile, name, endpoint, run.problems.train)
             yield _work(run, purpose, endpoint, calls, sample.prompts(run.problems.train, endpoint.api))
         return
     left = correct.mistakes(run)
     for name in run.profile.correction.correctors:
-        endpoint = _described(run, name)
+        endpoint = run.resolved(name).endpoint
         calls = correct.wanted(run.profile, endpoint, left)
         yield _work(run, purpose, endpoint, calls, correct.prompts(left, endpoint.api))
         left = correct.left_for_the_next(run.profile, left, correct.kept(run.store, calls))
@@ -235,16 +234,6 @@ def _add(run: Run, result: Result, call: Call, work: Work, *, discount: float) -
     return False
 
 
-def _described(run: Run, name: str) -> Endpoint:
-    """An endpoint with what its recipe adds to requests, without its server."""
-    profile = run.profile.endpoint(name)
-    endpoint = describe_endpoint(name, profile)
-    if profile.recipe is not None:
-        recipe = load_recipe(profile.recipe)
-        return replace(endpoint, request=recipe.request, structured_form=recipe.structured)
-    return endpoint
-
-
 def _work(run: Run, purpose: Purpose, endpoint: Endpoint, calls: Sequence[Call], render: Renderer) -> Work:
     return Work(purpose, endpoint, tuple(calls), tuple(pending(run, calls)), render)
 
@@ -261,8 +250,8 @@ def _api(run: Run, batch: Batch) -> BatchApi:
 
 
 def _keyed(run: Run, name: str) -> Endpoint:
-    profile = run.profile.endpoint(name)
-    return replace(describe_endpoint(name, profile), api_key=read_key(name, profile))
+    resolved = run.resolved(name)
+    return replace(resolved.endpoint, api_key=read_key(name, resolved.profile))
 
 
 def _most_usd(work: Work, call: Call) -> float:

@@ -11,21 +11,20 @@ from lema_local.answers.exact import extract_answer, is_correct
 from lema_local.corrections.checks import failed_requirement
 from lema_local.corrections.parsing import ParsedCorrection, parse_correction
 from lema_local.corrections.rationales import answer_text, gold_output
-from lema_local.errors import DataError
+from lema_local.errors import DataError, LemaError
 from lema_local.examples.arms import WITHOUT_CORRECTIONS, Assembled, Candidate, Ingredients, assemble, manifest
 from lema_local.examples.augmentation import SampledPath, keep_paths
 from lema_local.examples.texts import MAX_CHARACTERS, corrected_steps, correction_example, cot_example, sampled_output
-from lema_local.examples.tokens import TokenCounter, token_counter
+from lema_local.examples.tokens import ESTIMATOR, TokenCounter, token_counter
 from lema_local.prompts import in_alpaca, sampled_steps
 from lema_local.records.types import Example, Problem, TrainingSet
 from lema_local.review.rubric import consensus, counts_of
 from lema_local.review.summary import grades_by_correction
-from lema_local.serving.process import describe_endpoint
 from lema_local.settings.models import prompt_of
 from lema_local.settings.tables import Arm
 from lema_local.stages import correct, sample
 from lema_local.stages.derive import derive
-from lema_local.stages.run import Run
+from lema_local.stages.run import Experiment, Run
 from lema_local.stages.select import wanted_rows
 
 _FAILS = "correction fails "
@@ -43,13 +42,21 @@ def build(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Built]:
     """Put the arms together and record them; the same records give the same training-set ids."""
     arms = arms or run.profile.build.arms
     ingredients = _prepare(run, arms)
-    counter = token_counter(run.profile.endpoint("student").model)
+    counter = _counter(run)
     return [_record(run, assemble(arm, ingredients, seed=run.profile.build.seed), ingredients, counter) for arm in arms]
 
 
-def warm_up_id(run: Run) -> str:
+def warm_up_id(experiment: Experiment) -> str:
     """The id of the training set `warm-up`; records nothing."""
-    return assemble("warm-up", _prepare(run, ("warm-up",)), seed=run.profile.build.seed).id
+    ingredients = _in_own_input(experiment, _gold_alone(experiment))
+    return assemble("warm-up", ingredients, seed=experiment.profile.build.seed).id
+
+
+def _counter(run: Run) -> TokenCounter:
+    try:
+        return token_counter(run.endpoints.model(run.profile.endpoint("student").model))
+    except LemaError:  # a name that only its own server knows
+        return ESTIMATOR
 
 
 def _prepare(run: Run, arms: Sequence[Arm]) -> Ingredients:
@@ -57,12 +64,13 @@ def _prepare(run: Run, arms: Sequence[Arm]) -> Ingredients:
     ingredients = gather(run, arms)
     if not ingredients.corrections and not set(arms) <= set(WITHOUT_CORRECTIONS):
         raise DataError(_no_corrections(run, ingredients.left_out))
-    is_alpaca = prompt_of(run.profile.endpoint("student").model) == "alpaca"
-    return _in_alpaca(ingredients) if is_alpaca else ingredients
+    return _in_own_input(run, ingredients)
 
 
-def _in_alpaca(ingredients: Ingredients) -> Ingredients:
-    """The same with the input of students that were tuned with the Alpaca-style one."""
+def _in_own_input(experiment: Experiment, ingredients: Ingredients) -> Ingredients:
+    """The same, for students that were tuned with the Alpaca-style input with that one."""
+    if prompt_of(experiment.profile.endpoint("student").model) != "alpaca":
+        return ingredients
 
     def changed(candidates: Sequence[Candidate]) -> list[Candidate]:
         found = []
@@ -125,10 +133,10 @@ def _no_corrections(run: Run, left_out: Mapping[str, int]) -> str:
 def gather(run: Run, arms: Sequence[Arm]) -> Ingredients:
     """CoT examples (gold; sampled ones where the profile says so) and correction examples of the profile's train
     problems."""
-    left_out: Counter[str] = Counter(run.problems.left_out)
-    gold = _gold(run, left_out)
     if set(arms) == {"warm-up"}:  # it comes before any rationale
-        return Ingredients(gold, left_out=left_out)
+        return _gold_alone(run)
+    left_out: Counter[str] = Counter(run.problems.left_out)
+    gold = _gold(run.problems.train, left_out)
     derive(run.store, "correct")  # an upgrade may have emptied the table
     problems = {problem.id: problem for problem in run.problems.train}
     kept: list[Candidate] = []
@@ -148,9 +156,14 @@ def gather(run: Run, arms: Sequence[Arm]) -> Ingredients:
     return Ingredients([*gold, *kept], corrections, corrected, spare, left_out, *books)
 
 
-def _gold(run: Run, left_out: Counter[str]) -> list[Candidate]:
+def _gold_alone(experiment: Experiment) -> Ingredients:
+    left_out: Counter[str] = Counter(experiment.problems.left_out)
+    return Ingredients(_gold(experiment.problems.train, left_out), left_out=left_out)
+
+
+def _gold(problems: Sequence[Problem], left_out: Counter[str]) -> list[Candidate]:
     found: dict[str, Candidate] = {}
-    for problem in run.problems.train:
+    for problem in problems:
         output = gold_output(problem)
         if output is None:
             left_out["problem without a solution"] += 1
@@ -169,11 +182,11 @@ def _paths(run: Run) -> Iterator[SampledPath]:
     """The sampled rationales that the profile lets join CoT data, in the order of augmentation."""
     ids: list[str] = []
     if "augmenter" in run.profile.build.augment_with and sample.AUGMENTER in run.profile.endpoints:
-        endpoint = describe_endpoint(sample.AUGMENTER, run.profile.endpoint(sample.AUGMENTER))
+        endpoint = run.resolved(sample.AUGMENTER).endpoint
         paths = sample.wanted_of(run.profile, sample.AUGMENTER, endpoint, run.problems.train, beyond_target=True)
         ids += [call.id for call in paths]
     if "reasoner" in run.profile.build.augment_with:
-        ids += [call.id for call in sample.wanted(run.profile, run.problems.train)]
+        ids += [call.id for call in sample.wanted(run)]
         ids += sample.imported(run.store, "sample", run.problems.train)
     train = {problem.id for problem in run.problems.train}
     for id_, problem_id, author, purpose, answer, right, cut, derived, text, template in wanted_rows(

@@ -15,31 +15,25 @@ from lema_local.records.keys import content_key
 from lema_local.records.store import Store
 from lema_local.records.types import Problem
 from lema_local.serving.command import ServeOptions
-from lema_local.serving.process import describe_endpoint, open_endpoint
-from lema_local.serving.recipes import load_recipe
+from lema_local.serving.process import open_endpoint
 from lema_local.settings.profiles import Profile
 from lema_local.settings.tables import CorrectionProfile
 from lema_local.stages import sample
 from lema_local.stages.calls import Call, Outcome, complete, pending
 from lema_local.stages.derive import derive
 from lema_local.stages.oracle_file import oracle_problems
-from lema_local.stages.run import Run
+from lema_local.stages.run import Experiment, Run
 from lema_local.stages.select import wanted_rows
 
 Mistake = dict[str, Any]  # id, problem_id, rationale (its text), template (it was asked by), question, solution, kind
 
 
-def mistakes(run: Run, *, texts: bool = True) -> list[Mistake]:
-    """The graded mistakes to correct, by id: among the samples that the profile asks for, and among imported ones.
-    Without `texts` their text is ""."""
-    return mistakes_in(run.store, run.profile, run.problems.train, texts=texts)
-
-
-def mistakes_in(store: Store, profile: Profile, problems: Sequence[Problem], *, texts: bool = True) -> list[Mistake]:
-    """The same, of a store that may be open for reading only. Not those that an imported correction puts right: nobody
-    is asked again."""
+def mistakes(experiment: Experiment, *, texts: bool = True) -> list[Mistake]:
+    """The graded mistakes to correct, by id: among the samples that the profile asks for, and among imported ones; not
+    those that an imported correction puts right: nobody is asked again. Without `texts` their text is ""."""
+    store, problems = experiment.store, experiment.problems.train
     done = corrected_elsewhere(store, problems)
-    ids = [*(call.id for call in sample.wanted(profile, problems)), *sample.imported(store, "sample", problems)]
+    ids = [*(call.id for call in sample.wanted(experiment)), *sample.imported(store, "sample", problems)]
     by_id = {problem.id: problem for problem in problems}
     found = []
     for id_, problem_id, text, template in wanted_rows(store, "wanted_mistakes", ids, texts=texts):
@@ -101,17 +95,17 @@ def left_for_the_next(profile: Profile, given: Sequence[Mistake], done: Mapping[
     return [row for row in given if profile.correction.everyone or row["id"] not in done]
 
 
-def has_asked(run: Run) -> bool:
+def has_asked(run: Experiment) -> bool:
     """Whether any correction that this profile wants is there, kept or not."""
     given = mistakes(run, texts=False)
     for name in run.profile.correction.correctors:
-        ids = [call.id for call in wanted(run.profile, describe_endpoint(name, run.profile.endpoint(name)), given)]
+        ids = [call.id for call in wanted(run.profile, run.resolved(name).endpoint, given)]
         if len(run.store.missing("completion", ids)) < len(ids):
             return True
     return False
 
 
-def corrected_problems(run: Run) -> list[str]:
+def corrected_problems(run: Experiment) -> list[str]:
     """Ids of the problems that the kept corrections are of: as often as each was corrected."""
     return [row[0] for row in wanted_rows(run.store, "corrected_problems", kept_corrections(run))]
 
@@ -121,27 +115,27 @@ def correct(run: Run) -> Outcome:
     total = Outcome()
     left = mistakes(run)
     for name in run.profile.correction.correctors:
-        profile = run.profile.endpoint(name)
-        calls = wanted(run.profile, describe_endpoint(name, profile), left)
+        resolved = run.resolved(name)
+        calls = wanted(run.profile, resolved.endpoint, left)
         open_calls = pending(run, calls)
         if open_calls:
             options = run.serve_options
-            if profile.recipe and load_recipe(profile.recipe).reference_derived:
+            if resolved.recipe and resolved.recipe.reference_derived:
                 options = ServeOptions(log_directory=options.log_directory, problems=oracle_problems(run))
-            with open_endpoint(name, profile, options=options, on_notice=run.notice) as endpoint:
+            with open_endpoint(resolved, options=options, on_notice=run.notice) as endpoint:
                 total += _complete(run, open_calls, endpoint, left)
         derive(run.store, "correct")
         left = left_for_the_next(run.profile, left, kept(run.store, calls))
     return total
 
 
-def kept_corrections(run: Run) -> list[str]:
+def kept_corrections(run: Experiment) -> list[str]:
     """Ids of the corrections of this profile that training may use, whichever corrector of the cascade wrote them."""
     c, found = run.profile.correction, list(corrected_elsewhere(run.store, run.problems.train).values())
     left = mistakes(run, texts=False)
     by_mistake: dict[str, list[str]] = {}
     for name in c.correctors:
-        calls = wanted(run.profile, describe_endpoint(name, run.profile.endpoint(name)), left)
+        calls = wanted(run.profile, run.resolved(name).endpoint, left)
         done = kept(run.store, calls)
         for rationale_id, id_ in done.items():
             by_mistake.setdefault(rationale_id, []).append(id_)

@@ -6,21 +6,16 @@ or as if each sample were a mistake; `basis` says which.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import dataclass
 
 from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
 from lema_local.prompts import EVOLUTION_TEMPLATE, sample_template
-from lema_local.records.store import Store, Writer, stage_sql
-from lema_local.records.types import Problem
-from lema_local.serving.process import describe_endpoint
-from lema_local.settings.profiles import Profile
+from lema_local.records.store import Store, stage_sql
 from lema_local.stages import correct, sample
 from lema_local.stages.calls import Call, handed_in
 from lema_local.stages.evolve import made
-from lema_local.stages.problems import ProblemSet
 from lema_local.stages.resolve import wanted
-from lema_local.stages.run import Run
+from lema_local.stages.run import Experiment
 from lema_local.stages.warm_up import resolve_warm_up
 
 CHARACTERS_A_TOKEN = 4
@@ -41,42 +36,29 @@ class Estimate:
     basis: str
 
 
-def estimate(profile: Profile, problems: ProblemSet, store: Store | None) -> list[Estimate]:
+def estimate(experiment: Experiment) -> list[Estimate]:
     """One row for each endpoint that samples, for each corrector, for the evolver's questions and answers, and for each
-    reasoner that re-solves. `store` is None where there is no database.
+    reasoner that re-solves.
 
     Problems that were evolved before count like the others; what those to come will ask for is not known.
     """
-    seen = _reading(profile, problems, store)
-    if seen:
-        resolve_warm_up(seen)
-        profile = seen.profile
-    asked, answered, evolved = made(seen) if seen else ([], [], [])
-    train = tuple({problem.id: problem for problem in (*problems.train, *evolved)}.values())
-    if seen:
-        seen.problems = replace(problems, train=train)
-    rows = _data(profile, train, store)
-    if profile.evolution.questions:
-        rows += _evolution(profile, train, store, asked, answered)
-    if profile.correction.resolve:
-        rows += _resolving(profile, train, store, wanted(seen) if seen else [], rows)
+    resolve_warm_up(experiment)
+    asked, answered, evolved = made(experiment)
+    experiment.add_train_problems(evolved)
+    rows = _data(experiment)
+    if experiment.profile.evolution.questions:
+        rows += _evolution(experiment, asked, answered)
+    if experiment.profile.correction.resolve:
+        rows += _resolving(experiment, rows)
     return rows
 
 
-def _reading(profile: Profile, problems: ProblemSet, store: Store | None) -> Run | None:
-    """A run that only looks: its problems are given, so that it records none."""
-    if store is None:
-        return None
-    run = Run(profile, cast(Writer, store))
-    run.problems = problems
-    return run
-
-
-def _data(profile: Profile, problems: Sequence[Problem], store: Store | None) -> list[Estimate]:
+def _data(experiment: Experiment) -> list[Estimate]:
+    profile, problems, store = experiment.profile, experiment.problems.train, experiment.store
     rows, wanted_count, ungraded = [], 0, 0
     augmenter = [sample.AUGMENTER] if sample.AUGMENTER in profile.endpoints else []
     for name in (*profile.sampling.reasoners, *augmenter):
-        endpoint = describe_endpoint(name, profile.endpoint(name))
+        endpoint = experiment.resolved(name).endpoint
         wanted = sample.wanted_of(profile, name, endpoint, problems)
         samples = not_there(store, wanted)
         render = sample.prompts(problems, endpoint.api)
@@ -85,17 +67,17 @@ def _data(profile: Profile, problems: Sequence[Problem], store: Store | None) ->
         )
         if name not in augmenter:
             wanted_count += len(wanted)
-            ungraded += len(store.missing("rationale", [call.id for call in wanted])) if store else len(wanted)
-    given = correct.mistakes_in(store, profile, problems) if store else []
+            ungraded += len(store.missing("rationale", [call.id for call in wanted]))
+    given = correct.mistakes(experiment)
     seen = wanted_count - ungraded  # a run that was interrupted has samples that no stage has graded yet
     rate, basis = (len(given) / seen, "mistake rate so far") if seen else (1.0, "at most: every sample a mistake")
     to_come = round(rate * ungraded)
     before = False
     for name in profile.correction.correctors:
-        corrector = describe_endpoint(name, profile.endpoint(name))
+        corrector = experiment.resolved(name).endpoint
         calls = correct.wanted(profile, corrector, given)
         left = not_there(store, calls)
-        mistakes = given or _stand_ins(profile, problems)
+        mistakes = given or _stand_ins(experiment)
         like = left or correct.wanted(profile, corrector, mistakes)
         render = correct.prompts(mistakes, corrector.api)
         count, said = len(left) + to_come, basis if to_come else ""
@@ -103,20 +85,15 @@ def _data(profile: Profile, problems: Sequence[Problem], store: Store | None) ->
             said = "; ".join(filter(None, (said, "at most: the correctors before correct none")))
         rows.append(row_of("correct", corrector, count, like, render, store, said))
         before = before or bool(count)
-        given = correct.left_for_the_next(profile, given, correct.kept(store, calls)) if store else given
+        given = correct.left_for_the_next(profile, given, correct.kept(store, calls))
     return rows
 
 
-def _evolution(
-    profile: Profile,
-    problems: Sequence[Problem],
-    store: Store | None,
-    asked: Sequence[Call],
-    answered: Sequence[Call],
-) -> list[Estimate]:
+def _evolution(experiment: Experiment, asked: Sequence[Call], answered: Sequence[Call]) -> list[Estimate]:
     """The questions to come, and the answers to them: as if each were a new one. Seeds are drawn from the corrections,
     so that more of them draw others."""
-    e, endpoint = profile.evolution, describe_endpoint("evolver", profile.endpoint("evolver"))
+    e, problems, store = experiment.profile.evolution, experiment.problems.train, experiment.store
+    endpoint = experiment.resolved("evolver").endpoint
     sampling = Sampling(temperature=e.temperature, max_tokens=e.max_tokens, top_p=e.top_p)
     few = problems[:PROMPTS_LOOKED_AT]
     render = sample.prompts(problems, endpoint.api)
@@ -131,43 +108,35 @@ def _evolution(
     ]
 
 
-def _resolving(
-    profile: Profile,
-    problems: Sequence[Problem],
-    store: Store | None,
-    kept: Sequence[tuple[str, list[Call]]],
-    rows: Sequence[Estimate],
-) -> list[Estimate]:
+def _resolving(experiment: Experiment, rows: Sequence[Estimate]) -> list[Estimate]:
     """What each reasoner is asked to go on from: the corrections that are kept, and at most one for each of its
     mistakes to come."""
-    correcting = [row.calls for row in rows if row.stage == "correct"]
-    to_come = max(correcting, default=0)
+    problems, store = experiment.problems.train, experiment.store
+    to_come = max((row.calls for row in rows if row.stage == "correct"), default=0)
     found = []
-    calls_of = dict(kept)
-    for name in profile.sampling.reasoners:
-        endpoint = describe_endpoint(name, profile.endpoint(name))
-        s = profile.sampling.by(name)
+    for name, calls in wanted(experiment):
+        endpoint = experiment.resolved(name).endpoint
+        s = experiment.profile.sampling.by(name)
         sampling = Sampling(temperature=0.0, max_tokens=s.max_tokens)
         like = [Call(endpoint, "resolve", sample_template(p.kind, s.prompt), sampling, p.id) for p in problems]
-        count = len(not_there(store, calls_of.get(name, []))) + to_come
+        count = len(not_there(store, calls)) + to_come
         said = "at most: each correction to come is kept, and of its mistake" if to_come else ""
         found.append(row_of("resolve", endpoint, count, like, sample.prompts(problems, endpoint.api), store, said))
     return found
 
 
-def _stand_ins(profile: Profile, problems: Sequence[Problem]) -> list[correct.Mistake]:
+def _stand_ins(experiment: Experiment) -> list[correct.Mistake]:
     """Mistakes as long as rationales can be, to measure prompts by before there is any."""
-    rationale = "x" * (CHARACTERS_A_TOKEN * profile.sampling.max_tokens)
+    rationale = "x" * (CHARACTERS_A_TOKEN * experiment.profile.sampling.max_tokens)
     return [
         {"id": p.id, "problem_id": p.id, "question": p.question, "rationale": rationale, "solution": p.solution}
         | {"kind": p.kind, "template": ""}
-        for p in problems[:PROMPTS_LOOKED_AT]
+        for p in experiment.problems.train[:PROMPTS_LOOKED_AT]
     ]
 
 
-def not_there(store: Store | None, calls: Sequence[Call]) -> list[Call]:
-    if store is None:
-        return list(calls)
+def not_there(store: Store, calls: Sequence[Call]) -> list[Call]:
+    """The calls whose completion is neither in the store nor in a batch at work."""
     missing = store.missing("completion", [call.id for call in calls])
     missing -= handed_in(store) if missing else set()
     return [call for call in calls if call.id in missing]
@@ -179,11 +148,11 @@ def row_of(
     count: int,
     like: Sequence[Call],
     render: Callable[[Call], Prompt],
-    store: Store | None,
+    store: Store,
     basis: str,
 ) -> Estimate:
     """The row of a stage: `count` calls that are `like` these."""
-    usage = store.rows(stage_sql("usage_so_far"), purpose=stage, model=endpoint.model)[0] if store else {"calls": 0}
+    usage = store.rows(stage_sql("usage_so_far"), purpose=stage, model=endpoint.model)[0]
     if usage["calls"]:
         read, written = usage["prompt_tokens"], usage["completion_tokens"]
         basis_tokens = f"tokens as in {usage['calls']} calls before"

@@ -54,7 +54,7 @@ def targets(run: Run) -> list[Target]:
 def target_of(run: Run, checkpoint: Checkpoint | None, published: Adapter | None = None) -> Target:
     """What a checkpoint, a published adapter or (neither) the base model is asked."""
     checkpoint_id = checkpoint.id if checkpoint else None
-    endpoint = describe_student(run.profile, published.identity if published else checkpoint_id)
+    endpoint = describe_student(run, published.identity if published else checkpoint_id)
     if published is not None:
         endpoint = replace(endpoint, model=published.name)
     calls = tuple(evaluation_calls(run, endpoint, checkpoint_id))

@@ -17,10 +17,10 @@ from lema_local.problems.decontamination import overlaps
 from lema_local.problems.evolution import draw_seeds, majority, parse_question
 from lema_local.prompts import EVOLUTION_TEMPLATE, render, sample_template, stop_texts, turns
 from lema_local.records.types import Problem
-from lema_local.serving.process import describe_endpoint, open_endpoint
+from lema_local.serving.process import open_endpoint
 from lema_local.stages import correct
 from lema_local.stages.calls import Call, Outcome, complete, pending
-from lema_local.stages.run import Run
+from lema_local.stages.run import Experiment, Run
 from lema_local.stages.select import wanted_rows
 
 NO_ANSWER = ""  # a question has none before its answers are counted
@@ -41,7 +41,7 @@ def evolve(run: Run) -> Outcome:
     if not run.profile.evolution.questions:
         return Outcome()
     left_out = Counter[str]()
-    endpoint = describe_endpoint("evolver", run.profile.endpoint("evolver"))
+    endpoint = run.resolved("evolver").endpoint
     seeds = {problem.id: problem.question for problem in run.problems.train}
     outcome = _make(run, _questions_wanted(run, endpoint), lambda call: seeds[call.problem_id])
     questions = _questions(run, endpoint, left_out)
@@ -54,19 +54,19 @@ def evolve(run: Run) -> Outcome:
     return outcome
 
 
-def restore(run: Run) -> None:
+def restore(run: Experiment) -> None:
     """Give a run the problems that were evolved for its profile before. Calls nothing."""
     run.add_train_problems(made(run)[2])
 
 
-def made(run: Run) -> tuple[list[Call], list[Call], list[Problem]]:
+def made(run: Experiment) -> tuple[list[Call], list[Call], list[Problem]]:
     """The questions and the answers that the profile wants so far, and the problems that came of those that are there.
 
     Calls nothing and writes nothing.
     """
     if not run.profile.evolution.questions:
         return [], [], []
-    endpoint = describe_endpoint("evolver", run.profile.endpoint("evolver"))
+    endpoint = run.resolved("evolver").endpoint
     questions = _questions(run, endpoint, Counter())
     problems = _problems(run, endpoint, questions, Counter())
     return _questions_wanted(run, endpoint), _answers_wanted(run, endpoint, questions), problems
@@ -76,8 +76,7 @@ def _make(run: Run, wanted: Sequence[Call], question_of: Callable[[Call], str]) 
     calls = pending(run, wanted)
     if not calls:
         return Outcome()
-    profile = run.profile.endpoint("evolver")
-    with open_endpoint("evolver", profile, options=run.serve_options, on_notice=run.notice) as endpoint:
+    with open_endpoint(run.resolved("evolver"), options=run.serve_options, on_notice=run.notice) as endpoint:
 
         def prompt(call: Call) -> Prompt:
             return render(call.template, {"question": question_of(call)}, api=endpoint.api)
@@ -88,14 +87,14 @@ def _make(run: Run, wanted: Sequence[Call], question_of: Callable[[Call], str]) 
     return outcome
 
 
-def _sampling(run: Run, endpoint: Endpoint) -> Sampling:
+def _sampling(run: Experiment, endpoint: Endpoint) -> Sampling:
     e = run.profile.evolution
     return Sampling(
         temperature=e.temperature, max_tokens=e.max_tokens, top_p=e.top_p, seed=e.seed, stop=stop_texts(endpoint.api)
     )
 
 
-def _seeds(run: Run) -> list[str]:
+def _seeds(run: Experiment) -> list[str]:
     """Ids of the problems that seeds are drawn from: one for each kept correction, or every problem once."""
     base = {problem.id for problem in run.problems.train if problem.source is None}
     if run.profile.evolution.seeds == "all":
@@ -103,7 +102,7 @@ def _seeds(run: Run) -> list[str]:
     return [problem_id for problem_id in correct.corrected_problems(run) if problem_id in base]
 
 
-def _questions_wanted(run: Run, endpoint: Endpoint) -> list[Call]:
+def _questions_wanted(run: Experiment, endpoint: Endpoint) -> list[Call]:
     e, sampling = run.profile.evolution, _sampling(run, endpoint)
     return [
         Call(endpoint, "evolve", EVOLUTION_TEMPLATE, sampling, draw.problem_id, sample_index=draw.index)
@@ -111,7 +110,7 @@ def _questions_wanted(run: Run, endpoint: Endpoint) -> list[Call]:
     ]
 
 
-def _answers_wanted(run: Run, endpoint: Endpoint, questions: Sequence[Question]) -> list[Call]:
+def _answers_wanted(run: Experiment, endpoint: Endpoint, questions: Sequence[Question]) -> list[Call]:
     sampling = _sampling(run, endpoint)
     return [
         Call(
@@ -128,7 +127,7 @@ def _answers_wanted(run: Run, endpoint: Endpoint, questions: Sequence[Question])
     ]
 
 
-def _questions(run: Run, endpoint: Endpoint, left_out: Counter[str]) -> list[Question]:
+def _questions(run: Experiment, endpoint: Endpoint, left_out: Counter[str]) -> list[Question]:
     """The new questions that are worth an answer: whole, new, and no near copy of their seed or of what is evaluated
     on."""
     seeds = {problem.id: problem for problem in run.problems.train}
@@ -171,7 +170,9 @@ def _shown_questions() -> list[str]:
     return [text.partition("Question: ")[2] for role, text in turns(EVOLUTION_TEMPLATE)[:-2] if role != "system"]
 
 
-def _problems(run: Run, endpoint: Endpoint, questions: Sequence[Question], left_out: Counter[str]) -> list[Problem]:
+def _problems(
+    run: Experiment, endpoint: Endpoint, questions: Sequence[Question], left_out: Counter[str]
+) -> list[Problem]:
     """The new questions with an answer that two or more agree on, as problems."""
     ids = [call.id for call in _answers_wanted(run, endpoint, questions)]
     texts: defaultdict[str, list[str]] = defaultdict(list)

@@ -18,12 +18,11 @@ from lema_local.review.items import Item
 from lema_local.review.judging import JUDGE_TEMPLATE, judge_inputs, parse_judgement
 from lema_local.review.rubric import JUDGE
 from lema_local.review.sampling import Wish
-from lema_local.serving.process import describe_endpoint, open_endpoint
-from lema_local.settings.endpoints import EndpointProfile
+from lema_local.serving.process import open_endpoint
 from lema_local.settings.profiles import Profile
 from lema_local.stages.calls import Call, complete, pending
 from lema_local.stages.estimate import Estimate, not_there, row_of
-from lema_local.stages.run import Run
+from lema_local.stages.run import Experiment, Run
 from lema_local.stages.select import wanted_rows
 
 ENDPOINT = "judge"
@@ -41,12 +40,11 @@ class Judged:
 
 def judge(run: Run, wish: Wish, *, max_tokens: int) -> Judged:
     """Ask for what is pending of a sample's grades and record them."""
-    profile = judge_of(run.profile)
-    items, calls = _wanted(run.store, run.profile, wish, max_tokens)
+    items, calls = _wanted(run, wish, max_tokens)
     open_calls = pending(run, calls)
     new = 0
     if open_calls:
-        with open_endpoint(ENDPOINT, profile, options=run.serve_options, on_notice=run.notice) as endpoint:
+        with open_endpoint(run.resolved(ENDPOINT), options=run.serve_options, on_notice=run.notice) as endpoint:
             new = complete(
                 run,
                 open_calls,
@@ -58,30 +56,30 @@ def judge(run: Run, wish: Wish, *, max_tokens: int) -> Judged:
     run.store.merge()
     reviews = _reviews(run.store, calls)
     run.store.derive("review", reviews)
-    return Judged(JUDGE + profile.model, len(calls), new, len(reviews))
+    return Judged(JUDGE + run.profile.endpoint(ENDPOINT).model, len(calls), new, len(reviews))
 
 
-def estimate_judging(store: Store, profile: Profile, wish: Wish, *, max_tokens: int) -> Estimate:
+def estimate_judging(experiment: Experiment, wish: Wish, *, max_tokens: int) -> Estimate:
     """What is pending of a sample's grades. Calls nothing."""
-    items, calls = _wanted(store, profile, wish, max_tokens)
+    store, endpoint = experiment.store, experiment.resolved(ENDPOINT).endpoint
+    items, calls = _wanted(experiment, wish, max_tokens)
     left = not_there(store, calls)
-    endpoint = describe_endpoint(ENDPOINT, judge_of(profile))
     return row_of("judge", endpoint, len(left), left, _prompts(items, endpoint), store, "")
 
 
-def judge_of(profile: Profile) -> EndpointProfile:
-    """The judge's endpoint; ProfileError says how to name one."""
+def refuse_without_judge(profile: Profile) -> None:
+    """ProfileError that says how to name a judge, where the profile names none."""
     if ENDPOINT not in profile.endpoints:
         raise ProfileError(
             f"Profile {profile.name} has no judge: give --judge-url and --judge-model, or LEMA_JUDGE_BASE_URL and "
             "LEMA_JUDGE_MODEL, or [endpoints.judge]."
         )
-    return profile.endpoint(ENDPOINT)
 
 
-def _wanted(store: Store, profile: Profile, wish: Wish, max_tokens: int) -> tuple[dict[str, Item], list[Call]]:
+def _wanted(experiment: Experiment, wish: Wish, max_tokens: int) -> tuple[dict[str, Item], list[Call]]:
     """The sample, and the completions that its grades are in."""
-    endpoint = describe_endpoint(ENDPOINT, judge_of(profile))
+    refuse_without_judge(experiment.profile)
+    store, endpoint = experiment.store, experiment.resolved(ENDPOINT).endpoint
     ids = draw(store, wish)
     items = {item.id: item for item in read_items(store, ids)}
     sampling = Sampling(temperature=0.0, max_tokens=max_tokens, stop=stop_texts(endpoint.api))

@@ -12,11 +12,11 @@ from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
 from lema_local.corrections.parsing import ParsedCorrection
 from lema_local.corrections.resolving import steps_to_resume
 from lema_local.prompts import continued, sample_template, sampled_steps, stop_texts
-from lema_local.serving.process import describe_endpoint, open_endpoint
+from lema_local.serving.process import open_endpoint
 from lema_local.stages import correct, sample
 from lema_local.stages.calls import Call, Outcome, complete, pending
 from lema_local.stages.derive import mark_resolved
-from lema_local.stages.run import Run
+from lema_local.stages.run import Experiment, Run
 from lema_local.stages.select import wanted_rows
 
 
@@ -44,19 +44,19 @@ def resolve(run: Run) -> Outcome:
     return outcome
 
 
-def wanted(run: Run) -> list[tuple[str, list[Call]]]:
+def wanted(run: Experiment) -> list[tuple[str, list[Call]]]:
     """What is asked of each reasoner, for the corrections that are kept so far. Calls nothing."""
     return list(_by_reasoner(run, _resumed(run))) if run.profile.correction.resolve else []
 
 
-def _by_reasoner(run: Run, resumed: list[Resumed]) -> Iterator[tuple[str, list[Call]]]:
+def _by_reasoner(run: Experiment, resumed: list[Resumed]) -> Iterator[tuple[str, list[Call]]]:
     for name in run.profile.sampling.reasoners:
-        described = describe_endpoint(name, run.profile.endpoint(name))
+        described = run.resolved(name).endpoint
         own = {call.id for call in sample.wanted_of(run.profile, name, described, run.problems.train)}
         yield name, _wanted(run, name, described, [each for each in resumed if each.rationale_id in own])
 
 
-def _resumed(run: Run) -> list[Resumed]:
+def _resumed(run: Experiment) -> list[Resumed]:
     """The kept corrections that leave something to go on with."""
     found = []
     for row in wanted_rows(run.store, "correction_parts", correct.kept_corrections(run)):
@@ -67,7 +67,7 @@ def _resumed(run: Run) -> list[Resumed]:
     return found
 
 
-def _wanted(run: Run, name: str, endpoint: Endpoint, resumed: list[Resumed]) -> list[Call]:
+def _wanted(run: Experiment, name: str, endpoint: Endpoint, resumed: list[Resumed]) -> list[Call]:
     s = run.profile.sampling.by(name)
     kinds = {problem.id: problem.kind for problem in run.problems.train}
     sampling = Sampling(temperature=0.0, max_tokens=s.max_tokens, stop=stop_texts(endpoint.api))
@@ -89,9 +89,9 @@ def _complete(run: Run, name: str, calls: list[Call], resumed: list[Resumed]) ->
         return Outcome()
     steps = {each.correction_id: each.steps for each in resumed}
     questions = {problem.id: problem.question for problem in run.problems.train}
-    profile = run.profile.endpoint(name)
-    bos_text = sample.bos_text_of(profile)
-    with open_endpoint(name, profile, options=run.serve_options, on_notice=run.notice) as endpoint:
+    resolved = run.resolved(name)
+    bos_text = sample.bos_text_of(resolved)
+    with open_endpoint(resolved, options=run.serve_options, on_notice=run.notice) as endpoint:
 
         def prompt(call: Call) -> Prompt:
             inputs = {"question": questions[call.problem_id]}

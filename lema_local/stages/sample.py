@@ -10,13 +10,12 @@ from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
 from lema_local.prompts import COT_TEMPLATE, render, sample_template, stop_texts
 from lema_local.records.store import Store, stage_sql
 from lema_local.records.types import Problem, Purpose
-from lema_local.serving.process import describe_endpoint, open_endpoint
-from lema_local.settings.endpoints import EndpointProfile
-from lema_local.settings.models import resolve_model
+from lema_local.serving.endpoints import ResolvedEndpoint
+from lema_local.serving.process import open_endpoint
 from lema_local.settings.profiles import Profile
 from lema_local.stages.calls import Call, Outcome, complete, pending
 from lema_local.stages.derive import derive
-from lema_local.stages.run import Run
+from lema_local.stages.run import Experiment, Run
 
 AUGMENTER = "augmenter"
 
@@ -49,12 +48,14 @@ def wanted_of(
     return found
 
 
-def wanted(profile: Profile, problems: Sequence[Problem]) -> list[Call]:
+def wanted(experiment: Experiment) -> list[Call]:
     """Every sample of every reasoner."""
-    found: list[Call] = []
-    for name in profile.sampling.reasoners:
-        found += wanted_of(profile, name, describe_endpoint(name, profile.endpoint(name)), problems)
-    return found
+    profile, problems = experiment.profile, experiment.problems.train
+    return [
+        call
+        for name in profile.sampling.reasoners
+        for call in wanted_of(profile, name, experiment.resolved(name).endpoint, problems)
+    ]
 
 
 def imported(store: Store, purpose: Purpose, problems: Sequence[Problem]) -> list[str]:
@@ -85,9 +86,9 @@ def begun(prompt: Prompt, call: Call, bos_text: str) -> Prompt:
     return replace(prompt, text=bos_text + prompt.text)
 
 
-def bos_text_of(profile: EndpointProfile) -> str:
+def bos_text_of(reasoner: ResolvedEndpoint) -> str:
     """The BOS that a warmed-up reasoner's rows began with."""
-    return resolve_model(profile.model).bos_text if profile.warm_up_steps else ""
+    return reasoner.model.bos_text if reasoner.model and reasoner.profile.warm_up_steps else ""
 
 
 def sample(run: Run) -> Outcome:
@@ -109,9 +110,9 @@ def augment(run: Run) -> Outcome:
 
 
 def _sample(run: Run, name: str) -> Outcome:
-    profile = run.profile.endpoint(name)
+    resolved = run.resolved(name)
     problems = {problem.id: problem for problem in run.problems.train}
-    calls = pending(run, wanted_of(run.profile, name, describe_endpoint(name, profile), run.problems.train))
+    calls = pending(run, wanted_of(run.profile, name, resolved.endpoint, run.problems.train))
     if not calls:
         return Outcome()
 
@@ -119,7 +120,7 @@ def _sample(run: Run, name: str) -> Outcome:
         problem = problems[call.problem_id]
         return is_correct(extract_answer(text, problem.kind), problem.answer, problem.kind)
 
-    with open_endpoint(name, profile, options=run.serve_options, on_notice=run.notice) as endpoint:
-        render_call = prompts(run.problems.train, endpoint.api, bos_text=bos_text_of(profile))
+    with open_endpoint(resolved, options=run.serve_options, on_notice=run.notice) as endpoint:
+        render_call = prompts(run.problems.train, endpoint.api, bos_text=bos_text_of(resolved))
         label = "sample" if name == "reasoner" else f"sample by {name}"
         return complete(run, calls, endpoint=endpoint, render=render_call, accepts=accepts, label=label)

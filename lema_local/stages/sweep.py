@@ -18,8 +18,8 @@ from lema_local.prompts import student_input
 from lema_local.records.store import stage_sql
 from lema_local.records.types import Checkpoint
 from lema_local.serving.process import RunningServers, open_endpoint, open_recipe
-from lema_local.serving.recipes import Recipe, load_recipe
-from lema_local.settings.models import Model, resolve_model
+from lema_local.serving.recipes import Recipe
+from lema_local.settings.models import Model
 from lema_local.settings.published import Adapter, adapter_rank, refuse_misfit
 from lema_local.stages.bases import base_name, base_weights, merged_weights, remove_merged, serving_dtype
 from lema_local.stages.calls import Call, Outcome, complete, pending
@@ -68,11 +68,11 @@ def sweep(run: Run, targets: Sequence[Target]) -> Outcome:
     open_targets = [replace(t, calls=tuple(left)) for t in targets if (left := pending(run, t.calls))]
     if not open_targets:
         return Outcome()
-    student = run.profile.endpoint("student")
+    student = run.resolved("student")
     if student.recipe is None:
-        with open_endpoint("student", student, options=run.serve_options) as endpoint:
+        with open_endpoint(student, options=run.serve_options) as endpoint:
             return sum((complete_target(run, target, endpoint) for target in open_targets), Outcome())
-    work = _Sweep(run, load_recipe(student.recipe), base_weights(run), open_targets)
+    work = _Sweep(run, student.recipe, base_weights(run), open_targets)
     if work.recipe.weights == "hf":  # it loads every adapter when it starts, and dies of one that is broken
         work.leave_out_broken()
     while work.left:
@@ -121,9 +121,9 @@ class _Sweep:
             lora_rank=max(map(self._rank, tuned), default=1),
             dtype=serving_dtype(self.run.profile),
         )
-        student, notice = self.run.profile.endpoint("student"), self.run.notice
+        student, notice = self.run.resolved("student"), self.run.notice
         try:
-            with open_recipe("student", student, options=options, model=model, on_notice=notice) as (base, server):
+            with open_recipe(student, options=options, model=model, on_notice=notice) as (base, server):
                 probed = together[0].calls[:PROBED_PROBLEMS]
                 probe = Probe(base, [_prompt(self.run, base, call, model) for call in probed])
                 for target in together:
@@ -155,7 +155,7 @@ class _Sweep:
         if target.checkpoint is not None:
             refuse_damaged(folder)
         if not is_whole_model(folder):
-            return merged_weights(self.run, folder)
+            return merged_weights(self.run, self.model, folder)
         if self.recipe.weights != "hf":
             raise TrainingError(f'{folder} is a whole model: serve the student with recipe = "vllm".')
         return replace(self.model, path=folder)
@@ -203,9 +203,7 @@ class _Sweep:
 
 def complete_target(run: Run, target: Target, endpoint: Endpoint) -> Outcome:
     """Ask what is pending of a target of the endpoint that serves it."""
-    problems = run.evaluated
-    profile = run.profile.endpoint("student")
-    model = resolve_model(profile.model) if profile.recipe else None
+    problems, model = run.evaluated, run.resolved("student").model
 
     def accepts(call: Call, text: str) -> bool:
         problem = problems[call.problem_id]

@@ -14,13 +14,13 @@ from lema_local.hardware import Gpu, gpus, ram_gib
 from lema_local.records.keys import content_key
 from lema_local.records.types import Checkpoint, TrainingMetric, TrainingSet
 from lema_local.serving.recipes import load_recipe
-from lema_local.settings.models import Model, resolve_model, shapes_of
+from lema_local.settings.models import Model, shapes_of
 from lema_local.settings.profiles import Profile
 from lema_local.settings.tables import Arm
 from lema_local.settings.training import TrainingSettings
 from lema_local.stages.build import Built, build
 from lema_local.stages.plan import manifest_tokens
-from lema_local.stages.run import Run
+from lema_local.stages.run import Experiment, Run
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import SavedCheckpoint, bound, has_adapter, is_removed
 from lema_local.training.job import Job, run_job, saved_checkpoint
@@ -44,10 +44,10 @@ class TrainingRun:
     label: str  # for people: the arm, and its seed where there are several
 
 
-def student_model(profile: Profile) -> Model:
+def student_model(experiment: Experiment) -> Model:
     """The student's weights; those of its GGUF only where that is what will be served."""
-    student = profile.endpoint("student")
-    model = resolve_model(student.model)
+    student = experiment.profile.endpoint("student")
+    model = experiment.endpoints.model(student.model)
     serves_gguf = student.recipe is not None and load_recipe(student.recipe).weights == "gguf"
     if serves_gguf or (model.hub_id is None and model.path is None):
         return model
@@ -59,7 +59,7 @@ def planned_runs(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Training
 
     Every seed trains on the same training sets: it changes the LoRA weights at the start, the dropout and the order.
     """
-    model = student_model(run.profile)
+    model = student_model(run)
     training, everything = run.profile.training, build(run, arms)
     sizes = {b.training_set.arm: arm_size(b.training_set) for b in everything}
     settings_of = arm_settings(training, sizes)
@@ -78,11 +78,11 @@ def planned_runs(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Training
 
 def run_id_of(model: Model, training_set_id: str, settings: TrainingSettings) -> str:
     """Same weights, examples and settings: same run."""
-    identity = model.gguf_identity() if model.gguf_path else model.hf_identity()
+    identity = model.gguf_identity if model.gguf_path else model.hf_identity
     return content_key("training_run", identity, training_set_id, settings.identity)
 
 
-def directory_of(run: Run, arm: str, run_id: str) -> Path:
+def directory_of(run: Experiment, arm: str, run_id: str) -> Path:
     """Where the checkpoints of a training run lie."""
     return run.directory / "checkpoints" / f"{arm}-{run_id[:8]}"
 

@@ -15,7 +15,6 @@ What it samples bears the name smollm2-135m-instruct+warm-up-30, and has the che
 from dataclasses import replace
 from pathlib import Path
 
-from lema_local.serving.process import describe_endpoint
 from lema_local.serving.recipes import load_recipe
 from lema_local.settings.endpoints import EndpointProfile
 from lema_local.settings.profiles import Profile
@@ -23,18 +22,18 @@ from lema_local.settings.training import TrainingSettings
 from lema_local.stages import train
 from lema_local.stages.build import warm_up_id
 from lema_local.stages.calls import pending
-from lema_local.stages.run import Run
+from lema_local.stages.run import Experiment, Run
 from lema_local.stages.sample import wanted_of
 from lema_local.training.adapter_gguf import convert_adapter
 from lema_local.training.checkpoints import checkpoint_path, has_adapter, refuse_damaged
 
 
-def resolve_warm_up(run: Run) -> None:
+def resolve_warm_up(run: Experiment) -> None:
     """Give the reasoners that are warmed up the adapter that they will have, in the run's profile. Trains nothing."""
     warmed = _warmed(run.profile)
     if not warmed:
         return
-    training_set, model = warm_up_id(run), train.student_model(run.profile)
+    training_set, model = warm_up_id(run), train.student_model(run)
     resolved = {}
     for name, endpoint in warmed.items():
         run_id = train.run_id_of(model, training_set, _settings(run.profile, endpoint.warm_up_steps))
@@ -60,15 +59,14 @@ def warm_up(run: Run) -> None:
             train.train(replace(run, profile=replace(run.profile, training=settings)), ("warm-up",))
         refuse_damaged(folder)
         if _is_gguf(endpoint) and not loaded.is_file():
-            convert_adapter(folder, loaded, base_gguf=train.student_model(run.profile).gguf())
+            convert_adapter(folder, loaded, base_gguf=train.student_model(run).gguf())
 
 
 def _is_to_be_asked(run: Run, name: str) -> bool:
     """Whether this reasoner has anything left to write; what evolving and re-solving will ask is known only later."""
     if run.profile.correction.resolve or run.profile.evolution.questions:
         return True
-    described = describe_endpoint(name, run.profile.endpoint(name))
-    return bool(pending(run, wanted_of(run.profile, name, described, run.problems.train)))
+    return bool(pending(run, wanted_of(run.profile, name, run.resolved(name).endpoint, run.problems.train)))
 
 
 def _warmed(profile: Profile) -> dict[str, EndpointProfile]:

@@ -271,9 +271,9 @@ def test_a_batch_that_this_profile_cannot_ask_for_keeps_no_other_from_being_fetc
 
 
 def test_a_dry_run_does_not_count_what_is_handed_in(run: Run) -> None:
-    before = estimate(run.profile, run.problems, run.store)[0]
+    before = estimate(run)[0]
     batches.submit(run, batches.work_of(run, "sample"))
-    assert (before.calls, estimate(run.profile, run.problems, run.store)[0].calls) == (16, 0)
+    assert (before.calls, estimate(run)[0].calls) == (16, 0)
 
 
 def test_a_batch_s_lies_cost_what_they_say_and_hostile_numbers_are_none(run: Run, tmp_path: Path) -> None:

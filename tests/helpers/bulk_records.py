@@ -12,7 +12,6 @@ from lema_local.records import bulk
 from lema_local.records.journal import row_of
 from lema_local.records.store import Writer
 from lema_local.records.types import Completion, Correction, Problem, Rationale
-from lema_local.serving.process import describe_endpoint
 from lema_local.settings.profiles import load_profile
 from lema_local.stages import correct, sample
 from lema_local.stages.run import Run
@@ -84,7 +83,7 @@ def fill(store: Writer, profile: Path, counts: Counts, *, backwards: bool = Fals
     rationales: list[Rationale] = []
     corrections: list[Correction] = []
 
-    augmenter = describe_endpoint("augmenter", run.profile.endpoint("augmenter"))
+    augmenter = run.resolved("augmenter").endpoint
     by_id = {problem.id: problem for problem in train}
     paths = sample.wanted_of(run.profile, "augmenter", augmenter, train)
     for k, call in enumerate(sorted(paths, key=lambda call: (call.sample_index, call.problem_id))[: counts.sampled]):
@@ -93,7 +92,7 @@ def fill(store: Writer, profile: Path, counts: Counts, *, backwards: bool = Fals
         identity, index = augmenter.identity, call.sample_index
         completions.append(_completion(problem, call.id, text, "augment", identity, sample_index=index))
         rationales.append(_rationale(problem, call.id, "bulk-augmenter", is_right))
-    reasoner = describe_endpoint("reasoner", run.profile.endpoint("reasoner"))
+    reasoner = run.resolved("reasoner").endpoint
     calls = sample.wanted_of(run.profile, "reasoner", reasoner, train)[: counts.corrections]
     mistakes = []
     for call in calls:
@@ -102,7 +101,7 @@ def fill(store: Writer, profile: Path, counts: Counts, *, backwards: bool = Fals
         completions.append(_completion(problem, call.id, text, "sample", call.endpoint.identity))
         rationales.append(_rationale(problem, call.id, "bulk-reasoner", False))
         mistakes.append({"id": call.id, "problem_id": problem.id, "solution": problem.solution, "kind": "number"})
-    corrector = describe_endpoint("corrector", run.profile.endpoint("corrector"))
+    corrector = run.resolved("corrector").endpoint
     for call in correct.wanted(run.profile, corrector, mistakes):
         problem = by_id[call.problem_id]
         solution = f"Step 2: That makes {problem.answer}. The answer is {problem.answer}."

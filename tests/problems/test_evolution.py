@@ -155,7 +155,7 @@ def test_a_dry_run_counts_questions_and_answers_that_are_to_come(store: Writer, 
     run = run_of(store, profile)
 
     def left() -> dict[str, int]:
-        return {row.stage: row.calls for row in estimate(run.profile, run.problems, store)}
+        return {row.stage: row.calls for row in estimate(run)}
 
     assert (left()["evolve"], left()["answer"]) == (6, 18)
     sample(run)

@@ -17,7 +17,8 @@ import pytest
 from lema_local.errors import MissingPackageError, ProfileError, ServerError
 from lema_local.hardware import Gpu
 from lema_local.serving.command import ServeOptions, build_command, models_file, servers_that_fit
-from lema_local.serving.process import _stop, describe_endpoint, free_port, open_recipe, serve
+from lema_local.serving.endpoints import Endpoints
+from lema_local.serving.process import _stop, free_port, open_recipe, serve
 from lema_local.serving.recipes import load_recipe, recipe_names, tensor_parallel_size
 from lema_local.settings.endpoints import EndpointProfile
 from lema_local.settings.models import Model, known_models, resolve_model
@@ -129,12 +130,11 @@ def test_a_file_that_is_no_gguf_is_refused_in_one_line(tmp_path: Path) -> None:
         resolve_model(str(file))
 
 
-def test_the_identity_of_a_model_is_its_weights_and_checkpoint_not_its_alias() -> None:
+def test_the_identity_of_a_model_is_its_weights_not_its_alias() -> None:
     profile = EndpointProfile(model="smollm2-135m-instruct", recipe="llama_cpp")
-    base, tuned = (describe_endpoint("student", profile, checkpoint_id=c) for c in (None, "c1"))
+    base = Endpoints().resolve("student", profile).endpoint
     assert base.identity.startswith("gguf:")
-    assert tuned.identity == f"{base.identity}+c1"
-    renamed = describe_endpoint("other", replace(profile, model=str(resolve_model(profile.model).gguf())))
+    renamed = Endpoints().resolve("other", replace(profile, model=str(resolve_model(profile.model).gguf()))).endpoint
     assert renamed.identity == base.identity
 
 
@@ -147,23 +147,23 @@ def test_a_folder_is_known_by_its_weights_of_either_form(tmp_path: Path, file: s
     identities = set()
     for weights in ("one", "two"):
         (tmp_path / file).write_text(weights)
-        identities.add(describe_endpoint("student", profile).identity)
+        identities.add(Endpoints().resolve("student", profile).endpoint.identity)
     assert len(identities) == 2
 
 
 def test_safetensors_alone_are_a_folder_s_identity_where_both_forms_are_there(tmp_path: Path) -> None:
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_text("{}")
-    before = resolve_model(str(tmp_path)).hf_identity()
+    before = resolve_model(str(tmp_path)).hf_identity
     (tmp_path / "pytorch_model.bin").write_text("the same weights")
-    assert resolve_model(str(tmp_path)).hf_identity() == before
+    assert resolve_model(str(tmp_path)).hf_identity == before
 
 
 def test_a_folder_without_weights_is_not_asked(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "training_args.bin").write_text("no weights")
     with pytest.raises(ProfileError, match=r"No weights in .*pytorch_model\*\.bin") as refused:
-        describe_endpoint("student", EndpointProfile(model=str(tmp_path), recipe="vllm"))
+        Endpoints().resolve("student", EndpointProfile(model=str(tmp_path), recipe="vllm"))
     assert "\n" not in str(refused.value)
 
 
@@ -176,8 +176,11 @@ def test_a_server_answers_and_is_gone_after_its_block(tmp_path: Path) -> None:
 
 
 def test_several_servers_of_an_endpoint_share_its_work_and_fail_together(tmp_path: Path) -> None:
-    profile = EndpointProfile(model="oracle", recipe="oracle", servers=2)
-    with open_recipe("oracle", profile, options=ServeOptions(log_directory=tmp_path)) as (endpoint, servers):
+    oracle = Endpoints().resolve("oracle", EndpointProfile(model="oracle", recipe="oracle", servers=2))
+    with open_recipe(oracle, options=ServeOptions(log_directory=tmp_path)) as (
+        endpoint,
+        servers,
+    ):
         assert len(set(endpoint.base_urls)) == 2
         for url in endpoint.base_urls:
             with urllib.request.urlopen(f"{url}/models", timeout=5) as reply:
@@ -221,16 +224,16 @@ def test_an_adapter_under_a_reasoner_is_part_of_its_name_and_identity(tmp_path: 
     file = tmp_path / "tuned.gguf"
     profile = EndpointProfile(model="smollm2-135m-instruct", recipe="llama_cpp", adapter=str(file))
     with pytest.raises(ProfileError, match=r"^No adapter at [^\n]*tuned\.gguf"):
-        describe_endpoint("reasoner", profile)
+        Endpoints().resolve("reasoner", profile)
     file.write_bytes(b"no adapter")
     for wrong in (str(file), str(tmp_path)):
         with pytest.raises(ProfileError, match=r"^No adapter at [^\n]*: llama_cpp loads a LoRA GGUF file\.$"):
-            describe_endpoint("reasoner", replace(profile, adapter=wrong))
+            Endpoints().resolve("reasoner", replace(profile, adapter=wrong))
     identities = set()
     for content in (b"GGUF one", b"GGUF two"):
         file.write_bytes(content)
         os.utime(file, (len(identities), len(identities)))
-        endpoint = describe_endpoint("reasoner", profile)
+        endpoint = Endpoints().resolve("reasoner", profile).endpoint
         assert endpoint.model == endpoint.served_model == "smollm2-135m-instruct+tuned"
         identities.add(endpoint.identity)
     assert len(identities) == 2
@@ -324,10 +327,11 @@ def test_the_client_is_loaded_before_the_event_loop_where_ctrl_c_would_wait_for_
     code = textwrap.dedent("""
         import sys
         from lema_local.settings.endpoints import EndpointProfile
+        from lema_local.serving.endpoints import Endpoints
         from lema_local.serving.process import open_endpoint
         from lema_local.serving.command import ServeOptions
         profile = EndpointProfile(model="m", base_url="http://127.0.0.1:9/v1")
-        with open_endpoint("corrector", profile, options=ServeOptions()):
+        with open_endpoint(Endpoints().resolve("corrector", profile), options=ServeOptions()):
             print("openai" in sys.modules)
     """)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

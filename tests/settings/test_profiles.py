@@ -8,7 +8,8 @@ import pytest
 
 from lema_local.errors import ProfileError
 from lema_local.serving.command import ServeOptions
-from lema_local.serving.process import describe_endpoint, open_endpoint, read_key
+from lema_local.serving.endpoints import Endpoints, read_key
+from lema_local.serving.process import open_endpoint
 from lema_local.serving.recipes import load_recipe
 from lema_local.settings.endpoints import EndpointProfile
 from lema_local.settings.profiles import ENDPOINTS, Overrides, Profile, load_profile, profile_names
@@ -232,16 +233,16 @@ def test_a_missing_key_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> No
         read_key("corrector", profile)
     monkeypatch.setenv("LEMA_TEST_KEY", "secret")
     assert read_key("corrector", profile) == "secret"
-    with open_endpoint("corrector", profile, options=ServeOptions()) as endpoint:
+    with open_endpoint(Endpoints().resolve("corrector", profile), options=ServeOptions()) as endpoint:
         assert endpoint.api_key == "secret"
         assert "secret" not in repr(endpoint)
 
 
 def test_the_identity_of_a_served_alias_is_what_the_profile_says() -> None:
     profile = EndpointProfile(model="alias", base_url="http://x/v1/")
-    assert describe_endpoint("student", profile).identity == "served:http://x/v1:alias"
-    named = describe_endpoint("student", dataclasses.replace(profile, identity="weights-7"), checkpoint_id="c1")
-    assert (named.identity, named.base_url) == ("weights-7+c1", "http://x/v1")
+    assert Endpoints().resolve("student", profile).endpoint.identity == "served:http://x/v1:alias"
+    named = Endpoints().resolve("student", dataclasses.replace(profile, identity="weights-7")).endpoint
+    assert (named.identity, named.base_url) == ("weights-7", "http://x/v1")
 
 
 def test_profiles_are_frozen() -> None:

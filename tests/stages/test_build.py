@@ -9,7 +9,6 @@ import pytest
 from bulk_records import Counts, fill, write_files
 
 from lema_local.records.store import Writer
-from lema_local.serving.process import describe_endpoint
 from lema_local.settings.profiles import load_profile
 from lema_local.settings.tables import Arm
 from lema_local.settings.training import Match
@@ -108,7 +107,7 @@ def test_paths_beyond_the_target_are_not_taken_up_but_may_match_tokens(tmp_path:
         profile.write_text(profile.read_text().replace("augment_target = 20", "augment_target = 9"))
         run = Run(load_profile(str(profile), environment={}), store)
         cot, matched = build(run, ("cot", "cot-matched-tokens"))
-        augmenter = describe_endpoint("augmenter", run.profile.endpoint("augmenter"))
+        augmenter = run.resolved("augmenter").endpoint
         asked_for = {call.id for call in sample.wanted_of(run.profile, "augmenter", augmenter, run.problems.train)}
     assert manifest(cot)["augmentation"]["sampled"] == 9
     # those that a run with this target alone would sample, whatever else is in the database

@@ -198,7 +198,7 @@ def test_a_dry_run_counts_what_each_corrector_still_has_to_do(
         one = load_profile(str(profile), environment={})
         one = replace(one, correction=replace(one.correction, correctors=("corrector",)))
         correct(Run(one, run.store))
-        left = {(row.stage, row.endpoint): row.calls for row in estimate(run.profile, run.problems, run.store)}
+        left = {(row.stage, row.endpoint): row.calls for row in estimate(run)}
         kept = len(rows(db, "from correction where rejected_because is null"))
         (work, *_) = [work for work in works(run, "correct") if work.endpoint.name == "oracle"]
     assert left["correct", "corrector"] == 0
@@ -214,7 +214,7 @@ def test_a_dry_run_after_an_interruption_counts_samples_that_are_not_graded_yet(
         sample(run)
         with run.store.connect(write=True) as connection:
             connection.execute("delete from rationale")
-        (sampled, corrected) = estimate(run.profile, run.problems, run.store)
+        (sampled, corrected) = estimate(run)
     assert (sampled.calls, corrected.calls) == (0, 8)
 
 

@@ -26,7 +26,7 @@ from scripted_server import Body, Say, ScriptedServer, chat, completion
 from lema_local.calls.endpoint import Endpoint, Prompt
 from lema_local.errors import EndpointError, ProfileError, TrainingError
 from lema_local.hardware import gpus
-from lema_local.records.store import Writer
+from lema_local.records.store import Store, Writer
 from lema_local.records.types import Checkpoint
 from lema_local.serving.recipes import load_recipe
 from lema_local.settings.evaluation import with_options
@@ -38,7 +38,7 @@ from lema_local.stages.bases import DTYPES, base_weights, describe_student
 from lema_local.stages.derive import derive
 from lema_local.stages.evaluate import evaluate, result_rows, target_of, targets, without_reply
 from lema_local.stages.probe import Probe
-from lema_local.stages.run import Run
+from lema_local.stages.run import Experiment, Run
 from lema_local.stages.sample import sample
 from lema_local.stages.sweep import _Sweep, sweep
 from lema_local.stages.train import planned_runs
@@ -314,8 +314,12 @@ def vllm_profile(write_profile: Callable[..., Path], *, base: Any = None, model:
     return load_profile(str(path), Overrides(base=base), environment={})
 
 
+def student_key(profile: Profile) -> str:
+    return describe_student(Experiment(profile, Store(Path("lema.duckdb"))), "c1").identity
+
+
 def test_the_base_that_serves_an_evaluation_is_part_of_its_key(write_profile: Callable[..., Path]) -> None:
-    plain, nf4 = (describe_student(vllm_profile(write_profile, base=base), "c1").identity for base in (None, "nf4"))
+    plain, nf4 = (student_key(vllm_profile(write_profile, base=base)) for base in (None, "nf4"))
     assert plain.startswith("hf:meta-llama/Llama-2-7b-hf:vllm:")
     assert plain.endswith("+c1")
     assert nf4 == plain.replace(":vllm:", ":vllm:nf4-")
@@ -327,14 +331,14 @@ def test_quantisation_without_doubling_changes_the_key_of_the_nf4_base_alone(
 ) -> None:
     double = vllm_profile(write_profile, base=base)
     single = replace(double, training=replace(double.training, double_quantization=False))
-    before, now = (describe_student(profile, "c1").identity for profile in (double, single))
+    before, now = (student_key(profile) for profile in (double, single))
     assert now == (before.replace(":nf4-", ":nf4-single-") if base == "nf4" else before)
 
 
 def test_a_base_is_refused_where_the_server_has_its_own_weights(write_profile: Callable[..., Path]) -> None:
     profile = load_profile(str(write_profile()), Overrides(base="nf4"), environment={})
     with pytest.raises(ProfileError, match='--base nf4 is for recipe = "vllm"'):
-        describe_student(profile)
+        student_key(profile)
 
 
 def test_an_adapter_of_another_base_is_refused_before_vllm_loads_it(tmp_path: Path) -> None:

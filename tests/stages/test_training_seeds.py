@@ -18,7 +18,6 @@ from tiny_model import write_tiny_model
 
 from lema_local.errors import DataError
 from lema_local.records.store import Store, Writer
-from lema_local.serving.process import describe_endpoint
 from lema_local.settings.profiles import Overrides, load_profile
 from lema_local.stages import train
 from lema_local.stages.evaluate import _without_removed, evaluation_calls
@@ -115,8 +114,8 @@ def test_several_seeds_are_one_command_that_may_be_killed(db: Path, tmp_path: Pa
     with opened(db, profile, seeds=2) as run:
         run.notice = notices.append
         checkpoints = train.checkpoints(run, train.planned_runs(run))
-        student = run.profile.endpoint("student")
-        asked = [tuple(evaluation_calls(run, describe_endpoint("student", student), c.id)) for c in checkpoints]
+        student = run.resolved("student").endpoint
+        asked = [tuple(evaluation_calls(run, student, c.id)) for c in checkpoints]
         targets = [Target(c, calls, has_seed_in_label=True) for c, calls in zip(checkpoints, asked, strict=True)]
         assert len({target.label for target in targets}) == 8
         there = _without_removed(run, targets)

@@ -10,7 +10,7 @@ from needs import needs
 from lema_local.prompts import cot_input
 from lema_local.records.store import Store, Writer
 from lema_local.records.types import Problem
-from lema_local.serving.process import describe_endpoint
+from lema_local.serving.endpoints import Endpoints
 from lema_local.settings.profiles import load_profile
 from lema_local.stages.run import Run
 from lema_local.stages.sample import bos_text_of, prompts, wanted_of
@@ -100,9 +100,10 @@ def test_what_a_warmed_reasoner_will_be_is_known_before_it_is_trained(db: Path, 
 
 def test_the_prompt_of_a_warmed_reasoner_begins_as_its_rows_did(profile: Path) -> None:
     loaded = load_profile(str(profile), environment={})
-    reasoner, problem = loaded.endpoint("reasoner"), Problem("tiny", "train", "How many?", "1")
-    (call,) = wanted_of(loaded, "reasoner", describe_endpoint("reasoner", reasoner), [problem])
+    reasoner, corrector = (Endpoints().resolve(name, loaded.endpoint(name)) for name in ("reasoner", "corrector"))
+    problem = Problem("tiny", "train", "How many?", "1")
+    (call,) = wanted_of(loaded, "reasoner", reasoner.endpoint, [problem])
     bos_text = bos_text_of(reasoner)
     assert bos_text
     assert prompts([problem], "completions", bos_text=bos_text)(call).text == bos_text + cot_input("How many?")
-    assert bos_text_of(loaded.endpoint("corrector")) == ""
+    assert bos_text_of(corrector) == ""
