@@ -7,9 +7,7 @@ A row in, and the same row out:
 """
 
 import json
-import sys
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -20,7 +18,7 @@ import click
 from lema_local.answers.exact import compare, extract_answer
 from lema_local.answers.grading import Grader, Verdict
 from lema_local.errors import DataError
-from lema_local.problems.files import json_lines, read_rows
+from lema_local.problems.files import read_rows
 from lema_local.problems.rows import UnusableRowError
 from lema_local.records.types import AnswerKind
 from lema_local.statistics.comparison import wilson_interval
@@ -53,18 +51,17 @@ def command(
     counts: Counter[tuple[bool, str]] = Counter()
     bad_rows = 0
     with Grader(workers, time_limit) as grader, ThreadPoolExecutor(workers) as threads:
-        rows = _read(file)
+        rows = read_rows((file,))
         while chunk := list(islice(rows, _CHUNK)):
             graded: list[tuple[Row, str | None, Future[Verdict] | Verdict]] = []
-            for number, row in chunk:
-                problem = row if isinstance(row, str) else _problem(row, kind)
-                if problem is not None:
+            for _, number, row in chunk:
+                try:
+                    row_kind = _kind_of_usable(row, kind)
+                except UnusableRowError as reason:
                     bad_rows += 1
                     if bad_rows <= _SHOWN_BAD_ROWS:
-                        click.echo(f"line {number}: {problem}; skipped", err=True)
+                        click.echo(f"line {number}: {reason}; skipped", err=True)
                     continue
-                assert isinstance(row, dict)
-                row_kind: AnswerKind = row.get("kind") or kind or "number"
                 answer = extract_answer(row["text"], row_kind, anywhere=anywhere)
                 reference = _reference(str(row["reference"]), row_kind)
                 is_same, rule = compare(answer, reference, row_kind)
@@ -89,30 +86,27 @@ def command(
         click.echo(_summary(counts, bad_rows, anywhere=anywhere), err=True)
 
 
-def _read(file: Path) -> Iterator[tuple[int, Row | str]]:
-    """Rows with their line numbers; a string says what is wrong with a line."""
-    rows = json_lines(sys.stdin.buffer) if str(file) == "-" else ((n, row) for _, n, row in read_rows((file,)))
-    for number, row in rows:
-        if isinstance(row, UnusableRowError):
-            yield number, str(row)
-        else:
-            yield number, row if isinstance(row, dict) else "not a JSON object"
-
-
 def _reference(reference: str, kind: AnswerKind) -> str:
     """The reference answer; data sets often come with a whole solution instead."""
     is_solution = "####" in reference or ("\\boxed" in reference and kind == "latex")
     return (extract_answer(reference, kind) or reference) if is_solution else reference
 
 
-def _problem(row: Row, kind: AnswerKind | None) -> str | None:
+def _kind_of_usable(row: Any, kind: AnswerKind | None) -> AnswerKind:
+    """The kind of a row's answer. UnusableRowError where it cannot be graded."""
+    if isinstance(row, UnusableRowError):
+        raise row
+    if not isinstance(row, dict):
+        raise UnusableRowError("not a JSON object")
     if not isinstance(row.get("text"), str):
-        return "no text" if row.get("text") is None else "text is not a string"
+        raise UnusableRowError("no text" if row.get("text") is None else "text is not a string")
     if isinstance(row.get("reference"), bool) or not isinstance(row.get("reference"), str | int | float):
-        return "no reference" if row.get("reference") is None else "reference is neither a string nor a number"
-    if (row.get("kind") or kind or "number") not in _KINDS:
-        return f"kind {row['kind']!r} is not one of {', '.join(_KINDS)}"
-    return None
+        missing = row.get("reference") is None
+        raise UnusableRowError("no reference" if missing else "reference is neither a string nor a number")
+    named = row.get("kind") or kind or "number"
+    if named not in _KINDS:
+        raise UnusableRowError(f"kind {named!r} is not one of {', '.join(_KINDS)}")
+    return named
 
 
 def _summary(counts: Counter[tuple[bool, str]], bad_rows: int, *, anywhere: bool) -> str:

@@ -6,7 +6,9 @@ A split is found in a folder by its name, or by the names that its preset knows:
 """
 
 import json
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +45,9 @@ def find_files(path: Path, split: str, names: tuple[str, ...] = ()) -> tuple[Pat
 
 
 def read_rows(files: tuple[Path, ...]) -> Iterator[Row]:
-    """The rows of files, in order. Raises DataError for a file that cannot be read at all."""
+    """The rows of files, in order; `-` is standard input. Raises DataError for a file that cannot be read at all."""
     for file in files:
         yield from _parquet_rows(file) if file.suffix == ".parquet" else _json_rows(file)
-
-
-def json_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, Any]]:
-    """What each line that is not empty holds, with its number from 1: a JSON value, or the UnusableRowError."""
-    for number, line in enumerate(lines, start=1):
-        if text := _bare(line):
-            yield number, _parse(text)
 
 
 def _tree_order(file: Path) -> tuple[str, int, str]:
@@ -62,9 +57,9 @@ def _tree_order(file: Path) -> tuple[str, int, str]:
 
 def _json_rows(file: Path) -> Iterator[Row]:
     try:
-        with file.open("rb") as lines:
+        with nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as lines:
             if not lines.seekable():  # a pipe: lines as they come
-                yield from ((file, number, row) for number, row in json_lines(lines))
+                yield from _json_lines(file, lines)
                 return
             head = next((text for line in lines if (text := _bare(line))), b"")
             lines.seek(0)
@@ -76,9 +71,16 @@ def _json_rows(file: Path) -> Iterator[Row]:
                     rows = value if isinstance(value, list) else [value]
                     yield from ((file, number, row) for number, row in enumerate(rows, start=1))
                     return
-            yield from ((file, number, row) for number, row in json_lines(lines))
+            yield from _json_lines(file, lines)
     except OSError as error:
         raise DataError(f"Cannot read {file}: {error.strerror or error}.") from error
+
+
+def _json_lines(file: Path, lines: Iterable[bytes]) -> Iterator[Row]:
+    """What each line that is not empty holds."""
+    for number, line in enumerate(lines, start=1):
+        if text := _bare(line):
+            yield file, number, _parse(text)
 
 
 def _bare(text: bytes) -> bytes:
