@@ -5,7 +5,6 @@
 lema data --profile laptop
 """
 
-import fcntl
 import os
 import shlex
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from lema_local.errors import StoreError
+from lema_local.records.locks import lock
 
 MAX_COMMAND_CHARACTERS = 200
 
@@ -31,7 +31,7 @@ def take(path: Path, *, wait: bool = False, on_notice: Callable[[str], None] = l
     file = os.fdopen(descriptor, "r+", encoding="utf-8", errors="replace")
     try:
         deadline, told = time.monotonic() + 0.3, False  # `holder` may have it for an instant
-        while not _is_mine(file):
+        while not lock(file, wait=False):
             if time.monotonic() > deadline:
                 pid, who = _who(file)
                 if not wait:
@@ -53,14 +53,6 @@ def take(path: Path, *, wait: bool = False, on_notice: Callable[[str], None] = l
     return file
 
 
-def _is_mine(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _who(file: IO[str]) -> tuple[str, str]:
     """The PID of the writer, and one line on it: PID, command, since when."""
     file.seek(0)
@@ -73,13 +65,9 @@ def holder(path: Path) -> int | None:
     """The PID of the writer of a database file, or None."""
     try:
         with _lock_path(path).open("r") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return int(file.readline()) or None
+            return None if lock(file, wait=False, shared=True) else int(file.readline()) or None
     except (OSError, ValueError):
         return None
-    return None
 
 
 def _lock_path(path: Path) -> Path:

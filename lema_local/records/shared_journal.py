@@ -9,7 +9,6 @@ Every writer of the file merges the lines each second and at its start, under th
 of people, so each is synced to disk.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import Any
 
 from lema_local.errors import StoreError
 from lema_local.records.journal import Fact, Journal, Sealed, cut_torn_line, line_of, survey
+from lema_local.records.locks import lock
 
 
 def shared_path(database: Path) -> Path:
@@ -83,7 +83,7 @@ class SharedJournal(Journal):
                 yield None
                 return
             try:
-                fcntl.flock(file, fcntl.LOCK_EX)
+                lock(file)
                 if self._is_in_place(file):
                     yield file
                     return

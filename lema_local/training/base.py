@@ -13,7 +13,6 @@ rounding, so greedy text can differ too; `quantization = "none"` trains over exa
 """
 
 import contextlib
-import fcntl
 import io
 import os
 import shutil
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from lema_local.errors import TrainingError
 from lema_local.records.keys import file_sha256
+from lema_local.records.locks import lock
 from lema_local.training.packages import require
 from lema_local.training.quiet import quiet
 
@@ -75,28 +75,32 @@ def refuse_missing(base: BaseModel) -> None:
 
 def dequantized_gguf(source: Path, *, cache: Path) -> Path:
     """A directory of float32 HF weights and tokenizer made from the GGUF; made once, atomically, per file content."""
-    return _made_once(cache / "bases" / f"{source.stem}-f32-{file_sha256(source)[:12]}", _dequantize, source)
+    target = cache / "bases" / f"{source.stem}-f32-{file_sha256(source)[:12]}"
+    return made_once(target, lambda folder: _dequantize(source, folder), what=f"made from {source.name}")
 
 
 def gguf_tokenizer(source: Path, *, cache: Path) -> Path:
     """A directory with the tokenizer of the GGUF alone, kept as its weights are: reading it takes ten seconds."""
-    return _made_once(cache / "bases" / f"{source.stem}-tokenizer-{file_sha256(source)[:12]}", _save_tokenizer, source)
+    target = cache / "bases" / f"{source.stem}-tokenizer-{file_sha256(source)[:12]}"
+    return made_once(target, lambda folder: _save_tokenizer(source, folder), what=f"made from {source.name}")
 
 
-def _made_once(target: Path, make: Callable[[Path, Path], None], source: Path) -> Path:
+def made_once(target: Path, make: Callable[[Path], None], *, what: str) -> Path:
+    """A folder of the cache that `make` fills, given an empty one, where it is not there yet; `what` it is stands in
+    its COMPLETE. Of two processes that need it the second waits and finds it."""
     if (target / COMPLETE).is_file():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
-    with partial.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of two runs that need it, the second waits and finds it
+    with partial.with_suffix(".lock").open("w") as file:
+        lock(file)
         if not (target / COMPLETE).is_file():
             for unfinished in (partial, target):  # a killed process leaves gigabytes: no later one may add to them
                 shutil.rmtree(unfinished, ignore_errors=True)
             partial.mkdir()
             try:
-                make(source, partial)
-                (partial / COMPLETE).write_text(f"made from {source.name}\n")
+                make(partial)
+                (partial / COMPLETE).write_text(f"{what}\n")
                 partial.rename(target)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)

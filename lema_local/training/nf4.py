@@ -7,13 +7,12 @@ QLoRA keeps 4 bits a weight and multiplies by the value they stand for. Serving 
 is rounded; embeddings, norms and lm_head are not.
 """
 
-import fcntl
 import shutil
 from pathlib import Path
 
 from lema_local.errors import TrainingError
 from lema_local.records.keys import content_key
-from lema_local.training.base import COMPLETE
+from lema_local.training.base import COMPLETE, made_once
 from lema_local.training.merge import Nf4, nf4_values, weight_files
 from lema_local.training.packages import require
 
@@ -28,24 +27,14 @@ def nf4_folder(source: str, *, cache: Path, nf4: Nf4) -> Path:
     stamps = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
     once = [] if nf4.double else ["single"]  # folders made before there was a choice keep their names
     key = content_key("nf4", nf4.compute_dtype, *stamps, *once)
-    target = cache / "bases" / f"{folder.name}-nf4-{key[:12]}"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    with partial.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (target / COMPLETE).is_file():
-            for unfinished in (partial, target):
-                shutil.rmtree(unfinished, ignore_errors=True)
-            others = shutil.ignore_patterns("*.safetensors", "*.bin", "*.pth", "*.gguf", COMPLETE, "original")
-            try:
-                shutil.copytree(folder, partial, ignore=others)
-                for file in files:
-                    _round_file(file, partial / file.name, nf4)
-                (partial / COMPLETE).write_text(f"NF4 values of {source}\n")
-                partial.rename(target)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
-    return target
+    others = shutil.ignore_patterns("*.safetensors", "*.bin", "*.pth", "*.gguf", COMPLETE, "original")
+
+    def make(target: Path) -> None:
+        shutil.copytree(folder, target, ignore=others, dirs_exist_ok=True)
+        for file in files:
+            _round_file(file, target / file.name, nf4)
+
+    return made_once(cache / "bases" / f"{folder.name}-nf4-{key[:12]}", make, what=f"NF4 values of {source}")
 
 
 def _round_file(source: Path, target: Path, nf4: Nf4) -> None:
