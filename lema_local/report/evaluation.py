@@ -152,7 +152,7 @@ def set_reports(
     rows: Sequence[Row], *, margin: float, ks: Sequence[int] = (), same_step: bool = True
 ) -> list[SetReport]:
     """Rows of db/stages/evaluated.sql to one report a set, in the order of their names. `margin` is a share; `ks` are
-    the k of pass@k, of which those are used that the samples allow; `same_step` is that of results.differences."""
+    the k of pass@k, of which those are used that the samples allow; `same_step` is that of results.judged_pairs."""
     dev = checkpoint_results(row for row in rows if row["split"] == "dev" and _is_first(row))
     sets: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
@@ -169,6 +169,7 @@ def _set_report(
     judged = [r for r in results if r.arm == "base"] + [r for r in fully_answered(results) if r.arm != "base"]
     chosen_by = fully_answered(dev)
     arms = arm_results(judged, chosen_by)
+    pairs = judged_pairs(judged, chosen_by, same_step=same_step)
     models = len({result.model for result in results if result.arm == "base"})
     answers = _answers(rows)
     return SetReport(
@@ -178,12 +179,10 @@ def _set_report(
         dev=tuple(dev),
         arms=tuple(arms),
         differences=tuple(
-            model_differences(results, margin=margin)
-            if models > 1
-            else differences(judged, chosen_by, margin=margin, same_step=same_step)
+            model_differences(results, margin=margin) if models > 1 else differences(pairs, margin=margin)
         ),
         seeds=tuple(SeedResult(arm, spread(values)) for arm, values in _by_arm(arms).items() if len(values) > 1),
-        seed_differences=tuple(_seed_differences(judged_pairs(judged, chosen_by, same_step=same_step))),
+        seed_differences=tuple(_seed_differences(pairs)),
         samples=tuple(_samples(answers[_who(result), False], ks) for result in results),
         repeats=tuple(_repeats(answers[_who(result), True]) for result in results),
     )

@@ -187,17 +187,6 @@ def chosen_on_dev(group: Sequence[CheckpointResult], on_dev: Mapping[str | None,
     return group[best(known)[0]] if group and len(known) == len(group) else None
 
 
-def differences(
-    results: Sequence[CheckpointResult],
-    dev: Sequence[CheckpointResult] = (),
-    *,
-    margin: float = MARGIN,
-    same_step: bool = True,
-) -> list[Difference]:
-    """Each arm against the base and against cot, seed by seed, problem by problem: the checkpoints of judged_pairs."""
-    return _compared(judged_pairs(results, dev, same_step=same_step), margin)
-
-
 def judged_pairs(
     results: Sequence[CheckpointResult], dev: Sequence[CheckpointResult] = (), *, same_step: bool = True
 ) -> list[Pair]:
@@ -217,7 +206,7 @@ def judged_pairs(
 def model_differences(results: Sequence[CheckpointResult], *, margin: float = MARGIN) -> list[Difference]:
     """Models that were not trained here, each against the first."""
     named = [replace(result, arm=result.model) for result in results]
-    return _compared([(other, named[0]) for other in named[1:]], margin)
+    return differences([(other, named[0]) for other in named[1:]], margin=margin)
 
 
 def _against(
@@ -236,8 +225,9 @@ def _against(
     return (common[-1], steps[common[-1].step]) if common else None
 
 
-def _compared(pairs: Iterable[Pair], margin: float) -> list[Difference]:
-    """With Holm's p over all of them; only problems that both answered are compared."""
+def differences(pairs: Iterable[Pair], *, margin: float = MARGIN) -> list[Difference]:
+    """The first of each pair minus the second, problem by problem, with Holm's p over all of them; only problems that
+    both answered are compared."""
     found = []
     for one, other in pairs:
         both = sorted(one.by_problem.keys() & other.by_problem.keys())

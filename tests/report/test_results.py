@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lema_local.report.results import arm_results, checkpoint_results, differences
+from lema_local.report.results import arm_results, checkpoint_results, differences, judged_pairs
 from lema_local.statistics.comparison import wilson_interval
 
 
@@ -51,7 +51,7 @@ def test_an_arm_is_its_best_three_checkpoints_and_their_mean() -> None:
 
 
 def test_last_checkpoints_are_compared_with_the_base_and_with_cot() -> None:
-    found = {(d.arm, d.against): d for d in differences(checkpoint_results(TABLE))}
+    found = {(d.arm, d.against): d for d in differences(judged_pairs(checkpoint_results(TABLE)))}
     assert list(found) == [("cot", "base"), ("lema", "base"), ("lema", "cot")]
     assert (found["lema", "cot"].paired.gained, found["lema", "cot"].paired.lost) == (2, 0)
     assert found["lema", "cot"].step == 100
@@ -70,10 +70,10 @@ def test_what_was_chosen_on_the_test_split_is_said_to_be_so_by_how_much() -> Non
 
 def test_arms_that_differ_by_less_than_the_margin_are_level() -> None:
     table = [*rows("base", 0, "01" * 400), *rows("cot", 1, "01" * 399 + "10")]
-    (found,) = differences(checkpoint_results(table), margin=0.03)
+    (found,) = differences(judged_pairs(checkpoint_results(table)), margin=0.03)
     assert found.in_words == "cot and base are level within 3 points"
     assert found.because == ""
-    (found,) = differences(checkpoint_results(table), margin=0.001)
+    (found,) = differences(judged_pairs(checkpoint_results(table)), margin=0.001)
     assert found.in_words == "no difference can be told between cot and base"
 
 
@@ -83,7 +83,7 @@ def test_where_many_are_compared_one_small_p_is_no_finding() -> None:
         *rows("cot", 1, "1" * 6 + "0" * 24),  # p = 2 / 64
         *rows("lema", 1, "1" * 5 + "0" * 25),
     ]
-    found = differences(checkpoint_results(table))
+    found = differences(judged_pairs(checkpoint_results(table)))
     assert found[0].paired.p_value == pytest.approx(2 / 64)
     assert found[0].p_holm == pytest.approx(6 / 64)
     assert found[0].in_words == "no difference can be told between cot and base"
@@ -91,31 +91,31 @@ def test_where_many_are_compared_one_small_p_is_no_finding() -> None:
 
 
 def test_too_few_problems_are_said_to_show_nothing() -> None:
-    (found,) = differences(checkpoint_results([*rows("base", 0, "000"), *rows("cot", 1, "111")]))
+    (found,) = differences(judged_pairs(checkpoint_results([*rows("base", 0, "000"), *rows("cot", 1, "111")])))
     assert found.because == "3 problems cannot show any difference"
 
 
 def test_a_fall_is_called_a_fall() -> None:
-    (found,) = differences(checkpoint_results([*rows("base", 0, "1" * 10), *rows("cot", 1, "0" * 10)]))
+    (found,) = differences(judged_pairs(checkpoint_results([*rows("base", 0, "1" * 10), *rows("cot", 1, "0" * 10)])))
     assert found.in_words == "cot is below base"
 
 
 def test_only_problems_that_both_answered_are_compared() -> None:
-    (found,) = differences(checkpoint_results([*rows("base", 0, "1010"), *rows("cot", 1, "11")]))
+    (found,) = differences(judged_pairs(checkpoint_results([*rows("base", 0, "1010"), *rows("cot", 1, "11")])))
     assert (found.paired.n, found.paired.gained) == (2, 1)
 
 
 def test_arms_that_end_at_steps_of_their_own_are_compared_where_they_end() -> None:
     table = checkpoint_results([*rows("cot", 2, "1000"), *rows("cot", 6, "1100"), *rows("lema", 2, "0000"),
                                 *rows("lema", 4, "1110")])  # fmt: skip
-    (same,) = differences(table)
+    (same,) = differences(judged_pairs(table))
     assert (same.step, same.against_step, same.paired.difference) == (2, 2, -0.25)
-    (ends,) = differences(table, same_step=False)
+    (ends,) = differences(judged_pairs(table, same_step=False))
     assert (ends.step, ends.against_step, ends.paired.difference) == (4, 6, 0.25)
-    assert not differences([each for each in table if each.arm == "lema"], same_step=False)
+    assert not differences(judged_pairs([each for each in table if each.arm == "lema"], same_step=False))
 
 
 def test_nothing_evaluated_says_nothing() -> None:
     assert not checkpoint_results([])
     assert not arm_results([])
-    assert not differences([])
+    assert not differences(judged_pairs([]))
