@@ -82,7 +82,11 @@ def command(
     lema eval --model LEMAv1/peft-Llama-2-70b-gsm8k --profile a100 --dataset gsm8k
     lema eval --endpoint https://api.openai.com/v1 --served-model gpt-4 --api chat --key-env OPENAI_API_KEY
     """
+    from lema_local.records.store import stage_sql
     from lema_local.report.evaluation import group_rows, json_rows, set_reports, with_missing
+    from lema_local.report.evidence import Experiment
+    from lema_local.report.gather import arm_data
+    from lema_local.report.headline import headline
 
     from .eval_tables import report_text
 
@@ -103,6 +107,7 @@ def command(
         run.profile = dataclasses.replace(run.profile, evaluation=e)
         done = _import(run, imported, author) if imported else _evaluate(run)
         rows = with_missing(done.rows, run.evaluated.values())
+        arms, student = run.store.rows(stage_sql("report_arms")), run.profile.endpoint("student").model
     same_step = run.profile.training.match == "steps"
     reports = set_reports(rows, margin=e.margin / 100, ks=e.ks, same_step=same_step)
     if as_json:
@@ -115,7 +120,7 @@ def command(
             click.echo()
             if len(reports) > 1:
                 click.echo(f"{report.dataset}, {report.split}:")
-            click.echo(report_text(report, rows, by))
+            click.echo(report_text(report, rows, by, headline(Experiment(student, "", report, arm_data(report, arms)))))
         if done.not_evaluated:
             click.echo(f"\nNot in these tables, for want of any reply: {', '.join(done.not_evaluated)}.")
     if done.has_failed:

@@ -1,29 +1,37 @@
 """The tables and lines that lema eval prints, set by set."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from textwrap import fill
+from typing import Any
 
 from lema_local.report.evaluation import By, Row, SetReport, by_group
+from lema_local.report.headline import Headline
 from lema_local.report.results import CheckpointResult, Difference
 from lema_local.statistics.sample_metrics import MeanOverProblems
 from lema_local.statistics.selection import Optimism
 
 from .tables import format_rows
 
+WIDTH = 80  # columns of a terminal: what is alike in all rows stands in a line above the table
 MISSING = "missing: no reply yet; such a problem counts as not solved until it has one"
 
 
-def report_text(report: SetReport, rows: Sequence[Row], by: By | None) -> str:
-    """All of one set; `by` splits it by level or subject."""
-    several_seeds = len({result.seed for result in report.checkpoints if result.seed is not None}) > 1
-    parts = [_checkpoints(report, several_seeds=several_seeds)]
+def report_text(report: SetReport, rows: Sequence[Row], by: By | None, answer: Headline | None) -> str:
+    """All of one set: the answer, where there is one, then what it rests on; `by` splits it by level or subject."""
+    parts = [f"{fill(answer.sentence, WIDTH)}\n{fill(answer.basis, WIDTH)}"] if answer else []
+    parts.append(_checkpoints(report))
     if by:
         parts.append(_by(report, rows, by))
-    parts += ["\n".join(lines) for lines in (list(_arms(report)), list(_seeds(report)), list(_beside(report))) if lines]
+    parts += filter(None, [_lines(_arms(report)), _seeds(report), _lines(_beside(report))])
     if report.differences:
         parts.append(_differences(report.differences))
     if len(report.checkpoints) > 1:
         parts.append(f"{report.never_solved} of {report.problems} problems are solved by none of these.")
     return "\n\n".join(parts)
+
+
+def _lines(lines: Iterator[str]) -> str:
+    return "\n".join(fill(line, WIDTH) for line in lines)
 
 
 def _name(result: CheckpointResult, report: SetReport) -> str:
@@ -37,18 +45,18 @@ def _is_imported(result: CheckpointResult) -> bool:
     return result.base.startswith("imported:")
 
 
-def _checkpoints(report: SetReport, *, several_seeds: bool) -> str:
+def _folded(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, fold: Collection[str]) -> str:
+    """A table without those columns of `fold` that say the same in each of several rows: a line above says it once."""
+    alike = {k for k, name in enumerate(columns) if name in fold and len({row[k] for row in rows}) == 1 < len(rows)}
+    left = [k for k in range(len(columns)) if k not in alike]
+    table = format_rows([columns[k] for k in left], [[row[k] for k in left] for row in rows])
+    said = ", ".join(f"{columns[k]} {rows[0][k]}" for k in sorted(alike) if rows[0][k] is not None)
+    return f"In each row: {said}.\n{table}" if said else table
+
+
+def _checkpoints(report: SetReport) -> str:
     dev = {result.checkpoint_id: result for result in report.dev}
-    columns = [
-        "arm",
-        *(["seed"] if several_seeds else []),
-        "step",
-        "correct",
-        "pass@1",
-        "95% interval (Wilson)",
-        "no answer",
-        "cut off",
-    ]
+    columns = ["arm", "seed", "step", "correct", "pass@1", "95% interval", "no answer", "cut off"]
     is_missing = any(r.missing for r in report.checkpoints)
     columns += ["missing"] if is_missing else []
     cells = []
@@ -57,7 +65,7 @@ def _checkpoints(report: SetReport, *, several_seeds: bool) -> str:
         cells.append(
             [
                 _name(r, report),
-                *([r.seed] if several_seeds else []),
+                r.seed,
                 r.step,
                 f"{r.correct}/{r.n}",
                 f"{r.pass_at_1:.1%}",
@@ -68,7 +76,7 @@ def _checkpoints(report: SetReport, *, several_seeds: bool) -> str:
                 *([f"{on_dev.correct}/{on_dev.n}" if on_dev else None] if dev else []),
             ]
         )
-    table = format_rows(columns + (["dev"] if dev else []), cells)
+    table = _folded(columns + (["dev"] if dev else []), cells, fold={"seed", "no answer", "cut off", "missing"})
     return f"{table}\n\n{MISSING}" if is_missing else table
 
 
@@ -77,7 +85,7 @@ def _by(report: SetReport, rows: Sequence[Row], by: By) -> str:
         (group, _name(r, report), r.step, f"{r.correct}/{r.n}", f"{r.pass_at_1:.1%}", f"{r.low:.1%} to {r.high:.1%}")
         for group, r in by_group(report, rows, by)
     ]
-    return format_rows([by, "arm", "step", "correct", "pass@1", "95% interval (Wilson)"], cells)
+    return format_rows([by, "arm", "step", "correct", "pass@1", "95% interval"], cells)
 
 
 def _arms(report: SetReport) -> Iterator[str]:
@@ -85,11 +93,12 @@ def _arms(report: SetReport) -> Iterator[str]:
     several_seeds = len({arm.seed for arm in report.arms}) > 1
     for arm in report.arms:
         name = f"{arm.arm} (seed {arm.seed})" if several_seeds else arm.arm
-        best = " / ".join(f"{value:.1%}" for value in arm.best)
-        yield (
-            f"{name}: best {len(arm.best)} checkpoints {best}, mean {arm.mean:.1%} (chosen on the test split: "
-            f"{_worth(arm.best_three)}; the best one: {_worth(arm.best_one)})"
-        )
+        if len(arm.best) > 1:
+            best = " / ".join(f"{value:.1%}" for value in arm.best)
+            yield (
+                f"{name}: best {len(arm.best)} checkpoints {best}, mean {arm.mean:.1%} (chosen on the test split: "
+                f"{_worth(arm.best_three)}; the best one: {_worth(arm.best_one)})"
+            )
         if arm.chosen_on_dev is not None and arm.dev_pass_at_1 is not None:
             chosen = arm.chosen_on_dev
             yield (
@@ -106,17 +115,29 @@ def _worth(optimism: Optimism) -> str:
     return f"{100 * optimism.optimism:+.1f} points come of the choice, {optimism.honest:.1%} without"
 
 
-def _seeds(report: SetReport) -> Iterator[str]:
-    for each in report.seeds:
-        s = each.spread
-        sd = f", standard deviation {100 * s.sd:.1f} points" if s.sd is not None else ""
-        yield f"{each.arm} over {s.n} seeds: mean {s.mean:.1%}{sd}, {s.least:.1%} to {s.most:.1%}"
-    for found in report.seed_differences:
-        c = found.compared
-        yield (
-            f"{found.arm} - {found.against} over seeds and problems: {100 * c.difference:+.1f} points "
-            f"({100 * c.low:+.1f} to {100 * c.high:+.1f}; bootstrap over both): {found.in_words}"
-        )
+def _seeds(report: SetReport) -> str:
+    """Arms over their seeds, and what the interval over seeds and problems says of two."""
+    spreads = [
+        (each.arm, s.n, *map(_percent, (s.mean, s.sd, s.least, s.most))) for each in report.seeds for s in [each.spread]
+    ]
+    parts = [format_rows(["arm", "seeds", "mean", "sd", "least", "most"], spreads)] if spreads else []
+    if report.seed_differences:
+        cells = [
+            (
+                f"{d.arm} - {d.against}",
+                len(d.compared.seeds),
+                f"{100 * d.compared.difference:+.1f}",
+                f"{100 * d.compared.low:+.1f} to {100 * d.compared.high:+.1f}",
+            )
+            for d in report.seed_differences
+        ]
+        parts.append(format_rows(["over seeds and problems", "seeds", "points", "95% interval"], cells))
+        parts.append("\n".join(fill(d.in_words, WIDTH) for d in report.seed_differences))
+    return "\n\n".join(parts)
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{share:.1%}"
 
 
 def _beside(report: SetReport) -> Iterator[str]:
@@ -140,27 +161,24 @@ def _mean(value: MeanOverProblems) -> str:
 
 
 def _differences(differences: Sequence[Difference]) -> str:
-    several, several_seeds = len(differences) > 1, len({d.seed for d in differences}) > 1
-    columns = ["difference", "steps", "points", "95% interval (Newcombe)", "gained", "lost", "McNemar p"]
-    if several_seeds:
-        columns.insert(1, "seed")
-    if several:
-        columns.append("Holm p")
+    several = len(differences) > 1
+    columns = ["difference", "seed", "steps", "points", "95% interval", "won/lost", "Holm p" if several else "p"]
     cells = [
         [
             f"{d.arm} - {d.against}",
-            *([d.seed] if several_seeds else []),
+            d.seed,
             f"{d.step} - {d.against_step}",
             f"{100 * d.paired.difference:+.1f}",
             f"{100 * d.paired.low:+.1f} to {100 * d.paired.high:+.1f}",
-            d.paired.gained,
-            d.paired.lost,
-            f"{d.paired.p_value:.2g}",
-            *([f"{d.p_holm:.2g}"] if several else []),
+            f"{d.paired.gained}/{d.paired.lost}",
+            f"{d.p_holm:.2g}",
         ]
         for d in differences
     ]
-    said = [d.in_words + (f": {d.because}" if d.because else "") for d in differences]
+    said = ["Intervals: Wilson's above, Newcombe's here. Won: problems wrong before, right now. p: exact McNemar."]
     if several:
-        said.append(f"{len(differences)} comparisons were made: the words go by Holm's p, which allows for that.")
-    return format_rows(columns, cells) + "\n\n" + "\n".join(said)
+        said.append(f"Holm's p allows for {len(differences)} comparisons; the words go by it.")
+    if len({d.seed for d in differences}) == 1:  # of several seeds all together speak, above
+        said += [d.in_words + (f": {d.because}" if d.because else "") for d in differences]
+    table = _folded(columns, cells, fold={"seed", "steps"})
+    return table + "\n\n" + "\n".join(fill(line, WIDTH) for line in said)

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from tabulate import tabulate
+import tabulate
 
 Format = Literal["table", "csv", "json"]
 CELL_CHARACTERS = 60
+tabulate.MIN_PADDING = 0  # two blanks more in each heading would push tables over 80 columns
 
 
 def format_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, form: Format = "table") -> str:
@@ -26,7 +27,7 @@ def format_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, form: 
         writer.writerows(rows)
         return out.getvalue().rstrip("\n")
     cells = [[_cell(value) for value in row] for row in rows]
-    return str(tabulate(cells, headers=list(columns), disable_numparse=True))
+    return str(tabulate.tabulate(cells, headers=list(columns), disable_numparse=True))
 
 
 def _cell(value: Any) -> str:

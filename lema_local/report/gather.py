@@ -12,7 +12,7 @@ from typing import Any
 
 from lema_local.records import bulk
 from lema_local.records.store import Store, stage_sql
-from lema_local.report.evaluation import set_reports
+from lema_local.report.evaluation import SetReport, set_reports
 from lema_local.report.evidence import ArmData, Evidence, Experiment, Row
 from lema_local.report.results import MARGIN, CheckpointResult
 from lema_local.review.draw import read_items
@@ -92,19 +92,23 @@ def _experiments(evaluations: Iterable[Row], arms: Sequence[Row]) -> Iterable[Ex
         match = {row["match"] for row in arms if row["checkpoint_id"] in ids}
         # as lema eval: arms that were matched by epochs or tokens are compared where each ends
         for result in set_reports(rows, margin=MARGIN, same_step=not match or "steps" in match):
-            shown = {checkpoint.checkpoint_id for checkpoint in result.checkpoints}
-            data = {
-                row["arm"]: ArmData(
-                    row["examples"],
-                    row["correction_examples"],
-                    row["reference_derived"],
-                    row["tokens"],
-                    tuple(row["correctors"]),
-                )
-                for row in arms
-                if row["checkpoint_id"] in shown
-            }
-            yield Experiment(model, base, result, data, _parameters(model))
+            yield Experiment(model, base, result, arm_data(result, arms), _parameters(model))
+
+
+def arm_data(result: SetReport, arms: Iterable[Row]) -> dict[str, ArmData]:
+    """What each arm of a set trained on, from rows of db/stages/report_arms.sql."""
+    shown = {checkpoint.checkpoint_id for checkpoint in result.checkpoints}
+    return {
+        row["arm"]: ArmData(
+            row["examples"],
+            row["correction_examples"],
+            row["reference_derived"],
+            row["tokens"],
+            tuple(row["correctors"]),
+        )
+        for row in arms
+        if row["checkpoint_id"] in shown
+    }
 
 
 def _parameters(model: str) -> int | None:
