@@ -46,8 +46,9 @@ def _is_imported(result: CheckpointResult) -> bool:
 
 
 def _folded(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, fold: Collection[str]) -> str:
-    """A table without those columns of `fold` that say the same in each of several rows: a line above says it once."""
-    alike = {k for k, name in enumerate(columns) if name in fold and len({row[k] for row in rows}) == 1 < len(rows)}
+    """A table without those columns of `fold` that say nothing, or the same in each row: a line above says it once."""
+    values = {k: {row[k] for row in rows} for k, name in enumerate(columns) if name in fold}
+    alike = {k for k, found in values.items() if found == {None} or len(found) == 1 < len(rows)}
     left = [k for k in range(len(columns)) if k not in alike]
     table = format_rows([columns[k] for k in left], [[row[k] for k in left] for row in rows])
     said = ", ".join(f"{columns[k]} {rows[0][k]}" for k in sorted(alike) if rows[0][k] is not None)

@@ -414,7 +414,7 @@ def test_columns_of_one_name_are_refused_where_one_would_be_lost(filled: Run, co
 
 def test_a_table_on_a_terminal_may_have_columns_of_one_name(filled: Run) -> None:
     code, out, _ = filled("sql", "select 1 as a, 2 as a")
-    assert (code, out.split()) == (0, ["a", "a", "---", "---", "1", "2"])
+    assert (code, out.split()) == (0, ["a", "a", "-", "-", "1", "2"])
 
 
 @pytest.mark.parametrize("text", ["/* c */", "\n-- c", ";"])
