@@ -3,7 +3,7 @@
 db/schema.sql says what the tables are today; a new file is made from it. A file of an older version is led there by the
 numbered files of db/migrations, in order, each in one transaction, after a copy of the file was put beside it:
 
-    lema.duckdb   meta: ('schema_version', '1')   ->   002_no_indexes_batches.sql   ->   ('schema_version', '2')
+    lema.duckdb   meta: ('schema_version', '1')   ->   006_first_release.sql   ->   ('schema_version', '6')
     lema.duckdb.version-1.bak                          the file as it was
 
 The version of a file is the number of the last migration. A file of a newer version, or one that is not ours, is
@@ -22,7 +22,7 @@ from lema_local.records import bulk
 
 @cache
 def migrations() -> dict[int, str]:
-    """Version -> the SQL that leads there from the version before."""
+    """Version -> the SQL that leads there from every version between it and the migration before."""
     folder = files("lema_local.db").joinpath("migrations")
     found = {
         int(file.name[:3]): file.read_text(encoding="utf-8") for file in folder.iterdir() if file.name[:3].isdigit()

@@ -34,6 +34,29 @@ def first_version(path: Path) -> None:
         """)
 
 
+# What the versions between lacked of version 6, each beside what the later ones lacked.
+LACKED = {
+    5: "alter table correction drop column mistaken_steps;",
+    4: "drop table training_metric;",
+    3: "alter table review drop column event; alter table review drop column completion_id;"
+    "alter table review alter column grade set not null;",
+    2: "".join(
+        f"alter table correction drop column {name};"
+        for name in ("fault_step", "step_exists", "continues", "arithmetic", "explains", "step_agrees", "resolved")
+    ),
+}
+
+
+def version_between(path: Path, version: int) -> None:
+    first_version(path)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("insert into review values (uuid(), uuid(), 'ada', 'good', null, now())")
+        connection.execute(schema.migrations()[6])
+        for later in range(5, version - 1, -1):
+            connection.execute(LACKED[later])
+        connection.execute("update meta set value = $version", {"version": str(version)})
+
+
 def shape(path: Path) -> list[tuple[str, ...]]:
     with duckdb.connect(str(path), read_only=True) as connection:
         return connection.execute(COLUMNS).fetchall()
@@ -59,6 +82,19 @@ def test_a_migrated_file_has_the_tables_of_a_new_one_and_keeps_its_rows(tmp_path
     assert len(notices) == 1
 
 
+@pytest.mark.parametrize("version", LACKED)
+def test_a_file_of_a_version_between_has_the_tables_of_a_new_one_and_keeps_its_rows(
+    tmp_path: Path, version: int
+) -> None:
+    old, new = tmp_path / "old.duckdb", tmp_path / "new.duckdb"
+    version_between(old, version)
+    with Writer(old), Writer(new):
+        pass
+    assert shape(old) == shape(new)
+    assert Store(old).rows("select text, shared_by from completion") == [{"text": "The answer is 1.", "shared_by": 1}]
+    assert Store(old).rows("select grade, event from review") == [{"grade": "good", "event": "grade"}]
+
+
 def test_an_older_file_is_not_read_as_if_it_were_new(tmp_path: Path) -> None:
     first_version(tmp_path / "old.duckdb")
     with pytest.raises(StoreError, match=r"schema version 1, this lema reads \d+\. Bring it up to date"):
@@ -67,9 +103,9 @@ def test_an_older_file_is_not_read_as_if_it_were_new(tmp_path: Path) -> None:
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first_version(tmp_path / "old.duckdb")
-    broken = schema.migrations() | {2: "create table half (a integer); select no_such_column from problem"}
+    broken = schema.migrations() | {6: "create table half (a integer); select no_such_column from problem"}
     monkeypatch.setattr(schema, "migrations", lambda: broken)
-    with pytest.raises(StoreError, match="migration 2 failed"), Writer(tmp_path / "old.duckdb"):
+    with pytest.raises(StoreError, match="migration 6 failed"), Writer(tmp_path / "old.duckdb"):
         pass
     with duckdb.connect(str(tmp_path / "old.duckdb")) as connection:
         assert connection.execute("from meta").fetchall() == [("schema_version", "1")]
@@ -80,7 +116,7 @@ def test_migrations_are_numbered_without_a_gap() -> None:
     names = sorted(
         file.name for file in files("lema_local.db").joinpath("migrations").iterdir() if file.name.endswith(".sql")
     )
-    assert [int(name[:3]) for name in names] == list(range(2, len(names) + 2))
+    assert [int(name[:3]) for name in names] == list(range(6, len(names) + 6))
 
 
 def test_batches_are_facts(store: Writer) -> None:

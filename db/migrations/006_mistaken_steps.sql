@@ -1,3 +1,0 @@
--- Version 6: how many steps the mistake of a correction has. NULL until `lema rederive`, which calls nothing.
-
-alter table correction add column mistaken_steps integer;
