@@ -9,6 +9,9 @@ twin as (
     where checkpoint.arm = 'cot' and this.arm <> 'cot'
     order by checkpoint.created_at desc
     limit 1
+),
+problem_set as (
+    select dataset, split, count(*) as problems from problem group by dataset, split
 )
 select
     case
@@ -17,8 +20,9 @@ select
         else 'cot'
     end as who,
     result.dataset, result.split, result.base, result.template, result.sampling, result.problem_id,
-    result.is_correct, result.is_cut
-from evaluation_result as result, this
+    result.is_correct, result.is_cut, problem_set.problems
+from evaluation_result as result
+join problem_set using (dataset, split), this
 where result.sample_index = 0 and (
     result.checkpoint_id = $id
     or result.checkpoint_id in (select id from twin)

@@ -22,9 +22,8 @@ order by correction_id, reviewer;
 --   by_model: graded by models, as judges; people's grades stand apart, and first
 --   corrections: graded by at least one reviewer
 --   reviewers: how many graded
---   grades: that count, one of each correction: of several reviewers' the middle one, of two middle ones the worse
---   excellent, good, poor: of the grades
---   excellent_share: excellent / grades, 0 to 1
+--   excellent, good, poor: corrections by their grade: of several reviewers' the middle one, of two middle ones the worse
+--   excellent_share: excellent / corrections, 0 to 1
 --   low, high: of excellent_share, 95% Wilson interval
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
 create or replace view corrector_grades as
@@ -38,15 +37,14 @@ with placed as (
 )
 select
     dataset, reasoner, corrector, is_reference_derived, is_model as by_model,
-    count(distinct correction_id) as corrections,
+    count(*) filter (place = middle) as corrections,
     count(distinct reviewer) as reviewers,
-    count(*) filter (place = middle) as grades,
     count(*) filter (place = middle and grade = 'excellent') as excellent,
     count(*) filter (place = middle and grade = 'good') as good,
     count(*) filter (place = middle and grade = 'poor') as poor,
-    excellent / nullif(grades, 0) as excellent_share,
-    wilson_low(excellent, grades) as low,
-    wilson_high(excellent, grades) as high,
+    excellent / nullif(corrections, 0) as excellent_share,
+    wilson_low(excellent, corrections) as low,
+    wilson_high(excellent, corrections) as high,
     template, settings
 from placed
 join graded_correction on graded_correction.id = placed.correction_id

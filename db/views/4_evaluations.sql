@@ -64,19 +64,25 @@ order by model, dataset, split, arm, seed, step, base, sampling;
 --   n, correct: answers, and right ones
 --   pass_at_1: correct / n, 0 to 1
 --   low, high: of pass_at_1, 95% Wilson interval
+--   missing: problems like these in the database that it has no reply to, not among the n
 --   base, sampling: weights and quantisation as served; JSON
 create or replace view pass_at_1_by_level as
+with problem_set as (
+    select dataset, split, coalesce(level, '-') as level, count(*) as problems from problem group by all
+)
 select
-    model, dataset, split, coalesce(level, '-') as level, arm, seed, step, checkpoint_id,
+    model, dataset, split, problem_set.level, arm, seed, step, checkpoint_id,
     count(*) as n,
     count(*) filter (is_correct) as correct,
     correct / n as pass_at_1,
     wilson_low(correct, n) as low,
     wilson_high(correct, n) as high,
+    problems - count(distinct problem_id) as missing,
     base, sampling
-from evaluation_result
+from (from evaluation_result select * replace (coalesce(level, '-') as level)) as evaluation_result
+join problem_set using (dataset, split, level)
 where sample_index = 0 or coalesce((sampling ->> '$.temperature')::double, 0) > 0  -- greedy repeats tell of serving
-group by model, dataset, split, coalesce(level, '-'), arm, seed, step, checkpoint_id, base, sampling
+group by model, dataset, split, problem_set.level, arm, seed, step, checkpoint_id, base, sampling, problems
 order by model, dataset, split, arm, seed, step, base, sampling, 4;
 
 -- pass_at_1_by_subject: what is pass@1 of each arm and step on each subject?
@@ -85,50 +91,56 @@ order by model, dataset, split, arm, seed, step, base, sampling, 4;
 --   n, correct: answers, and right ones
 --   pass_at_1: correct / n, 0 to 1
 --   low, high: of pass_at_1, 95% Wilson interval
+--   missing: problems like these in the database that it has no reply to, not among the n
 --   base, sampling: weights and quantisation as served; JSON
 create or replace view pass_at_1_by_subject as
+with problem_set as (
+    select dataset, split, coalesce(subject, '-') as subject, count(*) as problems from problem group by all
+)
 select
-    model, dataset, split, coalesce(subject, '-') as subject, arm, seed, step, checkpoint_id,
+    model, dataset, split, problem_set.subject, arm, seed, step, checkpoint_id,
     count(*) as n,
     count(*) filter (is_correct) as correct,
     correct / n as pass_at_1,
     wilson_low(correct, n) as low,
     wilson_high(correct, n) as high,
+    problems - count(distinct problem_id) as missing,
     base, sampling
-from evaluation_result
+from (from evaluation_result select * replace (coalesce(subject, '-') as subject)) as evaluation_result
+join problem_set using (dataset, split, subject)
 where sample_index = 0 or coalesce((sampling ->> '$.temperature')::double, 0) > 0  -- greedy repeats tell of serving
-group by model, dataset, split, coalesce(subject, '-'), arm, seed, step, checkpoint_id, base, sampling
+group by model, dataset, split, problem_set.subject, arm, seed, step, checkpoint_id, base, sampling, problems
 order by model, dataset, split, arm, seed, step, base, sampling, 4;
 
 -- checkpoint_curve: how does pass@1 move with training, arm by arm and seed by seed (figure 2)?
 --   model, dataset, split: the student, and which problems
 --   arm, seed, step, checkpoint_id: the checkpoint; the base model is in base_pass_at_1
---   n: answers
+--   n, missing: answers; problems of the set that it has no reply to: with any it is not yet whole
 --   pass_at_1: 0 to 1
 --   low, high: of pass_at_1, 95% Wilson interval
 --   base_pass_at_1: of the untrained model over the same data set, 0 to 1; NULL: not evaluated
---   points: 100 * (pass_at_1 - base_pass_at_1)
+--   points: 100 * (pass_at_1 - base_pass_at_1); NULL: the two have not answered as many problems, or the base none
 --   loss: of training at this step, nats a token
 --   samples_seen, tokens_seen: trained on until this step
 --   base, sampling: weights and quantisation as served; JSON
 create or replace view checkpoint_curve as
 with untrained as (
-    select model, dataset, split, base, sampling, pass_at_1 as base_pass_at_1
+    select model, dataset, split, base, sampling, n as base_n, pass_at_1 as base_pass_at_1
     from pass_at_1
     where arm = 'base'
 )
 select
-    model, dataset, split, arm, seed, step, checkpoint_id, n, pass_at_1, low, high, base_pass_at_1,
-    100 * (pass_at_1 - base_pass_at_1) as points,
+    model, dataset, split, arm, seed, step, checkpoint_id, n, missing, pass_at_1, low, high, base_pass_at_1,
+    case when n = base_n then 100 * (pass_at_1 - base_pass_at_1) end as points,
     loss, samples_seen, tokens_seen, base, sampling
 from pass_at_1
 join (select id as checkpoint_id, loss, samples_seen, tokens_seen from checkpoint) as trained using (checkpoint_id)
 left join untrained using (model, dataset, split, base, sampling)
 order by model, dataset, split, arm, seed, step, base, sampling;
 
--- gained_and_lost: which test problems does the last checkpoint of each arm gain and lose, against the base model and against arm cot?
+-- gained_and_lost: which test problems does the last whole checkpoint of each arm gain and lose, against the base model and against arm cot?
 --   model, dataset, split: the student, and which problems
---   arm, seed, step: the arm's last checkpoint
+--   arm, seed, step: the arm's last checkpoint of those that answered as many problems as any
 --   against: base; or cot: its checkpoint of the same seed and step
 --   change: gained (wrong before, right now) or lost
 --   problem_id, level, subject, question, reference: of the problem; reference is the right answer
@@ -139,23 +151,32 @@ with answered as (
     select
         evaluation.id, evaluation.problem_id, evaluation.model, evaluation.base, evaluation.sample_index, evaluation.answer,
         evaluation.is_correct, completion.sampling, coalesce(checkpoint.arm, 'base') as arm, checkpoint.seed,
-        coalesce(checkpoint.step, 0) as step, problem.dataset
+        coalesce(checkpoint.step, 0) as step, problem.dataset, problem.split
     from evaluation
     join completion on completion.id = evaluation.id
     join problem on problem.id = evaluation.problem_id
     left join checkpoint on checkpoint.id = evaluation.checkpoint_id
     where evaluation.sample_index = 0
 ),
-last_step as (
-    select model, dataset, arm, seed, base, sampling, max(step) as step
+counted as (
+    select model, dataset, split, arm, seed, base, sampling, step, count(*) as n
     from answered
+    group by all
+),
+whole as (
+    from counted
+    qualify n = max(n) over (partition by model, dataset, split, base, sampling)
+),
+last_step as (
+    select model, dataset, split, arm, seed, base, sampling, max(step) as step
+    from whole
     where arm <> 'base'
     group by all
 ),
 tuned as (
     select answered.*
     from answered
-    semi join last_step using (model, dataset, arm, seed, base, sampling, step)
+    semi join last_step using (model, dataset, split, arm, seed, base, sampling, step)
 ),
 compared as (
     select tuned.*, before.arm as against, before.is_correct as was_correct, before.answer as answer_before, before.id as id_before

@@ -170,14 +170,14 @@ def _grades(grades: Sequence[Row], paper: Paper) -> Iterator[Claim]:
         counts = f"{row['excellent']} / {row['good']} / {row['poor']}"
         found = replace(
             claim, where=f"{row['corrector']} on {row['reasoner']}, {named(row['dataset'])}", ours=counts,
-            n=row["grades"], interval=f"{_interval(row['excellent'], row['grades'])} excellent",
+            n=row["corrections"], interval=f"{_interval(row['excellent'], row['corrections'])} excellent",
         )  # fmt: skip
         if row["corrector"] != THEIR_CORRECTOR:
             yield replace(
                 found, because="Not the paper's corrector: shown beside its figure, decides nothing about it."
             )
             continue
-        low, high = wilson_interval(row["excellent"], row["grades"])
+        low, high = wilson_interval(row["excellent"], row["corrections"])
         side = side_of(low - 0.5, high - 0.5)
         because = f"The interval {('holds', 'lies above', 'lies below')[side]} one half."
         yield replace(found, verdict=verdict_of(side), because=because)
@@ -198,7 +198,7 @@ def _weak_correctors(grades: Sequence[Row], evidence: Evidence) -> Iterator[Clai
         if row["corrector"] in sizes:
             group = groups[row["reasoner"], row["dataset"]]
             poor, graded = group.get(row["corrector"], (0, 0))  # one row for each template
-            group[row["corrector"]] = poor + row["poor"], graded + row["grades"]
+            group[row["corrector"]] = poor + row["poor"], graded + row["corrections"]
     tested = False
     for (reasoner, dataset), by_corrector in groups.items():
         weak, strong = (find(by_corrector, key=sizes.__getitem__) for find in (min, max))

@@ -43,13 +43,27 @@ class _Result:
     base: str
     sampling: str
     by_problem: dict[str, bool]
+    problems: int  # of the set, in the database
     cut_off: int
+
+    @property
+    def name(self) -> str:
+        return {"this": "this adapter", "cot": "cot adapter, same step", "base": "base model"}[self.who]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has answered every problem of the set: a part of them makes a rate that compares with nothing."""
+        return len(self.by_problem) == self.problems
+
+    @property
+    def part(self) -> str:
+        return f"not yet whole: {len(self.by_problem)} of {self.problems} problems"
 
     @property
     def cells(self) -> list[str]:
         n, correct = len(self.by_problem), sum(self.by_problem.values())
         low, high = wilson_interval(correct, n)
-        name = {"this": "this adapter", "cot": "cot adapter, same step", "base": "base model"}[self.who]
+        name = self.name if self.is_whole else f"{self.name} ({self.part})"
         return [
             name, f"{self.dataset} {self.split}", f"{correct}/{n}", f"{correct / n:.1%}", f"{low:.1%} to {high:.1%}",
             str(self.cut_off), self.base,
@@ -97,7 +111,7 @@ def _front(record: Checkpoint, results: Sequence[_Result]) -> Row:
         "datasets": [record.dataset],
         "tags": ["lema", *([] if _is_full(record) else ["lora"]), "math", f"arm-{record.arm}"],
     }
-    own = [result for result in results if result.who == "this"]
+    own = [result for result in results if result.who == "this" and result.is_whole]
     if own:
         fields["model-index"] = [
             {
@@ -207,6 +221,7 @@ def _results(rows: Sequence[Row]) -> list[_Result]:
             base=group[0]["base"],
             sampling=group[0]["sampling"],
             by_problem={row["problem_id"]: row["is_correct"] for row in group},
+            problems=group[0]["problems"],
             cut_off=sum(row["is_cut"] for row in group),
         )
         for key, group in sorted(groups.items(), key=lambda item: (item[0][:-1], order[item[0][-1]]))
@@ -225,9 +240,14 @@ def _evaluation(record: Checkpoint, results: Sequence[_Result]) -> str:
         "",
     ]
     for own in (result for result in results if result.who == "this"):
+        if not own.is_whole:
+            lines.append(f"- On {text(own.dataset)} it is {own.part}, and compared with nothing: `lema eval` goes on.")
+            continue
         for other in results:
             alike = (other.dataset, other.split, other.base, other.sampling)
             if other.who == "this" or alike != (own.dataset, own.split, own.base, own.sampling):
+                continue
+            if other.who == "cot" and not other.is_whole:  # the base is compared on what it has answered
                 continue
             both = sorted(own.by_problem.keys() & other.by_problem.keys())
             if both:

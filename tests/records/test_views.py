@@ -201,8 +201,8 @@ def test_a_corrector_is_judged_by_the_grades_that_count(filler: Filler) -> None:
     filler.grade(one, "model:judge", "poor", 0)
     person, judge = rows(filler.store, "corrector_grades")
     assert (person["by_model"], person["corrections"], person["reviewers"]) == (False, 2, 2)
-    assert [person[g] for g in ("grades", "excellent", "good", "poor")] == [2, 1, 1, 0]
-    assert (judge["by_model"], judge["grades"], judge["poor"]) == (True, 1, 1)
+    assert [person[g] for g in ("excellent", "good", "poor")] == [1, 1, 0]
+    assert (judge["by_model"], judge["corrections"], judge["poor"]) == (True, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_of_several_reviewers_a_correction_has_the_grade_of_the_summary(filler: 
     found = rows(filler.store, "corrector_grades")
     assert [row["by_model"] for row in found] == [False, True]
     for row in found:
-        assert (row["reviewers"], row["grades"], row[consensus(grades) or ""]) == (len(grades), 1, 1)
+        assert (row["reviewers"], row["corrections"], row[consensus(grades) or ""]) == (len(grades), 1, 1)
         assert (row["low"], row["high"]) == pytest.approx(wilson_interval(row["excellent"], 1), abs=1e-12)
 
 
@@ -273,6 +273,22 @@ def test_a_curve_stands_beside_the_base_model(filler: Filler) -> None:
     assert found == [(10, 0.25, 0.25, 0, 40), (20, 0.5, 0.25, 25, 80)]
     assert [r["pass_at_1"] for r in rows(filler.store, "pass_at_1_by_level")] == [0.25, 0.25, 0.5]
     assert {r["subject"] for r in rows(filler.store, "pass_at_1_by_subject")} == {"number"}
+
+
+def test_a_half_answered_checkpoint_says_what_it_misses_and_stands_for_no_arm(filler: Filler) -> None:
+    for arm, step, answered in (("base", 0, 4), ("lema", 10, 4), ("lema", 20, 1)):
+        if arm != "base":
+            filler.checkpoint(arm, step)
+        for k in range(answered):
+            filler.evaluation(k, arm, step, is_correct=arm != "base")
+    whole, half = rows(filler.store, "checkpoint_curve")
+    assert [(r["step"], r["n"], r["missing"], r["points"]) for r in (whole, half)] == [
+        (10, 4, 0, 100),
+        (20, 1, 3, None),
+    ]
+    for view in ("pass_at_1_by_level", "pass_at_1_by_subject"):
+        assert [(r["step"], r["missing"]) for r in rows(filler.store, view)] == [(0, 0), (10, 0), (20, 3)], view
+    assert {r["step"] for r in rows(filler.store, "gained_and_lost")} == {10}
 
 
 def test_a_greedy_answer_that_is_repeated_counts_once_and_samples_count_each(filler: Filler) -> None:

@@ -265,7 +265,7 @@ def test_grades_decide_about_gpt_4_alone() -> None:
         "reasoner": "r",
         "dataset": "gsm8k",
         "is_reference_derived": False,
-        "grades": 50,
+        "corrections": 50,
         "excellent": 33,
         "good": 10,
         "poor": 7,
@@ -283,7 +283,7 @@ def test_grades_decide_about_gpt_4_alone() -> None:
 def graded(corrector: str, poor: int, total: int, **more: Any) -> dict[str, Any]:
     return {
         "corrector": corrector, "reasoner": "r", "dataset": "gsm8k", "by_model": False, "is_reference_derived": False,
-        "grades": total, "excellent": total - poor, "good": 0, "poor": poor,
+        "corrections": total, "excellent": total - poor, "good": 0, "poor": poor,
     } | more  # fmt: skip
 
 

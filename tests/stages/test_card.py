@@ -52,8 +52,11 @@ def checkpoint(arm: str, **more: Any) -> Checkpoint:
     return Checkpoint(**fields | more)
 
 
-def fill(store: Writer, *, manifest: dict[str, Any] = MANIFEST, evaluated: bool = True, **more: Any) -> Path:
-    """A lema checkpoint with its cot twin, both evaluated over the same base, and the base model."""
+def fill(
+    store: Writer, *, manifest: dict[str, Any] = MANIFEST, evaluated: bool = True, answered: int = TOGETHER, **more: Any
+) -> Path:
+    """A lema checkpoint with its cot twin, both evaluated over the same base, and the base model; `answered`: how many
+    of the problems the lema checkpoint has answered."""
     for arm in IDS:
         store.add_training_set(TrainingSet(IDS[arm], arm, "d", 1, 9, 3, json.dumps(manifest), ()), [])
         made = checkpoint(arm, **more)
@@ -64,7 +67,7 @@ def fill(store: Writer, *, manifest: dict[str, Any] = MANIFEST, evaluated: bool 
         store.add(one)
     graded = []
     for start, (id_, right) in enumerate({IDS["lema"]: 15, IDS["cot"]: 10, None: 4}.items() if evaluated else ()):
-        for number, one in enumerate(problems):
+        for number, one in enumerate(problems[:answered] if id_ == IDS["lema"] else problems):
             index = 100 * start + number
             store.add(completion(one, index, checkpoint_id=id_))
             graded.append(replace(evaluation(one, index, is_correct=number < right), checkpoint_id=id_))
@@ -106,6 +109,15 @@ def test_the_card_says_what_was_trained_on_what_and_what_came_of_it(store: Write
     assert "Against the base model on d, 20 problems: +55.0 points" in body
     assert "See the base model's licence" in body or "license" in fields
     assert "NF4 quantisation" in body
+
+
+def test_a_half_answered_checkpoint_is_named_so_and_neither_published_nor_compared(store: Writer) -> None:
+    card = model_card(fill(store, answered=12), IDS["lema"])
+    assert "model-index" not in front(card)
+    assert "| this adapter (not yet whole: 12 of 20 problems) | d test | 12/12 | 100.0% |" in card.replace("\\", "")
+    assert "| cot adapter, same step | d test | 10/20 |" in card
+    assert "On d it is not yet whole: 12 of 20 problems, and compared with nothing: `lema eval` goes on." in card
+    assert "Against the" not in card
 
 
 def test_what_is_missing_is_said_with_the_command_that_makes_it(store: Writer) -> None:
