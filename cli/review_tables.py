@@ -34,6 +34,8 @@ def summary_tables(found: "Summary") -> Iterator[str]:
             rows.append([p.one, p.other, a.n, f"{a.agreed}/{a.n}", kappas[0], between, kappas[1]])
         columns = ["one", "other", "both graded", "agreed", "Cohen's kappa", "95% interval", "weighted (linear)"]
         yield format_rows(columns, rows) + "\n"
+    if found.alpha is not None and len(persons) > 1:
+        yield f"All {len(persons)} people together: Krippendorff's alpha (ordinal) {found.alpha:.2f}.\n"
     for p in found.pairs:
         rows = [[f"{p.one}: {grade}", *row] for grade, row in zip(GRADES, p.agreement.matrix, strict=True)]
         yield format_rows([f"{p.other}:", *GRADES], rows) + "\n"

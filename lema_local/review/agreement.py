@@ -1,4 +1,4 @@
-"""How far two reviewers agree: the matrix of their grades, and Cohen's kappa, plain and weighted. Pure.
+"""How far reviewers agree: two by the matrix of their grades and Cohen's kappa, several by Krippendorff's alpha. Pure.
 
 compare(["excellent", "good", "poor"], ["excellent", "excellent", "poor"])
 # Agreement(n=3, agreed=2, kappa=0.5, weighted_kappa=0.727, ..., matrix=((1, 0, 0), (1, 0, 0), (0, 0, 1)))
@@ -62,6 +62,22 @@ def cohen_kappa(matrix: Any, *, weighted: bool = False) -> float | None:
 
     kappa = float(_kappas(np.asarray([matrix], dtype=float), weighted=weighted)[0])
     return None if np.isnan(kappa) else kappa
+
+
+def krippendorff_alpha(grades: Sequence[Sequence[Grade | None]]) -> float | None:
+    """Krippendorff's alpha, ordinal, of any number of reviewers: grades[reviewer][correction], None where ungraded.
+
+    Content Analysis (4th edition, 2019), chapter 12, by the package krippendorff. None where no correction has two
+    grades, or all grades are one: chance cannot disagree then.
+    """
+    import krippendorff  # type: ignore[import-untyped]
+    import numpy as np
+
+    ranks = np.array([[np.nan if g is None else GRADES.index(g) for g in of_one] for of_one in grades], dtype=float)
+    paired = ranks[:, (~np.isnan(ranks)).sum(axis=0) > 1] if ranks.size else ranks
+    if len(np.unique(paired[~np.isnan(paired)])) < 2:
+        return None
+    return float(krippendorff.alpha(paired, level_of_measurement="ordinal", value_domain=list(range(len(GRADES)))))
 
 
 def _kappas(matrices: Any, *, weighted: bool = False) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from lema_local.records import bulk
 from lema_local.records.store import Store, stage_sql
 from lema_local.records.types import Grade
-from lema_local.review.agreement import Agreement, compare
+from lema_local.review.agreement import Agreement, compare, krippendorff_alpha
 from lema_local.review.draw import read_events
 from lema_local.review.rubric import GRADES, PEOPLE, consensus, current_grades, is_model
 from lema_local.statistics.comparison import wilson_interval
@@ -41,6 +41,7 @@ class Summary:
 
     tallies: list[Tally]
     pairs: list[Pair]
+    alpha: float | None  # Krippendorff's, ordinal, of all people; None with fewer than two
     unread: dict[str, int]  # judge -> replies in which no grade could be read
 
     def as_dict(self) -> dict[str, Any]:
@@ -68,6 +69,7 @@ class Summary:
                 }
                 for p in self.pairs
             ],
+            "krippendorff_alpha": self.alpha,
             "unread_judgements": self.unread,
         }
 
@@ -96,7 +98,12 @@ def summarise(store: Store) -> Summary:
         Tally(corrector, reviewer, derived, {grade: c[grade] for grade in GRADES}, _shares(c))
         for (derived, corrector, reviewer), c in sorted(counts.items(), key=lambda each: _order(*each[0]))
     ]
-    return Summary(tallies, _pairs(grades), unread)
+    return Summary(tallies, _pairs(grades), _alpha(grades), unread)
+
+
+def _alpha(grades: dict[str, dict[str, Grade]]) -> float | None:
+    people = sorted({name for each in grades.values() for name in each if not is_model(name)})
+    return krippendorff_alpha([[each.get(name) for each in grades.values()] for name in people])
 
 
 def _order(derived: bool, corrector: str, reviewer: str) -> tuple[bool, str, bool, bool, str]:

@@ -288,10 +288,34 @@ def test_claims_and_samples_are_filtered_without_a_server(browser: Any, whole: P
 
 
 @needs_browser
-def test_on_a_phone_nothing_but_tables_and_figures_scrolls_sideways(browser: Any, whole: Path) -> None:
-    with open_page(browser, whole.with_name("report.html").as_uri(), width=360, height=740) as tab:
-        tab.picture("report-phone")
+@pytest.mark.parametrize("width", [360, 390, 820, 1280])
+def test_nothing_but_tables_and_figures_scrolls_sideways_and_the_answer_stands_first(
+    browser: Any, whole: Path, width: int
+) -> None:
+    with open_page(browser, whole.with_name("report.html").as_uri(), width=width, height=740) as tab:
+        tab.picture(f"report-{width}")
+        tab.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
         assert not tab.scrolls_sideways()
+        top = tab.page.locator(".sentence").first.bounding_box()
+        assert top["y"] + top["height"] < 740  # on the first screen
+        assert tab.page.locator(".sentence").first.inner_text().startswith("LeMa helped: lema solved 25.8 points more")
+
+
+@needs_browser
+def test_without_a_script_the_page_shows_everything(browser: Any, whole: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(whole.with_name("report.html").as_uri())
+    assert page.locator(".sentence").first.is_visible()
+    assert page.locator("figure svg").first.is_visible()
+    assert page.locator("[data-filters=claims]").is_hidden()
+    context.close()
+
+
+def test_the_report_of_the_study_is_no_larger_than_400_kb(tmp_path: Path) -> None:
+    output = tmp_path / "report.html"
+    write_report(Store(ROOT / "examples" / "study.duckdb"), output, title="Does it help?", seed=1)
+    assert output.stat().st_size <= 400_000
 
 
 @needs_browser

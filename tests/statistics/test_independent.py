@@ -11,7 +11,9 @@ from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from lema_local.review.agreement import cohen_kappa
+from lema_local.records.types import Grade
+from lema_local.review.agreement import cohen_kappa, krippendorff_alpha
+from lema_local.review.rubric import GRADES
 from lema_local.statistics.comparison import holm, mcnemar_exact, mcnemar_power, wilson_interval
 from lema_local.statistics.sample_metrics import pass_at_k
 from lema_local.statistics.trends import fisher_exact, trend
@@ -84,6 +86,38 @@ MATRICES = [((10, 2, 0), (1, 5, 3), (0, 2, 7)), ((1, 0, 0), (1, 0, 0), (0, 0, 1)
 def test_kappa_is_that_of_statsmodels(matrix: tuple[tuple[int, ...], ...]) -> None:
     assert cohen_kappa(matrix) == pytest.approx(cohens_kappa(matrix).kappa)
     assert cohen_kappa(matrix, weighted=True) == pytest.approx(cohens_kappa(matrix, wt="linear").kappa)
+
+
+def test_alpha_is_the_published_one_of_several_reviewers_with_gaps() -> None:
+    # Krippendorff, Computing Krippendorff's Alpha-Reliability (2011), part C, with its values 4 and 5 left out as gaps
+    scale: dict[str, Grade | None] = {"1": "excellent", "2": "good", "3": "poor", "4": None, "5": None, ".": None}
+    observers = ("12332141242...", "1233224125.31.", ".33322343.21..", "12332441251...")
+    width = max(map(len, observers))
+    grades = [[scale[value] for value in observer.ljust(width, ".")] for observer in observers]
+    assert krippendorff_alpha(grades) == pytest.approx(ordinal_alpha(grades))
+
+
+def ordinal_alpha(grades: list[list[Grade | None]]) -> float:
+    """By the definition: 1 - observed / expected disagreement over pairable values, ordinal distances."""
+    units = [[GRADES.index(g) for g in unit if g is not None] for unit in zip(*grades, strict=True)]
+    units = [unit for unit in units if len(unit) > 1]
+    counts = np.bincount([value for unit in units for value in unit], minlength=len(GRADES))
+
+    def distance(a: int, b: int) -> float:
+        low, high = sorted((a, b))
+        return float(counts[low : high + 1].sum() - (counts[low] + counts[high]) / 2) ** 2
+
+    observed = sum(distance(a, b) / (len(unit) - 1) for unit in units for a, b in itertools.permutations(unit, 2))
+    pairs = itertools.product(range(len(GRADES)), repeat=2)
+    expected = sum(counts[a] * counts[b] * distance(a, b) for a, b in pairs) / (counts.sum() - 1)
+    return 1 - observed / expected
+
+
+def test_alpha_is_of_two_grades_at_least() -> None:
+    assert krippendorff_alpha([]) is None
+    assert krippendorff_alpha([["good", None], [None, "poor"]]) is None
+    assert krippendorff_alpha([["good", "good"], ["good", "good"]]) is None
+    assert krippendorff_alpha([["good", "poor"], ["good", "poor"]]) == pytest.approx(1)
 
 
 def test_pass_at_k_is_the_share_of_draws_that_hold_a_right_one() -> None:
