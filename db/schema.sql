@@ -35,7 +35,7 @@ create table completion (
     sampling varchar not null,           -- JSON: the parameters that change the output
     sample_index integer not null,
     text varchar not null using compression 'zstd',
-    finish_reason varchar,
+    finish_reason varchar,               -- stop, length; NULL: the server does not say. Older files hold other words
     prompt_tokens integer,
     completion_tokens integer,
     latency_s double,                    -- of its request; NULL: it came by a batch
@@ -44,7 +44,8 @@ create table completion (
     is_reference_derived boolean not null,
     created_at timestamptz not null,
     cached_prompt_tokens integer,        -- of the prompt tokens, those billed as cached
-    shared_by integer not null default 1 -- samples that came by the same request: latency is the request's
+    shared_by integer not null default 1, -- samples that came by the same request: latency is the request's
+    answered_by varchar                  -- the model that the server names, where it is not the one asked for
 );
 
 create table attempt (
@@ -93,7 +94,7 @@ create table rationale (
     is_correct boolean not null,
     is_correct_authors boolean not null,
     decided_by varchar not null,
-    is_cut boolean not null              -- ended by max_tokens: never trains, is no mistake of reasoning
+    is_cut boolean not null              -- ended by max_tokens, or before its end: never trains, is no mistake
 );
 
 create table correction (

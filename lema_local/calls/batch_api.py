@@ -5,13 +5,14 @@ remote = api.submit(lines, url="/v1/chat/completions", tag=batch_id)     # Remot
 api.status(remote.id).status                                             # "in_progress"
 """
 
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from lema_local.calls.echoes import scrubber
 from lema_local.calls.endpoint import Endpoint
-from lema_local.calls.transport import NO_KEY
 from lema_local.errors import EndpointError
 
 TAG = "lema_batch"
@@ -41,17 +42,25 @@ class BatchApi:
     """The batches of one endpoint."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        from openai import OpenAI
+        from openai import DefaultHttpxClient, OpenAI
 
         self._endpoint = endpoint
-        self._openai = OpenAI(base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=endpoint.max_retries)
+        self._without_key = scrubber(endpoint.api_key)
+        connections = DefaultHttpxClient(follow_redirects=False)  # prompts go to this address alone
+        weakref.finalize(self, connections.close)
+        self._openai = OpenAI(
+            base_url=endpoint.base_url,
+            api_key=endpoint.api_key,
+            max_retries=endpoint.max_retries,
+            http_client=connections,
+        )
 
     def submit(self, lines: Sequence[str], *, url: Any, tag: str) -> RemoteBatch:
         """Hand in a file of calls, once: a batch with this tag that is there already (a submission that was interrupted
         before it was recorded) is taken as it is."""
         with self._errors():
             for number, found in enumerate(self._openai.batches.list(limit=100)):
-                remote = _remote(found)
+                remote = self._remote(found)
                 if remote.tag == tag and (remote.files or not remote.is_over):
                     return remote
                 if number >= LISTED:
@@ -59,7 +68,7 @@ class BatchApi:
             data = ("\n".join(lines) + "\n").encode("ascii")
             file = self._openai.files.create(file=(f"{tag}.jsonl", data), purpose="batch")
             # once: a second try of a request that only seemed lost would be a second batch to pay for
-            return _remote(
+            return self._remote(
                 self._openai.with_options(max_retries=0).batches.create(
                     input_file_id=file.id, endpoint=url, completion_window="24h", metadata={TAG: tag}
                 )
@@ -68,7 +77,7 @@ class BatchApi:
     def status(self, remote_id: str) -> RemoteBatch:
         """How a batch stands."""
         with self._errors():
-            return _remote(self._openai.batches.retrieve(remote_id))
+            return self._remote(self._openai.batches.retrieve(remote_id))
 
     def lines(self, remote: RemoteBatch) -> Iterator[str]:
         """The lines of its result files."""
@@ -86,23 +95,22 @@ class BatchApi:
         try:
             yield
         except (openai.OpenAIError, httpx2.HTTPError) as error:
-            said = " ".join(self._without_key(str(error.__cause__ or error)).split())[:300]
+            said = str(error.__cause__ or error)
+            if isinstance(error, openai.APIStatusError) and error.status_code < 400:
+                said = f"go to {error.response.headers.get('location')}. Nothing was sent there."
+            said = " ".join(self._without_key(said).split())[:300]
             raise EndpointError(
                 f"The Batch API at {self._endpoint.base_url} says: {said} Mend that, then run the same command again."
             ) from None
 
-    def _without_key(self, text: str) -> str:
-        return text if self._endpoint.api_key == NO_KEY else text.replace(self._endpoint.api_key, "[key]")
-
-
-def _remote(batch: Any) -> RemoteBatch:
-    counts = batch.request_counts
-    return RemoteBatch(
-        id=str(batch.id),
-        status=str(batch.status),
-        completed=counts.completed if counts else 0,
-        failed=counts.failed if counts else 0,
-        total=counts.total if counts else 0,
-        files=tuple(str(file) for file in (batch.output_file_id, batch.error_file_id) if file),
-        tag=(batch.metadata or {}).get(TAG),
-    )
+    def _remote(self, batch: Any) -> RemoteBatch:
+        counts, scrub = batch.request_counts, self._without_key
+        return RemoteBatch(
+            id=scrub(str(batch.id)),
+            status=scrub(str(batch.status)),
+            completed=counts.completed if counts else 0,
+            failed=counts.failed if counts else 0,
+            total=counts.total if counts else 0,
+            files=tuple(str(file) for file in (batch.output_file_id, batch.error_file_id) if file),
+            tag=(batch.metadata or {}).get(TAG),
+        )

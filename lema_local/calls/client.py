@@ -11,35 +11,27 @@ over aiohttp), replies.py judges what came, because a 200 can lie, and pacing.py
 import asyncio
 import math
 import random
-import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
 from lema_local.calls.endpoint import Endpoint, Prompt, Sampling, request_body
-from lema_local.calls.pacing import Budget, Gate, Host, Hosts
-from lema_local.calls.replies import Reply, Usage, cost_of, read_body, replies_of, usage_of_lie
+from lema_local.calls.failures import RAW_REPLY_CHARACTERS, CallFailedError, Failure, failure_of, final_error
+from lema_local.calls.pacing import LONGEST_ASKED_WAIT_S, Budget, Gate, Host, Hosts
+from lema_local.calls.replies import Asked, Body, Reply, read_body, remarks, replies_of, usage_of_lie
 from lema_local.calls.transport import Exchange, Transport, is_loopback
-from lema_local.errors import EndpointError, ProfileError
+from lema_local.calls.usage import Usage, cost_of
+from lema_local.errors import ProfileError
 from lema_local.progress import clock
 
-RAW_REPLY_CHARACTERS = 4000
+__all__ = ["CallFailedError", "Client", "Failure", "refuse_unpriced"]
+
 LONG_WAIT_S = 30.0
 LIE_RETRIES = 3  # a server that lies about one prompt three times over will do so again
-MOST_WAITING_S = 6 * 3600.0  # from a call's first 429; one after that fails it. A longer Retry-After is waited for
-UNKNOWN_MODEL = re.compile(r"model_not_found|\bmodel\b[^\n.]{0,200}\b(?:does not|doesn't|not) exist", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A failed call: what was wrong, the HTTP status if there was one, and the raw reply (capped, keys removed)."""
-
-    error: str
-    status: int | None = None
-    raw: str | None = None
-    cost_usd: float | None = None  # of a 200 that was no reply, where it says what it used
+MOST_WAITING_S = 6 * 3600.0  # from a call's first 429; one after that fails it
+LOST_AT_A_GATEWAY = frozenset({502, 504, 520, 524})  # it had no answer from the model's server, which may have worked
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +40,12 @@ class _Outcome:
 
     replies: tuple[Reply | None, ...] = ()
     failure: Failure | None = None
+    broken: tuple[Failure, ...] = ()  # samples that did not end well, besides
     is_slow_down: bool = False  # 429: the server's wish, not a fault
     is_lie: bool = False  # a 200 that was no reply
     others_answer: bool = False  # nothing answers at this server, but another one of the endpoint does
     wait_s: float = 0.0  # nothing goes to this server until then
-    usage: Usage = field(default_factory=Usage)
-
-
-class CallFailedError(Exception):
-    """This call failed for good; others may go through. Carries the last failure."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.error)
-        self.failure = failure
+    usage: Usage = field(default_factory=Usage)  # of all that came
 
 
 def refuse_unpriced(endpoint: Endpoint) -> None:
@@ -75,7 +60,8 @@ def refuse_unpriced(endpoint: Endpoint) -> None:
 class Client:
     """Calls one endpoint. Use as an async context manager; share one between all the tasks of a stage.
 
-    Raises ProfileError where a `budget` cannot hold it.
+    `said` is what need not be said again: share one between the clients of a run. Raises ProfileError where a `budget`
+    cannot hold it.
     """
 
     def __init__(
@@ -84,8 +70,10 @@ class Client:
         *,
         budget: Budget | None = None,
         on_notice: Callable[[str], None] = lambda message: None,
+        said: set[str] | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self._said = set[str]() if said is None else said
         self.takes_n = True  # until a server shows that it gives one sample a request
         self._answered = False  # one good reply so far
         self._stopped = False
@@ -94,9 +82,7 @@ class Client:
         self._hosts = Hosts(endpoint.base_urls, endpoint.concurrency)
         if budget is not None:
             refuse_unpriced(endpoint)
-        self._gate = Gate(
-            endpoint.requests_per_minute, endpoint.tokens_per_minute, budget if endpoint.price is not None else None
-        )
+        self._gate = Gate(endpoint.requests_per_minute, endpoint.tokens_per_minute, budget, endpoint.price)
         self._path = "/chat/completions" if endpoint.api == "chat" else "/completions"
         self._transport = Transport(
             endpoint.base_urls,
@@ -162,7 +148,9 @@ class Client:
         while True:
             asked = len(indexes) if self.takes_n and not refuses_n else 1
             body = request_body(self.endpoint, prompt, sampling, indexes[0], n=asked)
-            outcome = await self._try(prompt, body, asked, asked * sampling.max_tokens)
+            outcome = await self._try(prompt, body, Asked.of(self.endpoint, prompt, sampling, asked))
+            for broken in outcome.broken:
+                on_failure(broken)
             if outcome.failure is None:
                 self.takes_n = self.takes_n and not refuses_n and len(outcome.replies) >= asked
                 return [*outcome.replies, *[None] * (len(indexes) - len(outcome.replies))]
@@ -176,46 +164,50 @@ class Client:
                 failures += 1
             retries = min(self.endpoint.max_retries, LIE_RETRIES) if outcome.is_lie else self.endpoint.max_retries
             exhausted = failures > retries or (outcome.is_slow_down and time.monotonic() > patient_until)
-            self._raise_if_final(outcome.failure, exhausted=exhausted or self._stopped)
+            error = final_error(
+                self.endpoint,
+                outcome.failure,
+                is_exhausted=exhausted or self._stopped,
+                are_absent=self._hosts.are_absent,
+                has_answered=self._answered,
+            )
+            if error is not None:
+                raise error
             if not outcome.wait_s:
                 await asyncio.sleep(min(30.0, 0.5 * 2**failures) * random.uniform(0.5, 1.0))
 
-    async def _try(self, prompt: Prompt, body: dict[str, Any], asked: int, most_written: int) -> _Outcome:
+    async def _try(self, prompt: Prompt, body: dict[str, Any], asked: Asked) -> _Outcome:
         """One attempt, as soon as rates, budget and servers let it go."""
-        price = self.endpoint.price
-        most_read = prompt.most_tokens if self._gate.counts_tokens else 0
-        most_usd = price.cost(prompt=most_read, cached=0, completion=most_written) if price else 0.0
-        async with self._gate.admit(most_read + most_written, most_usd) as ticket:
+        async with self._gate.admit(prompt, asked.most_written) as ticket:
             host, task = await self._hosts.take(), asyncio.current_task()
             self._waiting.discard(task)
             try:
+                self._gate.check()
                 exchange = await self._transport.post(host.url + self._path, body)
             finally:
                 self._hosts.give_back(host)
                 self._waiting.add(task)
             outcome = self._judge(host, exchange, asked, prompt.prefill)
-            used, usd = outcome.usage, cost_of(outcome.usage, price)
-            if exchange.is_refused or (exchange.status or 0) >= 400:
+            used, usd = outcome.usage, cost_of(outcome.usage, self.endpoint.price)
+            if exchange.status == 200:
+                self._gate.replied(prompt, used.prompt)
+            if exchange.is_refused or ((exchange.status or 0) >= 300 and exchange.status not in LOST_AT_A_GATEWAY):
                 ticket.settle(tokens=0, usd=0.0)  # an error is not charged for; what came too late, or was lost, may be
             elif used.prompt is not None and used.completion is not None:
                 ticket.settle(tokens=used.prompt + used.completion, usd=usd or 0.0)
             return outcome
 
-    def _judge(self, host: Host, exchange: Exchange, asked: int, prefill: str) -> _Outcome:
+    def _judge(self, host: Host, exchange: Exchange, asked: Asked, prefill: str) -> _Outcome:
         """Replies or a failure, and what it says of the server."""
         raw = None if exchange.status is None else exchange.raw[:RAW_REPLY_CHARACTERS]
         if exchange.error is None:
             try:
-                e = self.endpoint
-                body = read_body(exchange.raw, is_chat=e.api == "chat", requires_usage=e.requires_usage, asked=asked)
+                body = read_body(exchange.raw, asked)
             except ValueError as error:
-                usage = usage_of_lie(exchange.raw)
-                failure = Failure(str(error), exchange.status, raw, cost_of(usage, self.endpoint.price))
-                return _Outcome(failure=failure, is_lie=True, usage=usage, wait_s=self._hosts.failed(host))
-            self._hosts.worked(host)
-            self._answered = True
-            replies = replies_of(body, self.endpoint.price, latency_s=exchange.latency_s, prefill=prefill)
-            return _Outcome(tuple(map(self._without_key, replies)), usage=body.usage)
+                return self._lie(host, exchange, asked, str(error))
+            return self._read(host, exchange, asked, body, prefill)
+        if exchange.status is not None and 200 <= exchange.status < 300:
+            return self._lie(host, exchange, asked, exchange.error)
         failure = Failure(exchange.error, exchange.status, raw)
         if exchange.is_refused:
             is_news = host.refusals == 0
@@ -223,54 +215,58 @@ class Client:
             if others and is_news:
                 self._notice(f"{host.url} does not answer: set aside for a while; the others go on.")
             return _Outcome(failure=failure, others_answer=others, wait_s=host.wait_s)
-        if exchange.status == 429 or exchange.retry_after_s is not None:
-            told = host.closed_until
-            wait = self._hosts.cool(host, exchange.retry_after_s)
-            if wait >= LONG_WAIT_S and host.closed_until > told + 1.0:
-                self._notice(f"waiting {clock(wait)}: the server asks for it ({self.endpoint.name}, {exchange.error})")
-            return _Outcome(failure=failure, is_slow_down=exchange.status == 429, wait_s=wait)
+        if exchange.status == 429 or (exchange.status == 503 and exchange.retry_after_s is not None):
+            return self._slow_down(host, exchange, failure)
         is_ours = exchange.status is not None and 400 <= exchange.status < 500  # the request is wrong, not the server
         wait_s = 0.0 if is_ours else self._hosts.failed(host)
-        return _Outcome(failure=failure, is_lie=exchange.status == 200, wait_s=wait_s)
+        return _Outcome(failure=failure, wait_s=wait_s)
 
-    def _without_key(self, reply: Reply | None) -> Reply | None:
-        """JSON can spell a key so that it shows only in the text."""
-        text = self._transport.scrub(reply.text) if reply else ""
-        return reply if reply is None or text == reply.text else replace(reply, text=text)
+    def _read(self, host: Host, exchange: Exchange, asked: Asked, body: Body, prefill: str) -> _Outcome:
+        """The samples of a body that ended well, and those that did not."""
+        self._look_at(asked, body)
+        replies = replies_of(body, self.endpoint.price, latency_s=exchange.latency_s, prefill=prefill)
+        broken = tuple(
+            failure_of(reply, prefill, exchange.raw, sample=k) for k, reply in enumerate(replies) if reply.fault
+        )
+        usage = body.usage if body.counts_all else Usage()
+        if len(broken) == len(replies):
+            wait_s = self._hosts.failed(host)
+            return _Outcome(failure=broken[0], broken=broken[1:], is_lie=True, usage=usage, wait_s=wait_s)
+        self._hosts.worked(host)
+        self._answered = True
+        good = replies if not broken else tuple(None if reply.fault else reply for reply in replies)
+        return _Outcome(good, broken=broken, usage=usage)
 
-    def _raise_if_final(self, failure: Failure, *, exhausted: bool) -> None:
-        """Raise for what no further attempt would mend."""
-        e, raw = self.endpoint, failure.raw or ""
-        if failure.status in (401, 403):
-            raise EndpointError(
-                f"{e.base_url} refuses the key (HTTP {failure.status}). Check the variable that the profile's "
-                f"api_key_env names."
+    def _lie(self, host: Host, exchange: Exchange, asked: Asked, error: str) -> _Outcome:
+        """A status that says yes, and no reply."""
+        usage = usage_of_lie(exchange.raw, asked)
+        cost = cost_of(usage, self.endpoint.price)
+        failure = Failure(error, exchange.status, exchange.raw[:RAW_REPLY_CHARACTERS], cost)
+        return _Outcome(failure=failure, is_lie=True, usage=usage, wait_s=self._hosts.failed(host))
+
+    def _slow_down(self, host: Host, exchange: Exchange, failure: Failure) -> _Outcome:
+        told = host.closed_until
+        wait = self._hosts.cool(host, exchange.retry_after_s)
+        if wait >= LONG_WAIT_S and host.closed_until > told + 1.0:
+            self._notice(f"waiting {clock(wait)}: the server asks for it ({self.endpoint.name}, {exchange.error})")
+        if (exchange.retry_after_s or 0.0) > LONGEST_ASKED_WAIT_S:
+            self._say_once("wait", f"its server asks for a longer wait; it is asked again after {clock(wait)}.")
+        return _Outcome(failure=failure, is_slow_down=exchange.status == 429, wait_s=wait)
+
+    def _look_at(self, asked: Asked, body: Body) -> None:
+        """Say what a user should know of the server, and stop the run where it spends what no budget can hold."""
+        for topic, remark in remarks(asked, body):
+            self._say_once(topic, remark)
+        written = body.claimed.completion or 0
+        if written > asked.most_written:
+            self._gate.close(
+                f"{self.endpoint.base_url} counts {written:,} tokens of a reply of which {asked.most_written:,} at "
+                "most were asked for, and no budget holds a server that does not keep to max_tokens. What came is "
+                "kept; run without --budget, or give another base URL."
             )
-        if failure.status == 429 and "insufficient_quota" in raw:
-            raise EndpointError(
-                f"{e.base_url} says that the account has no credit left (insufficient_quota). Top it up, then "
-                f"run the same command again."
-            )
-        if failure.status in (404, 405) and e.api == "completions" and not UNKNOWN_MODEL.search(raw):
-            raise EndpointError(
-                f'{e.base_url} has no /completions (HTTP {failure.status}): api = "chat" for {e.name} may do, or check '
-                "the base URL."
-            )
-        if failure.status == 404 or (failure.status == 400 and UNKNOWN_MODEL.search(raw)):
-            raise EndpointError(
-                f"{e.base_url} does not serve {e.served_model!r} (HTTP {failure.status}). See what it serves: "
-                f"curl {e.base_url}/models"
-            )
-        if exhausted and failure.error.startswith("no connection:"):
-            raise EndpointError(
-                f"No server at {', '.join(e.base_urls)}. {e.hint or 'Start it, or give another base URL.'}"
-            )
-        if exhausted and failure.error == "no token usage" and not self._answered:
-            raise EndpointError(
-                f"{e.base_url} sends no token counts (usage), so nothing can be counted or priced. If that is well, "
-                f"set requires_usage = false for {e.name}."
-            )
-        if exhausted or (
-            failure.status is not None and 400 <= failure.status < 500 and failure.status not in (408, 409, 429)
-        ):
-            raise CallFailedError(failure)
+
+    def _say_once(self, topic: str, message: str) -> None:
+        key = f"{self.endpoint.name} {topic}"
+        if key not in self._said:
+            self._said.add(key)
+            self._notice(f"{self.endpoint.name}: {message}")

@@ -14,6 +14,8 @@ from typing import Any, Literal
 from lema_local.calls.prices import Price
 from lema_local.corrections.structured import llama_cpp_format, openai_format
 
+TEMPLATE_TOKENS = 128  # gpt-oss, with the longest of the usual ones, puts some 70 before the first message
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -28,9 +30,25 @@ class Prompt:
 
     @property
     def most_tokens(self) -> int:
-        """More than any usual tokenizer makes of it: one a two bytes, and some for the chat's own."""
-        texts = [self.text] if self.text is not None else [message["content"] for message in self.messages]
-        return 8 * (1 + len(texts)) + sum(len(text.encode("utf-8", "replace")) for text in texts) // 2
+        """More than any tokenizer makes of it: one a byte, and some for what a chat template puts around them."""
+        return self._around + (0 if self.text is not None else TEMPLATE_TOKENS) + self._bytes
+
+    @property
+    def usual_tokens(self) -> int:
+        """As many as usual tokenizers make of it at most: one a two bytes."""
+        return self._around + self._bytes // 2
+
+    @property
+    def _texts(self) -> list[str]:
+        return [self.text] if self.text is not None else [message["content"] for message in self.messages]
+
+    @property
+    def _around(self) -> int:
+        return 8 * (1 + len(self._texts))
+
+    @property
+    def _bytes(self) -> int:
+        return sum(len(text.encode("utf-8", "replace")) for text in self._texts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,23 +3,27 @@
     hosts = Hosts(("http://gpu1:8000/v1", "http://gpu2:8000/v1"), concurrency=32)
     host = await hosts.take()            # the live one with the most room; waits while there is none
     ...                                  # one call to host.url
-    hosts.give_back(host); hosts.worked(host)      # or .refused(host), or .cool(host, seconds)
+    hosts.give_back(host); hosts.worked(host)      # or .refused(host), .failed(host), .cool(host, seconds)
 
 Nothing here knows of HTTP. Times are seconds of the monotonic clock.
 """
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from lema_local.calls.endpoint import Prompt
+from lema_local.calls.prices import Price
 from lema_local.errors import BudgetError
 
 LOOK_AGAIN_S = 0.05  # while every server is full, dead or cooling: a rare state, so it is polled
 LONGEST_SET_ASIDE_S = 60.0
 LONGEST_UNASKED_WAIT_S = 60.0
+LONGEST_ASKED_WAIT_S = 3600.0  # of a Retry-After: then the server is asked again
 FAULTS_IN_A_ROW = 3  # then a server is set aside, where there are others
 
 
@@ -52,6 +56,7 @@ class Host:
     closed_until: float = 0.0  # cooling down, or set aside because nothing answers there
     room: float = 1.0  # calls at once that it takes now; at most `concurrency`
     refusals: int = 0  # times in a row that it was set aside
+    is_absent: bool = False  # nothing listened there when it was last called
     faults: int = 0  # errors and replies that were none, in a row
     slow_downs: int = 0  # waits after 429s without Retry-After; a success takes one off
 
@@ -90,35 +95,49 @@ class Hosts:
         """It replied: whatever it did before is forgiven."""
         host.room = min(self._concurrency, self._concurrency if host.refusals else host.room + 0.5)
         host.refusals = host.faults = 0
+        host.is_absent = False
         host.slow_downs = max(0, host.slow_downs - 1)
 
     def cool(self, host: Host, retry_after_s: float | None) -> float:
         """It asks for less: no call to it before then, by any task. Returns the wait: its own wish, or one that
-        doubles."""
+        doubles. Neither is longer than LONGEST_ASKED_WAIT_S."""
+        host.is_absent = False
         host.room = max(1.0, host.room - 1.0)
         if not retry_after_s:
             host.slow_downs += host.wait_s == 0  # calls that were under way together say the same thing
             retry_after_s = min(LONGEST_UNASKED_WAIT_S, 0.05 * 2 ** min(host.slow_downs, 10)) * random.uniform(0.5, 1.0)
-        host.closed_until = max(host.closed_until, time.monotonic() + retry_after_s)
-        return retry_after_s
+        wait = min(retry_after_s, LONGEST_ASKED_WAIT_S)
+        host.closed_until = max(host.closed_until, time.monotonic() + wait)
+        return wait
 
     def refused(self, host: Host) -> bool:
-        """Nothing answers there: set it aside for a while, longer each time. Returns whether another one is left."""
-        host.refusals += host.wait_s == 0
-        wait = min(LONGEST_SET_ASIDE_S, 0.5 * 2 ** min(host.refusals, 10)) * random.uniform(0.75, 1.0)
-        host.closed_until = max(host.closed_until, time.monotonic() + wait)
+        """Nothing listens there: set it aside. Returns whether another one is left."""
+        host.is_absent = True
+        self._set_aside(host)
         return any(other.refusals == 0 for other in self._hosts)
 
     def failed(self, host: Host) -> float:
-        """It answered with an error, with what is no reply, or not in time. After some of that in a row it is set aside
-        where there are others, and then tried by one call at a time: what fails fast would draw all the work. Returns
-        the wait."""
+        """It answered with an error, with what is no reply, not in time or not at all. After some of that in a row it
+        is set aside where there are others, and then tried by one call at a time: what fails fast would draw all the
+        work. Returns the wait."""
+        host.is_absent = False
         host.faults += 1
         if host.faults < FAULTS_IN_A_ROW or len(self._hosts) == 1:
             return 0.0
         host.room = 1.0
-        self.refused(host)
+        self._set_aside(host)
         return host.wait_s
+
+    @property
+    def are_absent(self) -> bool:
+        """Whether nothing listens at any of them."""
+        return all(host.is_absent for host in self._hosts)
+
+    def _set_aside(self, host: Host) -> None:
+        """For a while, longer each time."""
+        host.refusals += host.wait_s == 0
+        wait = min(LONGEST_SET_ASIDE_S, 0.5 * 2 ** min(host.refusals, 10)) * random.uniform(0.75, 1.0)
+        host.closed_until = max(host.closed_until, time.monotonic() + wait)
 
     def _pick(self) -> Host | None:
         now = time.monotonic()
@@ -139,9 +158,11 @@ class Budget:
         self.spent = 0.0
         self._reserved = 0.0
         self._in_flight = 0
+        self._closed: str | None = None
 
     async def reserve(self, usd: float) -> None:
         """Waits while calls in flight may give some back; raises BudgetError where the call does not fit even then."""
+        self.check()
         while self.spent + self._reserved + usd > self.usd:
             if self._in_flight == 0:
                 raise BudgetError(
@@ -149,6 +170,7 @@ class Budget:
                     f"${usd:.4f}. Nothing is lost: give a larger --budget to go on."
                 )
             await asyncio.sleep(LOOK_AGAIN_S)
+            self.check()
         self._reserved += usd
         self._in_flight += 1
 
@@ -157,6 +179,15 @@ class Budget:
         self._in_flight -= 1
         self._reserved = self._reserved - reserved if self._in_flight else 0.0  # float sums leave remainders
         self.spent += spent
+
+    def close(self, reason: str) -> None:
+        """No further call: a server does what no budget can hold."""
+        self._closed = self._closed or reason
+
+    def check(self) -> None:
+        """BudgetError, with the reason, once it is closed."""
+        if self._closed:
+            raise BudgetError(f"Stopped with ${self.spent:.2f} of ${self.usd:.2f} spent: {self._closed}")
 
 
 @dataclass(slots=True)
@@ -172,36 +203,88 @@ class Ticket:
 
 
 class Gate:
-    """When a call of an endpoint may go: its rates a minute and the run's budget."""
+    """When a call of an endpoint may go: its rates a minute, and the run's budget where the endpoint has a price.
+
+    Under a budget the first call goes alone: what it shows of how the server counts holds for those after it.
+    """
 
     def __init__(
-        self, requests_per_minute: float | None, tokens_per_minute: float | None, budget: Budget | None
+        self,
+        requests_per_minute: float | None,
+        tokens_per_minute: float | None,
+        budget: Budget | None,
+        price: Price | None,
     ) -> None:
         self._requests = Rate(requests_per_minute) if requests_per_minute else None
         self._tokens = Rate(tokens_per_minute) if tokens_per_minute else None
-        self._budget = budget
+        self._budget = budget if price else None
+        self._price = price
+        self._alone = asyncio.Lock()
+        self._has_replied = False
+        self._factor, self._more = 1.0, 0  # how far prompts were longer than their bound
 
-    @property
-    def counts_tokens(self) -> bool:
-        """Whether it matters here how long a call may be."""
-        return self._tokens is not None or self._budget is not None
+    def admit(self, prompt: Prompt, most_written: int) -> AbstractAsyncContextManager[Ticket]:
+        """Wait for leave for a call with this prompt and so many tokens of reply at most; the caller settles the
+        ticket. Raises BudgetError."""
+        is_first = self._budget is not None and not self._has_replied
+        return self._first(prompt, most_written) if is_first else self._admitted(prompt, most_written)
+
+    def replied(self, prompt: Prompt, read: int | None) -> None:
+        """The server replied, and counts so many tokens of this prompt: more than were thought to be the most?"""
+        self._has_replied = True
+        if read is not None and read > (most := prompt.most_tokens):
+            self._factor, self._more = max(self._factor, read / most), max(self._more, read - most)
+
+    def close(self, reason: str) -> None:
+        """Stop the run, where it has a budget."""
+        if self._budget:
+            self._budget.close(reason)
+
+    def check(self) -> None:
+        """BudgetError where the run was stopped while this call waited."""
+        if self._budget:
+            self._budget.check()
 
     @asynccontextmanager
-    async def admit(self, most_tokens: int, most_usd: float) -> AsyncIterator[Ticket]:
-        """Wait for leave; the caller settles the ticket. Raises BudgetError."""
-        ticket = Ticket(most_tokens, most_usd)
-        if self._budget:
-            await self._budget.reserve(most_usd)
+    async def _first(self, prompt: Prompt, most_written: int) -> AsyncIterator[Ticket]:
+        async with AsyncExitStack() as alone:
+            await alone.enter_async_context(self._alone)
+            if self._has_replied:
+                await alone.aclose()
+            async with self._admitted(prompt, most_written) as ticket:
+                yield ticket
+
+    @asynccontextmanager
+    async def _admitted(self, prompt: Prompt, most_written: int) -> AsyncIterator[Ticket]:
+        tokens = prompt.usual_tokens + most_written if self._tokens else 0
+        reserved = await self._reserve(prompt.most_tokens, most_written) if self._budget else 0.0
+        ticket = Ticket(tokens, reserved)
         try:
             wait = max(
                 self._requests.reserve() if self._requests else 0.0,
-                self._tokens.reserve(most_tokens) if self._tokens else 0.0,
+                self._tokens.reserve(tokens) if self._tokens else 0.0,
             )
             if wait > 0:
                 await asyncio.sleep(wait)
             yield ticket
         finally:
             if self._tokens:
-                self._tokens.give_back(most_tokens - ticket.tokens)
+                self._tokens.give_back(tokens - ticket.tokens)
             if self._budget:
-                self._budget.settle(most_usd, ticket.usd)
+                self._budget.settle(reserved, ticket.usd)
+
+    async def _reserve(self, most_read: int, most_written: int) -> float:
+        """The worst case in USD, reserved; what other calls show while this one waits counts too."""
+        assert self._budget
+        usd = self._most_usd(most_read, most_written)
+        await self._budget.reserve(usd)
+        while (most := self._most_usd(most_read, most_written)) > usd:
+            self._budget.settle(usd, 0.0)
+            usd = most
+            await self._budget.reserve(usd)
+        return usd
+
+    def _most_usd(self, most_read: int, most_written: int) -> float:
+        assert self._price
+        read = max(math.ceil(self._factor * most_read), most_read + self._more)
+        return self._price.cost(prompt=read, cached=0, completion=most_written)

@@ -1,54 +1,88 @@
 """What a server sent, judged: the texts in a 200's body, or the reason why there is none. Pure.
 
 A status 200 can lie: an empty body, HTML, an error object, no choices, null content, a body cut off. Each is a
-ValueError here, and a failed call to the client. A model that wrote, but no answer, is no lie: its reply has the text
-"" and is kept, for asking again would buy the same.
+ValueError here, and a failed call to the client. So is a text that did not end well, by its own word (`abort`, `error`,
+`content_filter`): records/endings.py. A model that wrote, but no answer, is no lie: its reply has the text "" and is
+kept, for asking again would buy the same.
 
     {"choices": [{"index": 0, "text": "2", "finish_reason": "stop"}], "usage": {"prompt_tokens": 6, ...}}
-    read_body(raw, is_chat=False, requires_usage=True)      # Body(choices=(Choice("2", "stop"),), usage=Usage(6, 1, 0))
+    read_body(raw, asked)      # Body(choices=(Choice("2", "stop"),), usage=Usage(6, 1), ...)
 """
 
 import email.utils
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
 from lema_local.calls.prices import Price
-from lema_local.records.types import LARGEST_INTEGER
+from lema_local.calls.usage import Usage, believed, cost_of, read_usage, shares
+from lema_local.records.endings import ending
 
 REFERENCE_DERIVED = "reference-derived"
-LONGEST_RETRY_AFTER_S = 24 * 3600.0
 MOST_BRACKETS = 500_000  # in a body: of ten million empty objects the parser would make a gigabyte
-LONGEST_FINISH_REASON = 64  # characters
+NO_TEXT = "no text in the choice"
+LONGEST_WORD = 64  # characters of a finish reason that we do not know
+LONGEST_MODEL = 200
+BYTES_A_CHARACTER = 4  # at most, in UTF-8; and a token is a byte at least
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The request, as far as a reply must fit it."""
+
+    model: str  # the name that was asked for
+    is_chat: bool
+    requires_usage: bool
+    samples: int
+    max_tokens: int  # of each sample
+    prompt_tokens: int  # at most (Prompt.most_tokens)
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, prompt: Prompt, sampling: Sampling, samples: int = 1) -> "Asked":
+        """What a call asks for."""
+        return cls(
+            endpoint.served_model,
+            endpoint.api == "chat",
+            endpoint.requires_usage,
+            samples,
+            sampling.max_tokens,
+            prompt.most_tokens,
+        )
+
+    @property
+    def most_written(self) -> int:
+        """Tokens of all samples together."""
+        return self.samples * self.max_tokens
+
+    def believed(self, claimed: Usage, characters: int) -> Usage:
+        """What can be true of a server's counts, in a body of so many characters."""
+        most = max(self.most_written, BYTES_A_CHARACTER * characters)
+        return believed(claimed, most_prompt=self.prompt_tokens, most_completion=most)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One text of a reply and why it ended (None: the server does not say)."""
+    """One text of a reply and how it ended: `stop`, `length`, None where the server does not say."""
 
     text: str
     finish_reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of a request. `prompt` and `completion` are None where the server gives none."""
-
-    prompt: int | None = None
-    completion: int | None = None
-    cached: int | None = None  # of the prompt's, served from the provider's cache
+    fault: str | None = None  # why it is no whole reply: no text, or the server's word for a bad end
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A reply that can be used. `choices` stand in the server's order; None for one that holds no text."""
+    """A reply that can be used. `choices` stand in the server's order."""
 
-    choices: tuple[Choice | None, ...]
-    usage: Usage
+    choices: tuple[Choice, ...]
+    usage: Usage  # as far as it can be true
+    claimed: Usage  # as the server says
+    counts_all: bool  # False: other choices came that the server does not count, and that are left out here
     is_reference_derived: bool  # the server says that it rewrites reference solutions (servers/oracle.py)
+    answered_by: str | None  # the model that answered, where the server names another one than was asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +102,16 @@ class Reply:
     is_reference_derived: bool = False  # the server says that it rewrites reference solutions (servers/oracle.py)
     cached_prompt_tokens: int | None = None
     shared_by: int = 1  # how many samples came by the same request
+    answered_by: str | None = None  # the model that the server names, where it is not the one asked for
+    fault: str | None = None  # as of Choice
 
 
-def read_body(raw: str, *, is_chat: bool, requires_usage: bool, asked: int = 1) -> Body:
-    """The reply in a 200's body, to a request for so many samples. ValueError, with the reason, where it is none."""
-    return judge_body(_object(raw), is_chat=is_chat, requires_usage=requires_usage, asked=asked)
+def read_body(raw: str, asked: Asked) -> Body:
+    """The reply in a 200's body. ValueError, with the reason, where it is none."""
+    return judge_body(_object(raw), asked, characters=len(raw))
 
 
-def judge_body(body: Mapping[str, Any], *, is_chat: bool, requires_usage: bool, asked: int = 1) -> Body:
+def judge_body(body: Mapping[str, Any], asked: Asked, *, characters: int) -> Body:
     """The same, of a body that is parsed already, as batch files hold it. Choices beyond those asked for are no reply
     to anything: the first ones count."""
     if body.get("error"):
@@ -83,29 +119,41 @@ def judge_body(body: Mapping[str, Any], *, is_chat: bool, requires_usage: bool, 
     listed = body.get("choices")
     if not isinstance(listed, list) or not listed or not all(isinstance(choice, dict) for choice in listed):
         raise ValueError("no choices")
-    choices = tuple(_choice(choice, is_chat) for choice in sorted(listed, key=_index)[:asked])
-    if not any(choices):
-        raise ValueError("no text in the choices")
-    usage = read_usage(body)
-    if requires_usage and (usage.prompt is None or usage.completion is None):
+    counts_first_alone = isinstance(body.get("timings"), dict)  # llama.cpp's own server, whatever n is
+    choices = [
+        _choice(c, asked.is_chat) for c in sorted(listed, key=_index)[: 1 if counts_first_alone else asked.samples]
+    ]
+    claimed = read_usage(body)
+    usage = asked.believed(claimed, characters)
+    is_counted = usage.prompt is not None and usage.completion is not None
+    if asked.requires_usage and not is_counted and not all(choice.fault for choice in choices):
         raise ValueError("no token usage")
-    return Body(choices, usage, body.get("system_fingerprint") == REFERENCE_DERIVED)
+    return Body(
+        tuple(_unsaid(choices, usage, asked.max_tokens)),
+        usage,
+        claimed,
+        len(listed) == 1 or not counts_first_alone,
+        body.get("system_fingerprint") == REFERENCE_DERIVED,
+        _answered_by(body.get("model"), asked.model),
+    )
 
 
-def read_usage(body: Mapping[str, Any]) -> Usage:
-    """The token counts of a reply's body, as far as they can be true."""
-    usage = body.get("usage")
-    if not isinstance(usage, dict):
-        return Usage()
-    details = usage.get("prompt_tokens_details")
-    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
-    return Usage(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")), cached)
+def remarks(asked: Asked, body: Body) -> Iterator[tuple[str, str]]:
+    """What a user should hear of a server, once: a topic and a sentence."""
+    if body.answered_by is not None:
+        yield (
+            "model",
+            f"its server says that {body.answered_by} answered, not {asked.model}: completion.answered_by has it.",
+        )
+    if body.usage != body.claimed:
+        most = max(body.claimed.prompt or 0, body.claimed.completion or 0)
+        yield "tokens", f"its server counts {most:,} tokens for one call: no more is believed than can be."
 
 
-def usage_of_lie(raw: str) -> Usage:
+def usage_of_lie(raw: str, asked: Asked) -> Usage:
     """The token counts that a body states although it holds no reply: they may have been charged for."""
     try:
-        return read_usage(_object(raw))
+        return asked.believed(read_usage(_object(raw)), len(raw))
     except ValueError:
         return Usage()
 
@@ -125,23 +173,17 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
             except (ValueError, TypeError, OverflowError):
                 continue
         if not math.isnan(seconds):
-            return min(max(0.0, seconds), LONGEST_RETRY_AFTER_S)
+            return max(0.0, seconds)
     return None
 
 
-def replies_of(
-    body: Body, price: Price | None, *, latency_s: float | None, prefill: str = ""
-) -> tuple[Reply | None, ...]:
-    """A body's choices as replies, each with its share of the tokens; None for one without text."""
-    texts = [choice.text if choice else "" for choice in body.choices]
-    usage = body.usage
-    came = [int(choice is not None) for choice in body.choices]
-    prompt, cached = shares(usage.prompt, came), shares(usage.cached, came)
-    written = shares(usage.completion, [len(text) for text in texts])
+def replies_of(body: Body, price: Price | None, *, latency_s: float | None, prefill: str = "") -> tuple[Reply, ...]:
+    """A body's choices as replies, each with its share of the tokens."""
+    usage, equally = body.usage, [1] * len(body.choices)
+    prompt, cached = shares(usage.prompt, equally), shares(usage.cached, equally)
+    written = shares(usage.completion, [len(choice.text) for choice in body.choices])
     return tuple(
-        None
-        if choice is None
-        else Reply(
+        Reply(
             text=prefill + choice.text,
             finish_reason=choice.finish_reason,
             prompt_tokens=prompt[k],
@@ -150,30 +192,12 @@ def replies_of(
             cost_usd=cost_of(Usage(prompt[k], written[k], cached[k]), price),
             is_reference_derived=body.is_reference_derived,
             cached_prompt_tokens=cached[k],
-            shared_by=len(texts),
+            shared_by=len(body.choices),
+            answered_by=body.answered_by,
+            fault=choice.fault,
         )
         for k, choice in enumerate(body.choices)
     )
-
-
-def cost_of(usage: Usage, price: Price | None) -> float | None:
-    """USD; None where the tokens or the price are not known."""
-    if price is None or usage.prompt is None or usage.completion is None:
-        return None
-    return price.cost(prompt=usage.prompt, cached=usage.cached or 0, completion=usage.completion)
-
-
-def shares(total: int | None, weights: Sequence[int]) -> list[int | None]:
-    """A count split in proportion to weights, by largest remainder: the shares add up to it. All None for None."""
-    if total is None:
-        return [None] * len(weights)
-    whole = sum(weights)
-    exact = [total * weight / whole if whole else total / len(weights) for weight in weights]
-    parts = [math.floor(share) for share in exact]
-    by_remainder = sorted(range(len(parts)), key=lambda k: parts[k] - exact[k])
-    for k in by_remainder[: total - sum(parts)]:
-        parts[k] += 1
-    return list(parts)
 
 
 def _object(raw: str) -> dict[str, Any]:
@@ -194,17 +218,28 @@ def _index(choice: Mapping[str, Any]) -> int:
     return index if isinstance(index, int) else 0
 
 
-def _choice(choice: Mapping[str, Any], is_chat: bool) -> Choice | None:
+def _choice(choice: Mapping[str, Any], is_chat: bool) -> Choice:
     message = choice.get("message") if is_chat else choice
     if not isinstance(message, dict):
-        return None
-    finish_reason = choice.get("finish_reason")
+        return Choice("", None, NO_TEXT)
+    said = choice.get("finish_reason")
+    end = ending(said) if isinstance(said, str) else None if said is None else "?"
     text = message.get("content" if is_chat else "text")
     if text is None:
-        text = _instead(message, finish_reason)
-    if not isinstance(text, str):
-        return None
-    return Choice(text, finish_reason[:LONGEST_FINISH_REASON] if isinstance(finish_reason, str) else None)
+        text = _instead(message, end)
+    if end not in ("stop", "length", None):
+        return Choice(text if isinstance(text, str) else "", None, f"ended early: {_printable(end, LONGEST_WORD)}")
+    return Choice(text, end) if isinstance(text, str) else Choice("", end, NO_TEXT)
+
+
+def _unsaid(choices: Sequence[Choice], usage: Usage, max_tokens: int) -> Iterator[Choice]:
+    """The choices; one that is as long as it may be, and does not say why it ended, may have been cut off."""
+    if all(choice.finish_reason for choice in choices):
+        yield from choices
+        return
+    for choice, tokens in zip(choices, shares(usage.completion, [len(c.text) for c in choices]), strict=True):
+        is_unsaid = choice.finish_reason is None and choice.fault is None and (tokens or 0) >= max_tokens
+        yield replace(choice, fault="no finish reason at max_tokens") if is_unsaid else choice
 
 
 def _instead(message: Mapping[str, Any], finish_reason: object) -> str | None:
@@ -216,6 +251,10 @@ def _instead(message: Mapping[str, Any], finish_reason: object) -> str | None:
     return "" if has_reasoned or finish_reason == "length" else None
 
 
-def _count(value: object) -> int | None:
-    """A token count that can be true: what a server claims must fit the table."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_INTEGER else None
+def _answered_by(said: object, asked: str) -> str | None:
+    return _printable(said, LONGEST_MODEL) or None if isinstance(said, str) and said != asked else None
+
+
+def _printable(text: str, most: int) -> str:
+    """A server's word as it may stand in a line on a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:most])

@@ -3,8 +3,8 @@
     exchange = await Transport(...).post("http://127.0.0.1:8000/v1/completions", {"model": ..., "prompt": ...})
     exchange.error, exchange.status, exchange.raw          # (None, 200, '{"choices": ...')
 
-It never raises for what a server or a network does: that is an `error` in one line. Keys that a server echoes are
-taken out of everything that leaves here.
+It never raises for what a server or a network does: that is an `error` in one line. Redirects are not followed: a
+prompt goes where the profile says, and nowhere else. Keys that a server echoes are taken out of all that leaves here.
 """
 
 import asyncio
@@ -12,23 +12,27 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
+from lema_local.calls.echoes import scrubber
 from lema_local.calls.replies import retry_after
 
 MOST_BODY_BYTES = 32_000_000  # a reply of 128 samples of 32,000 tokens; more than that is an attack or a bug
-NO_KEY = "none"
+REDIRECT = "redirect:"  # how errors of these kinds begin
+NO_CONNECTION = "no connection:"
+LONGEST_ADDRESS = 200  # characters of a redirect that are shown
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What came of one request: `raw` is the body (keys removed); `error` is None where the status is 200."""
+    """What came of one request: `raw` is the body (keys removed); `error` is None where the status is 200, and else one
+    line."""
 
     raw: str = ""
     status: int | None = None
     error: str | None = None
     retry_after_s: float | None = None
-    is_refused: bool = False  # no connection: nothing listens there
+    is_refused: bool = False  # no connection came about: nothing was sent
     latency_s: float = 0.0
 
 
@@ -39,7 +43,7 @@ class Transport:
         import httpx2
         from openai import AsyncOpenAI, DefaultAioHttpClient
 
-        self._api_key = api_key
+        self.scrub = scrubber(api_key)
         self._deadline_s = deadline_s
         self._cast_to = httpx2.Response
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=max(connections, 10))
@@ -52,7 +56,10 @@ class Transport:
             timeout=deadline_s,
             default_headers={"Accept-Encoding": "identity"},
             http_client=DefaultAioHttpClient(
-                limits=limits, trust_env=trust_env, event_hooks={"response": [_body_bound()]}
+                limits=limits,
+                trust_env=trust_env,
+                follow_redirects=False,
+                event_hooks={"response": [_body_bound()]},
             ),
         )
 
@@ -78,11 +85,11 @@ class Transport:
             return Exchange(error=f"no answer within {self._deadline_s:g} s")
         try:
             response = sending.result()
-            latency = time.perf_counter() - started
-            return Exchange(raw=self.scrub(response.text), status=response.status_code, latency_s=latency)
+            latency, status = time.perf_counter() - started, response.status_code
+            error = None if status == 200 else f"HTTP {status}"  # 206: a part of something
+            return Exchange(self.scrub(response.text), status, error, latency_s=latency)
         except openai.APIStatusError as error:
-            raw, status = self.scrub(error.response.text), error.status_code
-            return Exchange(raw, status, f"HTTP {status}", retry_after(error.response.headers))
+            return self._refusal(url, error.response)
         except (TimeoutError, openai.APIConnectionError, httpx2.HTTPError) as error:
             return self._lost(error)
         except UnicodeEncodeError:
@@ -90,24 +97,30 @@ class Transport:
         except Exception as error:  # of the layers below, on what is no HTTP: its text may hold the request's headers
             return Exchange(error=f"connection lost: {type(error).__name__}")
 
+    def _refusal(self, url: str, response: Any) -> Exchange:
+        """What came with a status of 300 or more."""
+        raw, status, headers = self.scrub(response.text), response.status_code, response.headers
+        if status < 400 and (location := headers.get("location")):
+            there = "".join(filter(str.isprintable, self.scrub(urljoin(url, location))))[:LONGEST_ADDRESS]
+            return Exchange(raw, status, f"{REDIRECT} {url} -> {there}")
+        return Exchange(raw, status, f"HTTP {status}", retry_after(headers))
+
     def _lost(self, error: Exception) -> Exchange:
+        import aiohttp
         import httpx2
         import openai
 
         cause = error.__cause__ or error
         if isinstance(cause, httpx2.DecodingError):
             return Exchange(error=str(cause), status=200)
-        # the aiohttp transport calls a refused connection a ConnectTimeout too
+        below = cause.__cause__  # openai's transport calls whatever happens to a connection a timeout
+        said = self.scrub(str(cause))[:300]
+        if isinstance(below, aiohttp.ClientConnectorError):
+            return Exchange(error=f"{NO_CONNECTION} {said}", is_refused=True)
         is_late = isinstance(error, TimeoutError | openai.APITimeoutError | httpx2.TimeoutException)
-        if is_late and not isinstance(cause, httpx2.ConnectTimeout):
+        if is_late and (isinstance(below, TimeoutError) or not isinstance(below, aiohttp.ClientConnectionError)):
             return Exchange(error=f"no answer within {self._deadline_s:g} s")
-        is_refused = isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout)
-        kind = "no connection" if is_refused else "connection lost"
-        return Exchange(error=f"{kind}: {self.scrub(str(cause))[:300]}", is_refused=is_refused)
-
-    def scrub(self, text: str) -> str:
-        """Without the key, which a server may echo."""
-        return text if self._api_key == NO_KEY else text.replace(self._api_key, "[key]")
+        return Exchange(error=f"connection lost: {said}")
 
 
 def _body_bound() -> Callable[[Any], Awaitable[None]]:

@@ -20,6 +20,7 @@ from lema_local.corrections.rationales import lines_of_steps, step_label
 from lema_local.corrections.reply_text import own_text, plain_lines
 from lema_local.corrections.splicing import splice
 from lema_local.corrections.structured import read_json
+from lema_local.records.endings import is_whole
 
 MAX_REPLY_CHARACTERS = 20_000
 
@@ -134,7 +135,7 @@ def rejection_of(
     `original_steps` is how many steps the mistake has; `answer` and `is_correct` come from its correct solution;
     `stray` is what checks.stray found.
     """
-    if finish_reason == "length":
+    if not is_whole(finish_reason):
         return "cut off"
     if parsed.unread is not None:
         return parsed.unread

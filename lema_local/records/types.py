@@ -53,7 +53,7 @@ class Completion:
     sampling: str  # JSON of the parameters that change the output
     sample_index: int
     text: str
-    finish_reason: str | None
+    finish_reason: str | None  # stop or length (endings.py); None: the server does not say
     prompt_tokens: int | None
     completion_tokens: int | None
     latency_s: float | None  # None: it came by a batch
@@ -63,6 +63,7 @@ class Completion:
     created_at: datetime
     cached_prompt_tokens: int | None = None  # of prompt_tokens, those billed as cached
     shared_by: int = 1  # samples that came by one request (its `n`): latency_s is the request's
+    answered_by: str | None = None  # the model that the server names, where it is not the one that was asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Attempt:
     completion_id: str  # the completion that was wanted
     error: str
     status: int | None
-    raw: str | None  # at most 4,000 characters, keys removed
+    raw: str | None  # at most 4,000 characters; of a text that did not end well the text itself, at most 100,000
     endpoint: str
     created_at: datetime
     cost_usd: float | None = None  # of a reply that was none

@@ -4,8 +4,10 @@ The file is OpenAI batch JSONL, which `vllm run-batch` takes too, so that a clus
 batch that is handed in is recorded with its calls, and no stage makes those calls meanwhile.
 """
 
+import functools
 import itertools
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,10 +17,12 @@ from typing import Literal
 
 from lema_local.calls.batch_api import BatchApi, RemoteBatch
 from lema_local.calls.batches import Result, read_result, request_line, split, url_of
-from lema_local.calls.client import RAW_REPLY_CHARACTERS, Failure
+from lema_local.calls.echoes import scrubber
 from lema_local.calls.endpoint import Endpoint, Prompt
+from lema_local.calls.failures import RAW_REPLY_CHARACTERS, Failure, failure_of
 from lema_local.calls.prices import batch_discount
-from lema_local.calls.replies import cost_of, judge_body, read_usage, replies_of
+from lema_local.calls.replies import Asked, judge_body, remarks, replies_of, usage_of_lie
+from lema_local.calls.usage import cost_of
 from lema_local.errors import BudgetError, DataError, EndpointError, ProfileError
 from lema_local.records.keys import content_key
 from lema_local.records.store import stage_sql
@@ -195,9 +199,10 @@ def import_results(run: Run, purpose: Purpose, lines: Iterable[str], *, discount
     wanted = {call.id: (call, work) for work in works(run, purpose) for call in work.wanted}
     missing = run.store.missing("completion", list(wanted))
     counts: Counter[str] = Counter()
+    scrub = _scrubber(run, {work.endpoint.name for _, work in wanted.values()})
     for number, line in enumerate(lines, start=1):
         try:
-            result = read_result(line)
+            result = read_result(scrub(line))
         except ValueError as error:
             counts["bad_lines"] += 1
             run.notice(f"line {number}: {error}; skipped")
@@ -217,20 +222,25 @@ def import_results(run: Run, purpose: Purpose, lines: Iterable[str], *, discount
 
 def _add(run: Run, result: Result, call: Call, work: Work, *, discount: float) -> bool:
     """Record a result, as a completion or as a failed attempt; whether it was a completion."""
-    e, error, cost = work.endpoint, result.error, None
+    e, failure = work.endpoint, Failure(result.error or "no response", result.status)
     if result.body is not None:
-        price = e.price.discounted(discount) if e.price else None
+        raw, price = json.dumps(result.body), e.price.discounted(discount) if e.price else None
+        prompt = work.render(call)
+        asked = Asked.of(e, prompt, call.sampling)
         try:
-            body = judge_body(result.body, is_chat=e.api == "chat", requires_usage=e.requires_usage)
+            body = judge_body(result.body, asked, characters=len(raw))
         except ValueError as lie:
-            error, cost = str(lie), cost_of(read_usage(result.body), price)
+            cost = cost_of(usage_of_lie(raw, asked), price)
+            failure = Failure(str(lie), result.status, raw[:RAW_REPLY_CHARACTERS], cost)
         else:
-            (reply,) = replies_of(body, price, latency_s=None, prefill=work.render(call).prefill)
-            assert reply is not None  # of one choice, the one with a text
-            run.store.add(completion(call, result.custom_id, reply))
-            return True
-    raw = json.dumps(result.body)[:RAW_REPLY_CHARACTERS] if result.body is not None else None
-    run.store.add(attempt(call.id, e, Failure(error or "no response", result.status, raw, cost)))
+            for topic, remark in remarks(asked, body):
+                run.say_once(f"{e.name} {topic}", f"{e.name}: {remark}")
+            (reply,) = replies_of(body, price, latency_s=None, prefill=prompt.prefill)
+            if reply.fault is None:
+                run.store.add(completion(call, result.custom_id, reply))
+                return True
+            failure = failure_of(reply, prompt.prefill, raw)
+    run.store.add(attempt(call.id, e, failure))
     return False
 
 
@@ -252,6 +262,13 @@ def _api(run: Run, batch: Batch) -> BatchApi:
 def _keyed(run: Run, name: str) -> Endpoint:
     resolved = run.resolved(name)
     return replace(resolved.endpoint, api_key=read_key(name, resolved.profile))
+
+
+def _scrubber(run: Run, names: Iterable[str]) -> Callable[[str], str]:
+    """Takes the keys of these endpoints, where they are set, out of a line: a file may hold what a server echoed."""
+    variables = {run.profile.endpoint(name).api_key_env or "" for name in names}
+    scrubs = [scrubber(key) for name in variables if (key := os.environ.get(name, "").strip())]
+    return lambda line: functools.reduce(lambda text, scrub: scrub(text), scrubs, line)
 
 
 def _most_usd(work: Work, call: Call) -> float:

@@ -177,7 +177,7 @@ class _Work:
     async def go(self, endpoint: Endpoint) -> None:
         """Let the workers work until nothing is left."""
         async with (
-            Client(endpoint, budget=self.run.budget, on_notice=self.run.notice) as client,
+            Client(endpoint, budget=self.run.budget, on_notice=self.run.notice, said=self.run.said) as client,
             asyncio.TaskGroup() as workers,
         ):
             for _ in range(min(endpoint.most_calls, self.progress.total)):
@@ -193,10 +193,10 @@ class _Work:
                 continue
             first, ids = batch[0], [call.id for call in batch]
 
-            def log(failure: Failure, wanted: str = ids[0]) -> None:
+            def log(failure: Failure, ids: Sequence[str] = ids) -> None:
                 self.faults[failure.error.partition(":")[0]] += 1
                 self.progress.cost_usd += failure.cost_usd or 0.0
-                self.run.store.add(attempt(wanted, client.endpoint, failure))
+                self.run.store.add(attempt(ids[failure.sample], client.endpoint, failure))
 
             self.shared += len(batch) > 1
             try:
@@ -263,6 +263,7 @@ def completion(call: Call, wanted: str, reply: Reply) -> Completion:
         created_at=datetime.now(UTC),
         cached_prompt_tokens=reply.cached_prompt_tokens,
         shared_by=reply.shared_by,
+        answered_by=reply.answered_by,
     )
 
 

@@ -17,6 +17,7 @@ from lema_local.corrections.parsing import ParsedCorrection, parse_correction, r
 from lema_local.corrections.rationales import number_steps, split_steps
 from lema_local.corrections.resolving import steps_to_resume, whole_solution
 from lema_local.prompts import sampled_steps
+from lema_local.records.endings import is_whole
 from lema_local.records.store import Store, Writer, stage_sql
 from lema_local.records.types import Correction, Evaluation, Purpose, Rationale
 
@@ -73,7 +74,7 @@ def mark_resolved(store: Writer, grader: Grader) -> None:
         stage_sql("resolve_replies")
     )[1]:
         steps = steps_to_resume(ParsedCorrection(step, None, solution), sampled_steps(mistaken, template))
-        answer = extract_answer(whole_solution(steps, text), kind) if steps and finish_reason != "length" else None
+        answer = extract_answer(whole_solution(steps, text), kind) if steps and is_whole(finish_reason) else None
         found.append([id_, grader.grade(answer, reference, kind).is_correct])
     if found:
         store.set_resolved(found)
@@ -122,7 +123,7 @@ def _graded(row: Row, text: str, grader: Grader) -> Rationale:
         is_correct=verdict.is_correct,
         is_correct_authors=is_correct_authors(text, row["reference"], row["kind"]),
         decided_by=verdict.decided_by,
-        is_cut=row["finish_reason"] == "length",
+        is_cut=not is_whole(row["finish_reason"]),
     )
 
 

@@ -16,6 +16,7 @@ from lema_local.corrections.rationales import join_steps, split_steps
 from lema_local.problems.decontamination import overlaps
 from lema_local.problems.evolution import draw_seeds, majority, parse_question
 from lema_local.prompts import EVOLUTION_TEMPLATE, render, sample_template, stop_texts, turns
+from lema_local.records.endings import is_whole
 from lema_local.records.types import Problem
 from lema_local.serving.process import open_endpoint
 from lema_local.stages import correct
@@ -134,7 +135,7 @@ def _questions(run: Experiment, endpoint: Endpoint, left_out: Counter[str]) -> l
     found: dict[str, Question] = {}
     ids = [call.id for call in _questions_wanted(run, endpoint)]
     for id_, seed_id, _, _, reply, finish_reason in wanted_rows(run.store, "evolved", ids):
-        text = None if finish_reason == "length" else parse_question(reply)
+        text = parse_question(reply) if is_whole(finish_reason) else None
         if text is None:
             left_out["no question"] += 1
         elif text in found:
@@ -179,7 +180,7 @@ def _problems(
     for _, _, made_from, _, text, finish_reason in sorted(
         wanted_rows(run.store, "evolved", ids), key=lambda row: (row[2], row[3])
     ):
-        texts[made_from].append("" if finish_reason == "length" else text)
+        texts[made_from].append(text if is_whole(finish_reason) else "")
     problems = []
     for question in questions:
         given = texts[question.completion_id]

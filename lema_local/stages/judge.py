@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
 from lema_local.errors import ProfileError
 from lema_local.prompts import render, stop_texts
+from lema_local.records.endings import is_whole
 from lema_local.records.keys import content_key
 from lema_local.records.store import Store
 from lema_local.records.types import Review
@@ -97,8 +98,8 @@ def _prompts(items: dict[str, Item], endpoint: Endpoint) -> Callable[[Call], Pro
 
 def _reviews(store: Store, calls: Sequence[Call]) -> list[Review]:
     found = []
-    for id_, correction_id, text, model, at in wanted_rows(store, "judge_replies", (call.id for call in calls)):
-        judgement = parse_judgement(text)
+    for id_, correction_id, text, end, model, at in wanted_rows(store, "judge_replies", (call.id for call in calls)):
+        judgement = parse_judgement(text) if is_whole(end) else None  # one that was cut off holds no grade
         if judgement is not None:
             key = content_key("review", id_)  # a reply is one event, however often it is read
             reason = judgement.reason or None

@@ -59,6 +59,7 @@ class Run(Experiment):
     store: Writer
     budget: Budget | None = field(default=None, kw_only=True)  # what this run may spend; None: no limit
     offline: bool = field(default=False, kw_only=True)  # every completion must be in the store: call nothing
+    said: set[str] = field(default_factory=set, repr=False, kw_only=True)  # topics of notices that come once a run
 
     def checkpoint_path(self, checkpoint: Checkpoint) -> Path:
         """Where an adapter lies. Paths are recorded as seen from the database, so that both can move together."""
@@ -68,6 +69,12 @@ class Run(Experiment):
     def serve_options(self) -> ServeOptions:
         """Where servers of this run write their logs."""
         return ServeOptions(log_directory=self.directory / "logs")
+
+    def say_once(self, topic: str, message: str) -> None:
+        """A notice for the user, once a run."""
+        if topic not in self.said:
+            self.said.add(topic)
+            self.notice(message)
 
     @cached_property
     def problems(self) -> ProblemSet:

@@ -5,54 +5,25 @@ import random
 import threading
 import time
 import zlib
-from typing import Any
 
 import pytest
+from call_stage import SAMPLING, run_of, stage, stored
 from client_calls import ASK, CANARY, GREEDY, LIES, ask, endpoint, many, reply_of
 from scripted_server import Body, Say, ScriptedServer, chat, several
 
 from lema_local.calls.client import CallFailedError, Client
-from lema_local.calls.endpoint import Prompt, Sampling
+from lema_local.calls.endpoint import Prompt
 from lema_local.calls.pacing import Budget, Hosts
 from lema_local.calls.replies import Reply
 from lema_local.errors import BudgetError, EndpointError
 from lema_local.records.store import Writer
-from lema_local.records.types import Problem
-from lema_local.settings.profiles import load_profile
-from lema_local.stages.calls import Call, Outcome, complete, pending
+from lema_local.stages.calls import Outcome
 from lema_local.stages.run import Run
-
-SAMPLING = Sampling(temperature=0.7, max_tokens=16, seed=1)
-PROBLEMS = [Problem("fire", "train", f"What is {k} + 1?", str(k + 1)) for k in range(64)]
 
 
 @pytest.fixture
 def run(store: Writer) -> Run:
-    for problem in PROBLEMS:
-        store.add(problem)
-    return Run(load_profile("smoke", environment={}), store)
-
-
-def stage(run: Run, server: ScriptedServer, problems: int, samples: int = 1, **more: Any) -> Outcome:
-    """Ask for what is pending; the prompt is the problem's question."""
-    where = endpoint(server.base_url, **more)
-    wanted = [
-        Call(where, "sample", "cot_input.1", SAMPLING, problem.id, sample_index=k)
-        for problem in PROBLEMS[:problems]
-        for k in range(samples)
-    ]
-    questions = {problem.id: problem.question for problem in PROBLEMS}
-
-    def render(call: Call) -> Prompt:
-        return Prompt(messages=({"role": "user", "content": questions[call.problem_id]},))
-
-    return complete(run, pending(run, wanted), endpoint=where, render=render, accepts=None, label="fire")
-
-
-def stored(run: Run) -> int:
-    run.store.merge()
-    count: int = run.store.rows("select count(*) as n from completion")[0]["n"]
-    return count
+    return run_of(store, [])
 
 
 # hostile answers
@@ -114,8 +85,8 @@ def test_calls_that_never_come_through_do_not_stop_a_rerun(run: Run, server: Scr
         return Say(400, b"too long") if "What is 3 " in str(body) else chat("The answer is 1.")
 
     server.then = answer
-    assert stage(run, server, 5) == Outcome(4, 1)
-    assert stage(run, server, 5) == Outcome(0, 1)
+    assert stage(run, server.base_url, 5) == Outcome(4, 1)
+    assert stage(run, server.base_url, 5) == Outcome(0, 1)
 
 
 def test_a_prompt_that_is_refused_does_not_end_several_samples_by_one_request(server: ScriptedServer) -> None:
@@ -154,7 +125,7 @@ def test_a_server_that_refuses_for_good_ends_the_run_after_the_calls_under_way(
     server.then = answer
     began = time.monotonic()
     with pytest.raises(EndpointError, match="insufficient_quota"):
-        stage(run, server, 20, concurrency=3)
+        stage(run, server.base_url, 20, concurrency=3)
     assert time.monotonic() - began < 20
     assert stored(run) == 1
     assert server.calls == 3
@@ -174,7 +145,7 @@ def test_samples_left_over_by_a_server_without_n_are_made_side_by_side(run: Run,
         return chat("The answer is 1.")
 
     server.then = answer
-    assert stage(run, server, 1, 12, concurrency=8) == Outcome(12, 0)
+    assert stage(run, server.base_url, 1, 12, concurrency=8) == Outcome(12, 0)
     assert most > 2
 
 
@@ -211,17 +182,27 @@ def test_a_low_limit_without_retry_after_is_found_and_kept_to(server: ScriptedSe
     assert server.calls < 3 * 100  # 64 find out at once; then at most every third is refused
 
 
-def test_a_wait_of_a_day_is_obeyed_and_shown(server: ScriptedServer) -> None:
-    server.script = [Say(429, b"", {"retry-after": "86400"})]
+@pytest.mark.parametrize("status", [429, 503])
+def test_of_a_wait_of_a_day_an_hour_is_obeyed_and_shown(server: ScriptedServer, status: int) -> None:
+    server.then = lambda _: Say(status, b"", {"retry-after": "86400"})
     said: list[str] = []
 
     async def run() -> None:
-        async with Client(endpoint(server.base_url), on_notice=said.append) as client:
+        async with Client(endpoint(server.base_url, concurrency=2), on_notice=said.append) as client:
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(client.complete(ASK, GREEDY), 0.5)
+                await asyncio.wait_for(asyncio.gather(*(client.complete(ASK, GREEDY) for _ in range(2))), 0.5)
 
     asyncio.run(run())
-    assert said == ["waiting 24:00:00: the server asks for it (reasoner, HTTP 429)"]
+    assert said == [
+        f"waiting 1:00:00: the server asks for it (reasoner, HTTP {status})",
+        "reasoner: its server asks for a longer wait; it is asked again after 1:00:00.",
+    ]
+
+
+@pytest.mark.parametrize("status", [408, 500, 502])
+def test_a_retry_after_beside_another_fault_is_not_obeyed(server: ScriptedServer, status: int) -> None:
+    server.script = [Say(status, b"", {"retry-after": "86400"})]
+    assert reply_of(endpoint(server.base_url)).text == "The answer is 1."
 
 
 def test_a_retry_after_of_nothing_waits_longer_each_time() -> None:

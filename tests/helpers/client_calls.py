@@ -75,6 +75,7 @@ LIES = {
     "deeply nested": Say(body=b"[" * 200_000),
     "no usage": Say(body=body(usage=None)),
     "compressed, unasked": Say(body=gzip.compress(chat("The answer is 2.").body), headers={"content-encoding": "gzip"}),
+    "a part of a reply": Say(206, chat("The answer is 2.").body),
     "connection dropped in the body": Say(body=chat("The answer is 2.").body, cut=True),
 }
 

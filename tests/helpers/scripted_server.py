@@ -23,6 +23,7 @@ class Say:
     delay_s: float = 0.0
     hang: bool = False  # until the server stops
     cut: bool = False  # send half of the body and drop the connection
+    drop: bool = False  # close the connection without an answer
 
 
 def chat(text: str, *, finish_reason: str = "stop", **more: Any) -> Say:
@@ -120,7 +121,7 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             say = server.answer(self.path, {k.lower(): v for k, v in self.headers.items()}, body)
             server.wait(say)
-            if say.hang:
+            if say.hang or say.drop:
                 self.close_connection = True
                 return
             self.send_response(say.status)

@@ -1,0 +1,37 @@
+"""Keys that a server sends back: taken out of whatever is kept or shown. Pure.
+
+    scrub = scrubber("sk-1f")
+    scrub('{"id": "sk\\u002D1f"}')       # '{"id": "[key]"}'
+
+JSON can spell each letter of a key in several ways, and a JSON text within a JSON text more than once over; so the
+pattern takes each letter as itself or as any of its escapes, and what would be the key when it is decoded is found
+before it is.
+"""
+
+import re
+from collections.abc import Callable
+
+NO_KEY = "none"  # what an endpoint without a key sends
+INSTEAD = "[key]"
+_SHORT = frozenset('"\\/')  # of the printable letters, those that have an escape of two letters
+
+
+def scrubber(key: str) -> Callable[[str], str]:
+    """A function that takes a key out of a text, whatever way JSON spells it."""
+    if key == NO_KEY:
+        return lambda text: text
+    pattern = re.compile("".join(map(_spellings, key)))
+    escape = "\\u" if _SHORT.isdisjoint(key) else "\\"  # without it the key can only stand there as it is
+
+    def scrub(text: str) -> str:
+        return pattern.sub(INSTEAD, text) if escape in text else text.replace(key, INSTEAD)
+
+    return scrub
+
+
+def _spellings(letter: str) -> str:
+    """A pattern of the ways in which JSON can spell a letter, escaped up to eight times over."""
+    plain, code = re.escape(letter), f"{ord(letter):04x}"
+    digits = "".join(f"[{d}{d.upper()}]" if d.isalpha() else d for d in code)
+    escaped = rf"\\{{1,8}}u{digits}"
+    return rf"(?:{plain}|\\{{1,8}}{plain}|{escaped})" if letter in _SHORT else rf"(?:{plain}|{escaped})"
