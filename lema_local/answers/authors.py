@@ -39,7 +39,14 @@ _MAX_EXPONENT = 1_000
 
 
 def is_correct_authors(text: str, reference: str, kind: AnswerKind) -> bool:
-    """Whether the authors' evaluation would count this text as right."""
+    """Whether the authors' evaluation would count this text as right. Never raises for what the texts hold."""
+    try:
+        return _is_correct(text, reference, kind)
+    except Exception:  # a fault of ours: the text is a stored fact, and must not end every command
+        return False
+
+
+def _is_correct(text: str, reference: str, kind: AnswerKind) -> bool:
     if kind == "number":
         given, wanted = _read_number(text), _reference_number(reference)
         if not wanted.is_integer():

@@ -12,10 +12,11 @@ arithmetic (number), by one spelling (latex) and by letter or text (choice); wha
 import re
 from collections.abc import Iterator
 
-from lema_local.answers import latex_notation, latex_values, numerals
+from lema_local.answers import equations, formulas, latex_notation, latex_values, numerals, options
 from lema_local.answers.reasoning import without_reasoning
 from lema_local.records.types import AnswerKind
 
+OR_ELSE = r" \text{ or else } "  # between two references of which either is right
 _SEGMENT = 2_000  # characters after a marker that are looked at
 _TRIES = 8  # occurrences of a marker, from the last, that are tried
 _Span = tuple[int, int, int]  # where a marker stands, where its statement starts and ends; a box has -1, -1
@@ -41,9 +42,11 @@ _NESTED = re.compile(  # "the final answer is: ANSWER: 18", "#### Answer: 18"
 _FINAL = re.compile(r"(?:final|correct)\s+\**$", re.IGNORECASE)
 _FORMULA = re.compile(r"[\d\\^_=$()\[\]+]|(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
 _REMARK = re.compile(
-    r"(?:correct|right|wrong|incorrect|reasonable|valid|consistent|given|found|obtained|positive|negative)\b|(?:\S+\s+){9}",
+    r"(?:correct|right|wrong|incorrect|reasonable|valid|consistent|given|found|obtained|positive|negative)\b",
     re.IGNORECASE,
 )
+_MANY_PIECES = re.compile(r"(?:\S+\s+){9}")
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
 _LEAD = re.compile(r"^(?:[\s:*$_]|\\[\[(])+")
 _HEADING = re.compile(
     r"#{4,}[ \t]*\**(?:\d{1,2}[.):][ \t]+\**[A-Za-z\\]"
@@ -54,20 +57,12 @@ _IS_THE_ANSWER = re.compile(r"[^.!?\n]{1,80}(?P<verb> (?:is|was) the (?:final |c
 _OPTION_IS = re.compile(
     r"(?i:(?:correct|best|right) (?:option|choice)|(?:my|our) (?:selection|choice))\**\s+(?i:is|would be)(?![a-z])\s*:?"
 )
-_DENIED = re.compile(r"\s*\**not\b")
+_DENIED = re.compile(r"\s*\**not\b(?![^.\n]{1,40}\bbut\b)")
 _A_COLON = re.compile(r"(?:^|\n)[ \t>#*]{0,6}A\d{0,3}[ \t]?(?:\*\*)?:")
-_HEDGE = r"(?:(?:most |very )?(?:likely|probably)(?: to be)?|definitely|clearly|going to be)[ ,]+"
-_LETTER = re.compile(
-    rf"[\s:*$_\"'`]*(?:{_HEDGE}){{0,2}}[\"'`]?(?:\\(?:text|mathrm|textbf)\s?\{{\s?)?"
-    r"(?:option |choice )?[(\[{]?([A-Ea-e])(?![\w'’]|-(?!-))"
-)
-_OR_ANOTHER = re.compile(r"[)\]\"'*]*(?:, ?\(?[A-E]\)?)*,? (?:or|and|&) \(?[A-E](?!\w)")
 _LETTER_ALONE = re.compile(r"\(?([A-F])\)?")
 _LETTERED = re.compile(
     r"[\s$]*(?:\\(?:text|textbf|mathrm|mathbf)\s?\{\s?)?\(([A-F])\)"
 )  # "(C) Plane", "\\textbf{(C)} 5"
-_OPTION = re.compile(r"\s*[(\[]?([A-Ea-e])(?:[)\].:]+\s*|\s*$)(.*)", re.DOTALL)
-_OPTION_TEXT = re.compile(r"[)\]:]+\s*([^.\n$\\{}*]{1,80})")
 _SHORT_NUMBER = re.compile(r"[\s$*£€]*[-+]?[\d.,/%]{1,40}[^\d=]{0,40}$")
 
 
@@ -82,19 +77,28 @@ def extract_answer(text: str, kind: AnswerKind, *, anywhere: bool = False) -> st
     Without any marker the answer is None: a run that mines mistakes must not take the last number of an unfinished text
     for an answer. Who compares with a harness that does (most labels of chat models that were asked for no format were
     made so) passes `anywhere`: the last number or formula is then read where there is no marker at all.
+
+    Never raises for what a text holds: replies are stored facts, and one that raised would end every command for good.
     """
+    try:
+        return _extract(text, kind, anywhere=anywhere)
+    except Exception:  # a fault of ours
+        return None
+
+
+def _extract(text: str, kind: AnswerKind, *, anywhere: bool) -> str | None:
     own = without_reasoning(text)
     if own is None:
         return None
     text = _before_next_question(own)
     words = None
-    for segment, is_box in _statements(text, kind):
-        answer = _read(segment, kind, is_box=is_box)
+    for segment, is_box, begins in _statements(text, kind):
+        answer = _read(segment, kind, is_box=is_box, begins=begins)
         if answer is None:
             continue
         # "the answer is positive, because ..." beside a box or a formula is a remark
-        if kind == "latex" and not is_box and (_REMARK.match(answer) or not _FORMULA.search(answer)):
-            words = words or (None if _REMARK.match(answer) else answer)
+        if kind == "latex" and not is_box and ((remark := _is_remark(answer)) or not _FORMULA.search(answer)):
+            words = words or (None if remark else answer)
             continue
         return answer
     if words is not None:
@@ -103,10 +107,16 @@ def extract_answer(text: str, kind: AnswerKind, *, anywhere: bool = False) -> st
         if kind == "number":
             return numerals.last_number(text)
         if kind == "latex":
-            return latex_notation.last_formula(text) or numerals.last_number(text)
-        found = re.findall(r"(?<![\w'’])\(?([A-E])\)?(?![\w'’])", text[-_SEGMENT:])
-        return found[-1] if found else None
+            return formulas.last_formula(text) or numerals.last_number(text)
+        return options.last_option(text[-_SEGMENT:])
     return None
+
+
+def _is_remark(answer: str) -> bool:
+    """Whether a statement is a sentence about the answer; a long polynomial is none."""
+    if _REMARK.match(answer):
+        return True
+    return bool(_MANY_PIECES.match(answer)) and len(_WORD.findall(answer[:_SEGMENT])) > 3
 
 
 def is_correct(answer: str | None, reference: str, kind: AnswerKind) -> bool:
@@ -115,16 +125,36 @@ def is_correct(answer: str | None, reference: str, kind: AnswerKind) -> bool:
 
 
 def compare(answer: str | None, reference: str, kind: AnswerKind) -> tuple[bool | None, str]:
-    """What this module can decide, and by which rule (grading.py lists them). None: only algebra can decide."""
+    """What this module can decide, and by which rule (grading.py lists them). None: only algebra can decide.
+
+    Never raises for what the texts hold: "not decided: failed" is a fault of ours.
+    """
+    try:
+        found = [_compare(answer, one, kind) for one in alternatives(reference)]
+    except Exception:
+        return False, "not decided: failed"
+    return next((one for one in found if one[0]), next((one for one in found if one[0] is None), found[0]))
+
+
+def alternatives(reference: str) -> list[str]:
+    """The answers of which a reference takes any: mostly one."""
+    return reference.split(OR_ELSE) if OR_ELSE in reference else [reference]
+
+
+def _compare(answer: str | None, reference: str, kind: AnswerKind) -> tuple[bool | None, str]:
     if answer is None or not answer.strip():
         return False, "missing"
     if answer == reference:
         return True, "exact"
     if kind == "number":
         same = numerals.same_number(answer, reference)
-        return (_phrase(answer) == _phrase(reference), "normalised") if same is None else (same, "exact")
+        if same is None:
+            return options.phrase(answer) == options.phrase(reference), "normalised"
+        if not same and numerals.value_of(answer) is None:
+            return latex_values.compare(*map(latex_notation.normalise, (answer, reference))) is True, "evaluated"
+        return same, "exact"
     if kind == "choice":
-        return _same_choice(answer, reference), "normalised"
+        return options.same_option(answer, reference), "normalised"
     return _compare_latex(answer, reference)
 
 
@@ -147,8 +177,8 @@ def _before_next_question(text: str) -> str:
     return text
 
 
-def _statements(text: str, kind: AnswerKind) -> Iterator[tuple[str, bool]]:
-    """What follows each marker, most trusted first, and whether it is the content of a box."""
+def _statements(text: str, kind: AnswerKind) -> Iterator[tuple[str, bool, bool]]:
+    """What follows each marker, most trusted first; whether it is the content of a box, and begins a sentence."""
     strong: list[_Span] = []
     weak: list[_Span] = []
     _find_answers(text, strong, weak)
@@ -165,10 +195,11 @@ def _statements(text: str, kind: AnswerKind) -> Iterator[tuple[str, bool]]:
         strong.sort(reverse=True)
     for _, start, end in strong:
         if start < 0:
-            if (content := latex_notation.boxed(text)) is not None:
-                yield content, True
+            if (content := formulas.boxed(text)) is not None:
+                yield content, True, True
         else:
-            yield _unnested(text[start : min(end, start + _SEGMENT)]), False
+            begins = text[max(0, start - 6) : start].rstrip(" *_}")[-1:] in ":\n#"
+            yield _unnested(text[start : min(end, start + _SEGMENT)]), False, begins
     if not weak and "A" in text:
         weak.extend((m.start(), m.end(), m.end() + _SEGMENT) for m in list(_A_COLON.finditer(text))[-_TRIES:])
         weak.reverse()
@@ -177,7 +208,7 @@ def _statements(text: str, kind: AnswerKind) -> Iterator[tuple[str, bool]]:
         line = segment.split("\n", 1)[0]
         # "A: There are 5 trees. Then ..." is reasoning, "A: 18 dollars" is an answer
         if len(line) <= 60 or _SHORT_NUMBER.match(line) or line.startswith(("$", "\\(")):
-            yield line, False
+            yield line, False, True
 
 
 def _find_answers(text: str, strong: list[_Span], weak: list[_Span]) -> None:
@@ -214,20 +245,14 @@ def _unnested(segment: str) -> str:
     return segment[match.end() :] if match else segment
 
 
-def _read(segment: str, kind: AnswerKind, *, is_box: bool) -> str | None:
+def _read(segment: str, kind: AnswerKind, *, is_box: bool, begins: bool) -> str | None:
     if kind == "number":
-        if "boxed" in segment and (content := latex_notation.boxed(segment.split("\n\n", 1)[0])) is not None:
-            segment = content
-        return numerals.read_number(_LEAD.sub("", segment, count=1))
+        if "boxed" in segment and (content := formulas.boxed(segment.split("\n\n", 1)[0])) is not None:
+            segment, is_box = content, True
+        return numerals.read_number(_LEAD.sub("", segment, count=1), is_formula=is_box)
     if kind == "latex":
-        return segment if is_box else latex_notation.statement(segment)
-    line = segment.strip().split("\n", 1)[0]
-    letter = _LETTER.match(line)
-    if letter and not _OR_ANOTHER.match(line, letter.end(1)):
-        # the option's text is kept: a reference may be given as text alone
-        named = _OPTION_TEXT.match(line, letter.end(1))
-        return f"{letter[1].upper()}) {named[1].strip()}" if named and named[1].strip() else letter[1].upper()
-    return line.strip(" .*:\"'")[:200] or None
+        return segment if is_box else formulas.statement(segment)
+    return options.read_option(segment, begins=begins)
 
 
 def _compare_latex(answer: str, reference: str) -> tuple[bool | None, str]:
@@ -243,10 +268,15 @@ def _compare_latex(answer: str, reference: str) -> tuple[bool | None, str]:
     if (letter := _LETTER_ALONE.fullmatch(wanted)) and (option := _LETTERED.match(answer)):
         return letter[1] == option[1], "normalised"
     if latex_notation.is_words(wanted) or latex_notation.is_words(given):
-        return _phrase(given) == _phrase(wanted), "normalised"
+        # a list of words has no order: "red and blue"
+        phrases = [sorted(map(options.phrase, text.split(","))) for text in (given, wanted)]
+        return phrases[0] == phrases[1], "normalised"
+    given, wanted = equations.values(given, wanted)
     if latex_notation.is_other_sort(given, wanted):
         return False, "normalised"
-    same = latex_values.compare(*latex_notation.without_assignment(given, wanted))
+    same = latex_values.compare(given, wanted)
+    if same is not True and latex_values.is_rounding(given, wanted):
+        same = True
     return same, "evaluated" if same is not None else ""
 
 
@@ -255,20 +285,3 @@ def _is_numeric(normalised: str) -> bool:
     return bool(normalised) and bool(
         re.fullmatch(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:\\frac\{-?\d+\}\{-?\d+\})?", normalised)
     )
-
-
-def _same_choice(answer: str, reference: str) -> bool:
-    given, wanted = _OPTION.match(answer.strip()), _OPTION.match(reference.strip())
-    if given and _OR_ANOTHER.match(answer.strip(), given.end(1)):
-        return False
-    if given and wanted:
-        return given[1].upper() == wanted[1].upper()
-    if wanted and wanted[2]:
-        return _phrase(answer) == _phrase(wanted[2])
-    if given and given[2]:
-        return _phrase(given[2]) == _phrase(reference)
-    return _phrase(answer) == _phrase(reference)
-
-
-def _phrase(text: str) -> str:
-    return " ".join(re.sub(r"[^\w\s%/:-]", " ", text[:1_000].lower()).split())

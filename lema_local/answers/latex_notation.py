@@ -1,4 +1,4 @@
-r"""One spelling for LaTeX answers, and where they stand in a text.
+r"""One spelling for LaTeX answers.
 
 Here because most answers of MATH differ from their reference in notation only (`\dfrac12` and `\frac{1}{2}`,
 `x = 4` and `4`, `18,\!107` and `18107`), which a string comparison settles a thousand times faster than algebra.
@@ -11,7 +11,8 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-MAX_ANSWER = 4_000  # characters; a longer "answer" is a text, and is compared as it stands
+from lema_local.answers import equations
+from lema_local.answers.formulas import MAX_ANSWER, boxed
 
 _CHARACTERS = str.maketrans(
     {"−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "÷": r"\div ", "π": r"\pi ", "√": r"\sqrt ", "≤": r"\le "}
@@ -57,8 +58,11 @@ _SYNONYMS = (
     (re.compile(r"\\(?:cdot|times)(?![a-zA-Z])"), r"\\cdot "),
     (re.compile(r"\\begin\{(?:[bp]matrix|matrix|array|smallmatrix)\}(?:\{[clr|]{0,20}\})?"), "⟦"),
     (re.compile(r"\\end\{(?:[bp]matrix|matrix|array|smallmatrix)\}"), "⟧"),
-    (re.compile(r"\^\s?\{?\s?\\(?:circ|degree)\s?\}?|\\degree(?![a-zA-Z])"), ""),
 )
+_DEGREE = re.compile(
+    r"\^\s?\{?\s?\\(?:circ|degree)\s?\}?|\\degree(?![a-zA-Z])|(?<=\d)\s?\\text\s?\{\s?degrees?\s?\}|(?<=\d)\s?degrees?\b"
+)
+_ANGLE_FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _FRAC_SHORT = re.compile(r"\\frac\s*(?:\{([^{}]{1,200})\}|([0-9a-zA-Z]))\s*(?:\{([^{}]{1,200})\}|([0-9a-zA-Z]))")
 _SQRT_SHORT = re.compile(r"\\sqrt\s*([0-9a-zA-Z])")
 _COMMAND_SPACE = re.compile(r"(\\[a-zA-Z]{1,20})\s+(?=[a-zA-Z])")
@@ -72,6 +76,9 @@ _ASCII = (
     (re.compile(r"(?<=[\w)}\]])\s?\*\s?(?=[\w(\\])"), r"\\cdot "),
     (re.compile(r"(?<![\\a-zA-Z])sqrt\s?\(([^()]{1,100})\)"), r"\\sqrt{\1}"),
     (re.compile(r"(?<![\\a-zA-Z])sqrt"), r"\\sqrt"),
+    # \\sqrt14 is meant as the root of 14
+    (re.compile(r"\\sqrt\s?(\[\d{1,2}\])?\s?(\d{2,40}(?:\.\d{1,40})?)"), r"\\sqrt\1{\2}"),
+    (re.compile(r"\\sqrt\s?\(([^()]{1,100})\)"), r"\\sqrt{\1}"),
     (re.compile(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])"), r"\\pi "),
     (re.compile(r"(?<![\\a-zA-Z])(?:infinity|inf|oo)(?![a-zA-Z])"), r"\\infty "),
     (re.compile(r"<="), r"\\le "),
@@ -82,25 +89,19 @@ _ONE_GROUP = re.compile(r"([\^_])\{\s*([^{}\s]{1,20})\s*\}")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _ROW_END_CUT = re.compile(r"\\(?=[\d-])")  # references of some harnesses have one backslash between rows
 _THOUSANDS_GROUP = re.compile(r"(?<=\{)\d{1,3}(?:,\d{3})+(?=\})")
-_ASSIGNMENT = re.compile(
-    r"^\\?[a-zA-Z]{1,6}(?:_\{?\w\}?)?(?:\([a-zA-Z](?:,[a-zA-Z])*\))?(?:=|\\(?:in|equiv)(?![a-zA-Z]))"
-)
 _BASE_WORD = {
-    "two": "2",
-    "three": "3",
-    "four": "4",
-    "five": "5",
-    "six": "6",
-    "seven": "7",
-    "eight": "8",
-    "nine": "9",
-    "ten": "10",
+    word: str(n) for n, word in enumerate(("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"), 2)
 }
+_PAIR = re.compile(r"[(\[][^()\[\],]{1,200},[^()\[\],]{1,200}[)\]]")
 _PLAIN_VALUE = re.compile(
     r"-?(?:(?:\d{1,3}(?:,\d{3}){1,12}|\d{0,40})(?:\.\d{1,40})?|[\d.]{0,40}\\frac\{-?\d{1,40}\}\{\d{1,40}\})"
 )
 _NO_NUMBER = re.compile(r"\\(?:cup|cap|pm|overline|le|ge|ne)(?![a-zA-Z])|[<>]|⟦")
 _BASE = re.compile(r"^(-?[0-9A-Fa-f.]{1,60})_\{(\d{1,2})\}$")
+_IN_BASE = re.compile(  # "664 base 7", "664 \\text{ base } 7", "664_{\\text{base }7}"
+    r"^\s*(?:\\text\s?\{)?\s*\(?(-?[0-9A-Fa-f.]{1,60})\)?\s?(?:_\s?)?(?:\{|\\(?:text|mathrm)\s?\{|\s){0,4},?\s?"
+    r"(?:in )?base[\s-]{0,3}\}?\s?(\d{1,2}|[a-z]{3,5})[\s}.]{0,4}$"
+)
 _BASED_GROUP = re.compile(r"^\(([0-9A-F.]{1,60})\)(?=_\{)")
 _ORDINAL = re.compile(
     r"(?<=\d)\s?\^\s?\{?\s?\\(?:text|mathrm|textrm|textsuperscript)\s?\{\s?(?:st|nd|rd|th)\s?\}\s?\}?"
@@ -113,79 +114,7 @@ _TIME = re.compile(
 _HALF_OF_DAY = re.compile(r"(?<=:\d\d)[ap]m$")
 _ALL_REALS = re.compile(r"(?:(?:all )?(?:real numbers|reals)|all real values|(?:x\\in)?\\mathbb\{?R\}?)", re.IGNORECASE)
 _INEQUALITY = re.compile(r"[a-z](<|>|\\le|\\ge)\s?([^<>,=a-z]{1,40}(?:\\[a-z]{3,5}[^<>,=a-z]{0,40})?)")
-_ANSWER_LABEL = re.compile(r"^\\text(?:bf)?\s?\{[^{}]{0,20}answer[^{}]{0,5}\}\s*:?\s*", re.IGNORECASE)
 _WORDS_ONLY = re.compile(r"[a-z' ]{3,60}", re.IGNORECASE)
-_CONNECTOR = re.compile(
-    r"(?:[\s$,;.]|\\text\s?\{\s?(?:and|or)\s?\}|\band\b|\bor\b|\\(?:quad|,|\(|\))|[a-z]\s?=\s?){0,12}", re.IGNORECASE
-)
-_MATH = re.compile(
-    r"\$\$([^$]{1,2000})\$\$|(?<!\\)\$((?:[^$\\]|\\.){1,2000})\$|\\\((.{1,2000}?)\\\)|\\\[(.{1,2000}?)\\\]", re.DOTALL
-)
-_SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z]|\s*$|\*)|\n\s*\n")
-
-
-def boxed(text: str) -> str | None:
-    r"""The content of the last \boxed{} or \fbox{} that holds anything.
-
-    The last opening whose braces close within MAX_ANSWER characters counts; `\boxed 5` is read as 5.
-    """
-    end = len(text)
-    for _ in range(20):
-        start = max(text.rfind("\\boxed", 0, end), text.rfind("\\fbox", 0, end))
-        if start < 0:
-            return None
-        if found := _braced(text, start).strip():
-            return found
-        end = start
-    return None
-
-
-def _braced(text: str, start: int) -> str:
-    """The group that follows a \\boxed at `start`; empty where it does not close."""
-    at = start + (6 if text.startswith("\\boxed", start) else 5)
-    while at < len(text) and text[at] in " \n":
-        at += 1
-    if not text.startswith("{", at):
-        bare = re.compile(r"-?[0-9a-zA-Z.]{1,40}").match(text, at)
-        return bare[0].rstrip(".") if bare and at > start + 6 else ""
-    depth = 0
-    for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, at, min(len(text), at + MAX_ANSWER)):
-        if match[0] == "{":
-            depth += 1
-        elif match[0] == "}":
-            depth -= 1
-            if depth == 0:
-                return text[at + 1 : match.start()]
-    return ""
-
-
-def statement(segment: str) -> str | None:
-    """The mathematical expression that a statement gives: its formulas where it has any, else its words."""
-    text = segment.strip().lstrip(":= \n*_").strip()
-    if text.startswith(("is ", "is:")):
-        text = text[3:].lstrip()
-    matches: list[str] = []
-    end = 0
-    for match in _MATH.finditer(text):
-        gap = text[end : match.start()]
-        if matches and not _CONNECTOR.fullmatch(gap):
-            break
-        if not matches and _SENTENCE_END.search(gap):
-            break
-        matches.append(_ANSWER_LABEL.sub("", next(g for g in match.groups() if g is not None).strip()))
-        end = match.end()
-    if matches:
-        return ", ".join(matches) + ("%" if text[end : end + 1] == "%" else "")
-    line_end = _SENTENCE_END.search(text)
-    text = (text[: line_end.start()] if line_end else text).split("\n", 1)[0]
-    text = text.strip().strip("*").rstrip(".").strip()
-    return text or None
-
-
-def last_formula(text: str) -> str | None:
-    """The last formula between math delimiters, in the last 4,000 characters."""
-    found = list(_MATH.finditer(text[-MAX_ANSWER:]))
-    return next(g for g in found[-1].groups() if g is not None).strip() if found else None
 
 
 def as_latex(answer: str) -> str:
@@ -213,8 +142,13 @@ def normalise(answer: str) -> str:
         return "(-\\infty,\\infty)"
     if "th" in text or "mod" in text or "{st}" in text or "{nd}" in text or "{rd}" in text:
         text = _MODULO.sub("", _ORDINAL.sub("", text))
+    if "base" in text:
+        text = _IN_BASE.sub(r"\1_{\2}", text)
     for pattern, replacement in _SYNONYMS:
         text = pattern.sub(replacement, text)
+    if "circ" in text or "deg" in text:  # a degree counts where a function takes it
+        is_taken = _ANGLE_FUNCTION.search(text)
+        text = _DEGREE.sub("°" if is_taken else "", text)
     text = text.replace("\\\\", "¶")
     if "⟦" in text:
         text = _ROW_END_CUT.sub("¶", text)
@@ -254,6 +188,7 @@ def normalise(answer: str) -> str:
         for word, digit in _BASE_WORD.items():
             text = text.replace("_{" + word + "}", "_{" + digit + "}")
         text = _BASED_GROUP.sub(r"\1", text)
+        text = text.upper() if _BASE.match(text) else text
     return text
 
 
@@ -293,8 +228,8 @@ def same_notation(answer: str, reference: str) -> bool:
             return True
     if left[0] not in "([" and _THOUSANDS.sub(_joined, left) == _THOUSANDS.sub(_joined, right):
         return True
-    bare_left, bare_right = without_assignment(left, right)
-    if bare_left == bare_right:
+    stated = equations.values(left, right)
+    if stated[0] == stated[1]:
         return True
     if ("\\cup" in left) != ("\\cup" in right) and _as_union(left) == _as_union(right):
         return True
@@ -320,18 +255,15 @@ def _as_union(normalised: str) -> str:
     return "\\cup".join(intervals)
 
 
-def without_assignment(left: str, right: str) -> tuple[str, str]:
-    """Two normalised answers without the `x=` or `x\\in` that one of them, or both alike, begin with."""
-    ours, theirs = _ASSIGNMENT.match(left), _ASSIGNMENT.match(right)
-    if ours and theirs and ours[0] != theirs[0]:
-        return left, right
-    bare = left[ours.end() :] if ours else left, right[theirs.end() :] if theirs else right
-    return (left, right) if "=" in "".join(bare) else bare
-
-
 def is_other_sort(left: str, right: str) -> bool:
-    """Whether two normalised answers cannot be one thing: a number and a union, numerals of two bases."""
+    """Whether two normalised answers cannot be one thing: a number and a union, numerals of two bases, an equation and
+    a value, an interval and a list."""
+    if equations.is_unsolved(left, right):
+        return True
     for one, other in ((left, right), (right, left)):
+        # an interval or a point is no list of two values
+        if _PAIR.fullmatch(one) and other[:1] not in {"(", "[", "\\"} and "," in other:
+            return True
         if one.startswith("\\{") and other[:1] in {"(", "["} and "\\cup" not in other and "," in one:
             return True
         if ":" in one or _BASE.match(one):

@@ -1,112 +1,160 @@
 r"""Whether two LaTeX answers are the same, by evaluating both at the same points.
 
 Here because most answers are plainly right or far off, and algebra takes 30 ms to say so where arithmetic takes 50 us.
-It says "same" or "different" only where rounding and special cases cannot matter, and leaves the rest to algebra.
-Nothing is run as code; floats bound time and memory.
+Floats come first; where they cannot tell, numbers without variables are evaluated exactly or with 400 digits, so that
+no value is too small or too close to be told apart (1/2004! and 1/2006!). The rest is left to algebra. Nothing is run
+as code; time and memory are bounded.
 
     >>> compare(r"\frac{\sqrt{3}}{2}", r"\frac{1}{2}"), compare("(x+1)(x+1)", "x^{2}+2x+1"), compare("x^{2}=4", "2")
     (False, True, None)
 """
 
-import cmath
-import math
 import re
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from lema_local.answers.arithmetics import FUNCTIONS, INFINITE, LARGE, Arithmetic, Exact, Floats, Precise
+from lema_local.answers.number_values import is_rounded, rounds_to
 
 _TOKEN = re.compile(r"\s*(?:(\d+(?:\.\d+)?|\.\d+)|\\([a-zA-Z]+|[{}|])|(.))", re.DOTALL)
 _OPEN, _CLOSE = {"(", "[", "\\{", "⟦"}, {")", "]", "\\}", "⟧"}
 _SEPARATORS = {",", ";", "¶", "&", "\\cup"}
+_PRODUCT_ENDS = _SEPARATORS | _CLOSE | {"+", "-", "}"}
+_ARGUMENT_ENDS = _PRODUCT_ENDS | FUNCTIONS | {"*", "\\cdot", "\\times"}
 _POINTS = (0.7351941, 7.2718923)
-_LARGE = 1e8  # beyond it, or below its inverse, a difference may be lost in rounding
-_INFINITE = 1e30
-_FAR = 1e-5  # relative; math-verify takes decimals as equal up to six places, so closer values are left to it
-_CONSTANTS = {"\\pi": math.pi, "\\infty": _INFINITE, "e": math.e, "i": 1j}
-_RECIPROCAL = {"\\cot": cmath.tan, "\\sec": cmath.cos, "\\csc": cmath.sin}
-_FUNCTIONS = {
-    "\\sin": cmath.sin, "\\cos": cmath.cos, "\\tan": cmath.tan, "\\ln": cmath.log, "\\log": cmath.log10,
-}  # fmt: skip
+_FAR = 1e-5  # relative; floats that are closer are looked at more closely
+_CONSTANTS = {"\\pi", "\\infty", "e", "i"}
 _VARIABLE = re.compile(r"[a-zA-Z]|\\(?:alpha|beta|gamma|theta|lambda|mu|phi|omega)")
+_DECIMAL = re.compile(r"-?\d{0,30}\.\d{1,30}")
 _MAX_TOKENS = 300
 _MAX_DEPTH = 40
-
-Item = complex | list["Item"]
 
 
 def compare(left: str, right: str) -> bool | None:
     """Whether two normalised answers are the same, as far as values tell; None: algebra must decide.
 
     Different: sets of values that cannot be matched up, whatever their order and brackets. Same: equal values in the
-    same order and brackets, where no decimals, large numbers or roots of variables make them equal by accident.
+    same order and brackets, where no large numbers or roots of variables make them equal by accident. A decimal is the
+    number that its digits are.
     """
     if len(left) + len(right) > 1_000 or ("\\ln" in left) != ("\\ln" in right):
         return None
-    same = True
+    same, has_variable = "." not in left + right, False
     for point in _POINTS:
         try:
-            ours, theirs = _evaluate(left, point), _evaluate(right, point)
+            ours, theirs = _evaluate(left, point, Floats()), _evaluate(right, point, Floats())
         except (ValueError, ArithmeticError):
-            same = False  # not understood, or outside the domain
+            same = False  # not understood, outside the domain, or too large for a float
             continue
         if "\\cup" in left + right and len(ours.values) != len(theirs.values):
             return None  # (0,1) and [1,2] may be written as one interval
-        if not _match(ours.values, theirs.values):
+        if not _match(ours, theirs, _FAR):
             return False
-        same = same and ours.is_plain and theirs.is_plain and ours.shape == theirs.shape
-        same = same and all(abs(a - b) <= 1e-12 * abs(b) for a, b in zip(ours.values, theirs.values, strict=True))
-    return True if same and "." not in left + right else None
+        has_variable = has_variable or ours.has_variable or theirs.has_variable
+        same = same and ours.is_plain and theirs.is_plain and _is_equal(ours, theirs, Floats.tolerance)
+        if not has_variable:
+            break
+    return True if same else None if has_variable else _compare_closely(left, right)
 
 
-def _match(ours: list[complex], theirs: list[complex]) -> bool:
-    if len(ours) > 60 or len(theirs) > 60:
-        return True
-    # both ways, without counting: {1, 1, 2} is {1, 2}
-    return all(any(_near(a, b) for b in theirs) for a in ours) and all(any(_near(a, b) for a in ours) for b in theirs)
+def is_rounding(given: str, reference: str) -> bool:
+    """Whether a decimal reference is the value of an exact answer, rounded (number_values has the rule)."""
+    if not _DECIMAL.fullmatch(reference) or "." in given or len(given) > 200:
+        return False
+    exact = Exact()
+    for arithmetic in (exact, Precise()):
+        try:
+            found = _evaluate(given, 0, arithmetic)
+            if found.has_variable or len(found.values) != 1 or found.values[0].imag:
+                return False
+            value = found.values[0]
+            return is_rounded(value, reference) if arithmetic is exact else rounds_to(Fraction(str(value)), reference)
+        except (ValueError, ArithmeticError):
+            continue
+    return False
 
 
-def _near(a: complex, b: complex) -> bool:
-    return abs(a - b) <= _FAR * max(1.0, abs(a), abs(b))
+def _compare_closely(left: str, right: str) -> bool | None:
+    """Numbers without variables that floats could not tell apart, or could not hold."""
+    for exact in (Exact, Precise):
+        try:
+            ours, theirs = _evaluate(left, 0, exact()), _evaluate(right, 0, exact())
+        except (ValueError, ArithmeticError):
+            continue
+        if ours.has_variable or theirs.has_variable:
+            return None
+        if not _match(ours, theirs, exact.tolerance):
+            return False
+        return True if _is_equal(ours, theirs, exact.tolerance) else None
+    return None
 
 
 @dataclass(frozen=True, slots=True)
 class _Values:
-    values: list[complex]
+    values: list[Any]
     shape: list[str]  # brackets and separators, in order
+    scale: Any  # the largest number that was added or put into a function: what a rounding error is relative to
     is_plain: bool  # nothing that hides a difference
+    has_variable: bool
 
 
-def _evaluate(text: str, point: float) -> _Values:
+def _match(ours: _Values, theirs: _Values, tolerance: Any) -> bool:
+    if len(ours.values) > 60 or len(theirs.values) > 60:
+        return True
+    scale = max(ours.scale, theirs.scale)
+
+    def near(a: Any, b: Any) -> bool:
+        return bool(abs(a - b) <= tolerance * max(abs(a), abs(b), scale))
+
+    # both ways, without counting: {1, 1, 2} is {1, 2}
+    return all(any(near(a, b) for b in theirs.values) for a in ours.values) and all(
+        any(near(a, b) for a in ours.values) for b in theirs.values
+    )
+
+
+def _is_equal(ours: _Values, theirs: _Values, tolerance: Any) -> bool:
+    """Equal values in the same order and brackets."""
+    return ours.shape == theirs.shape and all(
+        abs(a - b) <= tolerance * abs(b) for a, b in zip(ours.values, theirs.values, strict=True)
+    )
+
+
+def _evaluate(text: str, point: float, arithmetic: Arithmetic) -> _Values:
     """The numbers that an expression or a list of expressions comes to; ValueError where it is not understood."""
     tokens = []
     for number, command, other in _TOKEN.findall(text):
         tokens.append(number or (f"\\{command}" if command else other))
     if not tokens or len(tokens) > _MAX_TOKENS:
         raise ValueError("empty or long")
-    parser = _Parser(tokens, point)
-    flat: list[complex] = []
+    parser = _Parser(tokens, point, arithmetic)
+    flat: list[Any] = []
     stack = parser.items(None)
     while stack:
         item = stack.pop()
         if isinstance(item, list):
             stack.extend(item)
-        elif cmath.isnan(item) or cmath.isinf(item):
+        elif item != item or abs(item) == float("inf"):
             raise ValueError("not finite")
         else:
             flat.append(item)
-    is_large = any(abs(value) > _LARGE and value != _INFINITE for value in flat)
-    is_plain = not (is_large or parser.has_large or (parser.has_root and parser.has_variable))
-    return _Values(flat, parser.shape, is_plain)
+    is_large = any(abs(value) > LARGE and value != INFINITE for value in flat)
+    is_plain = not (is_large or arithmetic.is_lossy or (parser.has_root and parser.has_variable))
+    return _Values(flat, parser.shape, parser.scale, is_plain, parser.has_variable)
 
 
 class _Parser:
     """Recursive descent over tokens, with a bound on depth; every step consumes a token."""
 
-    def __init__(self, tokens: list[str], point: float) -> None:
+    def __init__(self, tokens: list[str], point: float, arithmetic: Arithmetic) -> None:
         self._tokens = tokens
         self._at = 0
         self._depth = 0
         self._point = point
+        self._arithmetic = arithmetic
         self.shape: list[str] = []
-        self.has_root = self.has_variable = self.has_large = False
+        self.scale: Any = 0
+        self.has_root = self.has_variable = False
 
     def _peek(self) -> str:
         return self._tokens[self._at] if self._at < len(self._tokens) else ""
@@ -116,12 +164,12 @@ class _Parser:
         self._at += 1
         return symbol
 
-    def items(self, closing: set[str] | None) -> list[Item]:
+    def items(self, closing: set[str] | None) -> list[Any]:
         """Expressions between separators, up to a closing token (consumed) or, with None, the end."""
         self._depth += 1
         if self._depth > _MAX_DEPTH:
             raise ValueError("deep")
-        found: list[Item] = [self._sum()]
+        found = [self._sum()]
         while self._peek() in _SEPARATORS:
             self.shape.append(self._take())
             found.append(self._sum())
@@ -133,16 +181,18 @@ class _Parser:
         self._depth -= 1
         return found
 
-    def _sum(self) -> Item:
+    def _sum(self) -> Any:
         total = self._product()
-        while self._peek() in {"+", "-"}:
-            sign = 1 if self._take() == "+" else -1
-            total = _number(total) + sign * _number(self._product())
+        while (sign := self._peek()) == "+" or sign == "-":
+            self._take()
+            term = _number(self._product())
+            self.scale = max(self.scale, abs(_number(total)), abs(term))
+            total = total + term if sign == "+" else total - term
         return total
 
-    def _product(self) -> Item:
+    def _product(self) -> Any:
         value = self._power()
-        while (symbol := self._peek()) and symbol not in _SEPARATORS | _CLOSE | {"+", "-", "}"}:
+        while (symbol := self._peek()) and symbol not in _PRODUCT_ENDS:
             if symbol in {"*", "\\cdot", "\\times"}:
                 self._take()
                 value = _number(value) * _number(self._power())
@@ -156,23 +206,24 @@ class _Parser:
                 value = _number(value) * _number(self._power())
         return value
 
-    def _power(self) -> Item:
+    def _power(self) -> Any:
         if self._peek() in {"-", "+"}:
             sign = -1 if self._take() == "-" else 1
-            return sign * _number(self._power_counted())
+            return sign * _number(self._counted_power())
         base = self._atom()
-        while self._peek() in {"^", "!"}:
-            if self._take() == "!":
-                base = math.factorial(_small_whole(_number(base)))
-                continue
-            exponent = _number(self._group())
-            if abs(exponent) > 200:
-                raise ValueError("large power")
-            self.has_large = self.has_large or abs(exponent) > 8
-            base = self._real_power(_number(base), exponent)
+        while (symbol := self._peek()) in {"^", "!", "°"}:
+            self._take()
+            if symbol == "°":
+                base = self._radians(base)
+            elif symbol == "^":
+                base = self._raised(_number(base), _number(self._group()))
+            elif self._peek() == "!":
+                raise ValueError("ambiguous")  # 6!! is no factorial of a factorial
+            else:
+                base = self._arithmetic.factorial(_number(base))
         return base
 
-    def _power_counted(self) -> Item:
+    def _counted_power(self) -> Any:
         self._depth += 1
         if self._depth > _MAX_DEPTH:
             raise ValueError("deep")
@@ -180,7 +231,7 @@ class _Parser:
         self._depth -= 1
         return value
 
-    def _group(self) -> Item:
+    def _group(self) -> Any:
         """A braced group, or one token."""
         if self._peek() == "{":
             self._take()
@@ -188,11 +239,10 @@ class _Parser:
             return found[0] if len(found) == 1 else found
         return self._atom()
 
-    def _atom(self) -> Item:
+    def _atom(self) -> Any:
         symbol = self._take()
         if symbol[:1].isdigit() or (symbol[:1] == "." and len(symbol) > 1):
-            self.has_large = self.has_large or not float(symbol) < _LARGE
-            return complex(float(symbol))
+            return self._arithmetic.number(symbol)
         if symbol == "{":
             self._at -= 1
             return self._group()
@@ -206,41 +256,64 @@ class _Parser:
             top = _number(self._group())
             return top / _number(self._group())
         if symbol == "\\sqrt":
-            degree = 2.0 + 0j
+            degree = self._arithmetic.number("2")
             if self._peek() == "[":
                 self._take()
                 degree = _number(self.items({"]"})[0])
-            return self._real_power(_number(self._group()), 1 / degree)
-        if symbol in _FUNCTIONS or symbol in _RECIPROCAL:
-            if self._peek() == "^":
-                raise ValueError("ambiguous")
-            argument = _number(self._power_counted())
-            if symbol in {"\\ln", "\\log"} and (argument.imag or argument.real <= 0):
-                raise ValueError("branch")
-            return 1 / _RECIPROCAL[symbol](argument) if symbol in _RECIPROCAL else _FUNCTIONS[symbol](argument)
+            return self._raised(_number(self._group()), 1 / degree)
+        if symbol in FUNCTIONS:
+            return self._function(symbol)
         if symbol in _CONSTANTS:
-            return complex(_CONSTANTS[symbol])
+            return self._arithmetic.constant(symbol)
         if _VARIABLE.fullmatch(symbol) and self._peek() != "_":
             self.has_variable = True
             # one irrational point for each name
-            return complex(self._point + sum(map(ord, symbol)) % 61 * 0.0317)
+            return self._arithmetic.number(str(self._point + sum(map(ord, symbol)) % 61 * 0.0317))
         raise ValueError("not understood")
 
-    def _real_power(self, base: complex, exponent: complex) -> complex:
-        if exponent.imag or not exponent.real.is_integer():
-            if base.imag or base.real < 0:
-                raise ValueError("branch")
-            self.has_root = True
-        return base**exponent
+    def _function(self, name: str) -> Any:
+        r"""\sin^2 3x and its like; \sin^{-1} is no power, and left to algebra."""
+        power, base = None, None
+        if self._peek() == "^":
+            self._take()
+            power = _number(self._group())
+            if not power.real > 0:
+                raise ValueError("ambiguous")
+        if name == "\\log" and self._peek() == "_":
+            self._take()
+            base = self._arithmetic.function("\\log", _number(self._group()))
+        argument = self._argument()
+        self.scale = max(self.scale, 1)
+        value = self._arithmetic.function(name, argument)
+        value = value if base is None else value / base
+        return value if power is None else self._raised(value, power)
+
+    def _argument(self) -> Any:
+        """In sin(x)y what stands in brackets, in sin 3x y all that is written on to the next sign or function."""
+        if self._peek() in {"(", "[", "{"}:
+            value = _number(self._atom())
+            if self._peek() == "°":
+                self._take()
+                value = self._radians(value)
+            if self._peek() in {"^", "!"}:
+                raise ValueError("ambiguous")
+            return value
+        value = _number(self._counted_power())
+        while (symbol := self._peek()) and symbol not in _ARGUMENT_ENDS:
+            if symbol in {"/", "\\div", "(", "["}:
+                raise ValueError("ambiguous")
+            value = value * _number(self._counted_power())
+        return value
+
+    def _radians(self, value: Any) -> Any:
+        return _number(value) * self._arithmetic.constant("\\pi") / 180
+
+    def _raised(self, base: Any, exponent: Any) -> Any:
+        self.has_root = self.has_root or bool(exponent.imag) or exponent.real != int(exponent.real)
+        return self._arithmetic.power(base, exponent)
 
 
-def _number(item: Item) -> complex:
+def _number(item: Any) -> Any:
     if isinstance(item, list):
         raise ValueError("a list is no number")
     return item
-
-
-def _small_whole(value: complex) -> int:
-    if value.imag or not value.real.is_integer() or not 0 <= value.real <= 100:
-        raise ValueError("factorial")
-    return int(value.real)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from lema_local.answers.authors import is_correct_authors
 from lema_local.answers.exact import extract_answer, is_correct
+from lema_local.answers.formulas import boxed
 from lema_local.answers.grading import Grader
-from lema_local.answers.latex_notation import boxed
 from lema_local.records.types import AnswerKind
 
 PAIRS = DATA / "answer_pairs.tsv"
