@@ -6,12 +6,16 @@ A query holds the file for milliseconds, so whoever meets another waits a little
   the copy and renames it onto the file. Readers keep the old one until they close it; whoever opens the file then sees
   the new one.
 - A shell that was opened for writing shuts everyone out, us too, until it is closed: `LockedError`.
+
+A file may come from anywhere, and so may the SQL that is asked of it. So DuckDB itself keeps a connection in: one that
+reads reaches no other file (but those that the caller names, to write an export) and takes no setting any more; one
+that writes reaches the folder of the file, where the journals are. Names of Python variables are no tables in either.
 """
 
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -19,6 +23,7 @@ from typing import IO
 import duckdb
 
 from lema_local.errors import StoreError
+from lema_local.records.damage import first_line, is_damage
 
 HELD_AFTER_S = 3.0  # a merge or a query is over by then: someone left a shell open on the file
 IN_PLACE_S = 0.5  # how long a writer looks for a gap between readers before it copies
@@ -30,12 +35,15 @@ class LockedError(StoreError):
 
 
 @contextmanager
-def reading(path: Path, *, patience_s: float, on_held: Callable[[str], None]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A read-only connection. Waits for the lock; LockedError says who holds it when patience ends."""
+def reading(
+    path: Path, *, patience_s: float, on_held: Callable[[str], None], writes: Sequence[Path] = ()
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A read-only connection, kept in; it may write the files `writes`. Waits for the lock; LockedError says who holds
+    it when patience ends."""
     if not path.exists():
         raise StoreError(f"No database at {path}. Make one with `make data`, or name another with --db.")
     wait = _Patience(path, patience_s, on_held)
-    while (connection := _try(path, write=False, wait=wait)) is None:
+    while (connection := _try(path, write=False, wait=wait, reaches=writes)) is None:
         wait.a_little()
     with _closing(connection):
         yield connection
@@ -73,7 +81,7 @@ def _replacing(path: Path, reader: duckdb.DuckDBPyConnection) -> Iterator[duckdb
             try:
                 copy_file(source, new)
                 shutil.copymode(path, new)
-                with _closing(duckdb.connect(str(new))) as connection:
+                with _closing(_keep_in(_connect(new, write=True), path)) as connection:
                     yield connection
                 if _wal(new).exists():
                     raise StoreError(f"Cannot write {new}. Make room, then run the same command again.")
@@ -145,20 +153,56 @@ class _Patience:
         self.pause = min(self.pause * 2, 0.2)
 
 
-def _try(path: Path, *, write: bool, wait: _Patience) -> duckdb.DuckDBPyConnection | None:
+def _try(path: Path, *, write: bool, wait: _Patience, reaches: Sequence[Path] = ()) -> duckdb.DuckDBPyConnection | None:
     try:
-        # a new file is one that DuckDB shells of 1.4 and later read too; a file that is there stays as it is
-        connection = duckdb.connect(
-            str(path), read_only=not write, config={"storage_compatibility_version": READABLE_SINCE}
-        )
-        connection.execute("set enable_progress_bar = false")  # it goes to stdout, among the rows
-        return connection
+        connection = _connect(path, write=write, reaches=reaches)
     except duckdb.Error as error:
         if "could not set lock" not in str(error).lower():
+            if is_damage(error):
+                raise
             raise StoreError(f"Cannot open {path}: {first_line(error)} Name another file with --db.") from error
         _, _, after = str(error).partition("(PID ")
         wait.holder = f"PID {after.partition(')')[0]}" if after else "a database shell?"
         return None
+    return _keep_in(connection, path) if write else connection
+
+
+def _connect(path: Path, *, write: bool, reaches: Sequence[Path] = ()) -> duckdb.DuckDBPyConnection:
+    # a new file is one that DuckDB shells of 1.4 and later read too; a file that is there stays as it is
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "storage_compatibility_version": READABLE_SINCE,
+        "python_enable_replacements": False,
+    }
+    if write:
+        return duckdb.connect(str(path), config=config)
+    if not reaches:  # by what it opens with, so that connections of several threads to one file are alike
+        config["enable_external_access"] = False
+    connection = duckdb.connect(str(path), read_only=True, config=config)
+    try:
+        if reaches:
+            connection.execute(f"set allowed_paths = {_texts(reaches)}")
+            connection.execute("set enable_external_access = false")
+        with suppress(duckdb.InvalidInputException):  # locked: another thread has the file open already
+            connection.execute("set enable_progress_bar = false")  # it goes to stdout, among the rows
+            connection.execute("set lock_configuration = true")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _keep_in(connection: duckdb.DuckDBPyConnection, path: Path) -> duckdb.DuckDBPyConnection:
+    """What writes runs no SQL but ours: its settings stay open, and the files beside the database are in its reach."""
+    folder = path.parent
+    connection.execute(f"set allowed_directories = {_texts({folder.absolute(), folder.resolve()})}")
+    connection.execute("set enable_external_access = false")
+    connection.execute("set enable_progress_bar = false")
+    return connection
+
+
+def _texts(paths: Iterable[Path]) -> str:
+    """Paths as a list in SQL, where a setting takes no parameter."""
+    return "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths) + "]"
 
 
 @contextmanager
@@ -172,8 +216,3 @@ def _closing(connection: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyC
 
 def _wal(path: Path) -> Path:
     return path.with_name(path.name + ".wal")
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its name."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

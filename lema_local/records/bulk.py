@@ -1,7 +1,4 @@
-"""Rows into DuckDB in bulk: records by its Appender, the journal by its own reader of JSON lines. Never executemany.
-
-DuckDB reads the journal itself because that costs half the CPU of json.loads and the Appender, needs no memory for the
-rows, and leaves the interpreter to the client in the meantime.
+"""Rows into DuckDB in bulk, by its Appender. Never executemany.
 
 No table has an index. A key stays unique because a file has one writer, and that writer adds a row only where its key
 is not there: an anti-join on the 16 bytes of each id, which costs less than keeping an index in the file would.
@@ -13,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-
-from lema_local.records.journal import Sealed
 
 # What makes a row of a table the same as another, where it is not the id.
 KEYS: dict[str, tuple[str, ...]] = {
@@ -71,53 +66,6 @@ def append(connection: duckdb.DuckDBPyConnection, table: str, rows: Iterable[lis
     with connection.appender(name(table)) as appender:
         for row in rows:
             appender.append_row(*row)
-
-
-def merge(connection: duckdb.DuckDBPyConnection, sealed: Sealed) -> int:
-    """Add the rows of sealed journal lines to their tables, in one transaction; returns how many lines could not be
-    read: what is no JSON, or holds a value that its column cannot hold."""
-    try:
-        with transaction(connection):
-            return _merge(connection, sealed, is_strict=True)
-    except duckdb.ConversionException:  # one line must not keep the others out, now and for ever
-        with transaction(connection):
-            return _merge(connection, sealed, is_strict=False)
-
-
-def _merge(connection: duckdb.DuckDBPyConnection, sealed: Sealed, *, is_strict: bool) -> int:
-    read = 0
-    for table in sealed.tables:
-        known = connection.execute(
-            "select data_type, column_default from duckdb_columns() where table_name = $table order by column_index",
-            {"table": table},
-        ).fetchall()
-        if not known:  # the lines of a later lema
-            continue
-        cast = "cast" if is_strict else "try_cast"
-        texts = [f"\"row\"[{k}]->>'$'" for k in range(1, len(known) + 1)]
-        read_as = [f"{cast}({text} as {kind})" for text, (kind, _) in zip(texts, known, strict=True)]
-        values = [
-            # a line of an older lema is shorter: the columns that came since have defaults
-            f"coalesce({value}, {default})" if default else value
-            for value, (_, default) in zip(read_as, known, strict=True)
-        ]
-        is_whole = [f"({text} is null or {value} is not null)" for text, value in zip(texts, read_as, strict=True)]
-        staged = stage(connection, table)
-        row = connection.execute(
-            f"""
-            insert into {staged}
-            select {", ".join(values)}
-            from read_json(
-                $path, format = 'newline_delimited', columns = {{"table": 'varchar', "row": 'json[]'}},
-                ignore_errors = true, maximum_object_size = {max(sealed.longest + 1, 1 << 24)}
-            )
-            where "table" = $table {"" if is_strict else f"and {' and '.join(is_whole)}"}
-            """,
-            {"path": str(sealed.path), "table": table},
-        ).fetchone()
-        read += row[0] if row else 0
-        settle(connection, table, staged)
-    return sealed.lines - read
 
 
 def export(connection: duckdb.DuckDBPyConnection, table: str, rows: list[list[Any]], file: Path) -> None:

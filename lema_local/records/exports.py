@@ -7,8 +7,10 @@
 Ids are written as text in all of them: few readers of Parquet know a UUID.
 """
 
+import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +18,9 @@ from typing import Any, Literal
 import duckdb
 
 from lema_local.errors import StoreError
-from lema_local.records.access import first_line
-from lema_local.records.store import NO_STATEMENT, Store
+from lema_local.records.damage import first_line, is_damage
+from lema_local.records.reading import one_select
+from lema_local.records.store import Store
 
 Form = Literal["jsonl", "parquet", "datasets"]
 PARQUET = "data/train-00000-of-00001.parquet"  # format: hf.co/docs/datasets/repository_structure
@@ -51,28 +54,25 @@ them is for the licences of the problems and of the models to say.
 
 
 def export(store: Store, sql: str, output: Path, *, form: Form, title: str, parameters: dict[str, Any]) -> int:
-    """Write a query's rows; returns how many. StoreError for SQL that is wrong or names two columns alike, or for a
-    place that cannot be written."""
+    """Write a query's rows; returns how many. StoreError for SQL that is wrong, is no SELECT or names two columns
+    alike, or for a place that cannot be written."""
     refuse_own_files(store, output)
-    with store.connect() as connection:
-        try:
-            relation = connection.sql(sql, params=parameters or None)
-            if relation is None:
-                raise StoreError(NO_STATEMENT)
-            refuse_doubled(relation.columns)
-            file = _new_folder(output) / PARQUET if form == "datasets" else output
-            types = dict(zip(relation.columns, map(str, relation.types), strict=True))
-            uuids = [name for name, kind in types.items() if kind == "UUID"]
-            if uuids:
-                relation = relation.select(*[_as_text(name) if name in uuids else _column(name) for name in types])
-            form_ = "json" if form == "jsonl" else "parquet"
-            row = connection.execute(
-                f"copy (from relation) to $output (format {form_})", {"output": str(file)}
-            ).fetchone()
-        except (duckdb.Error, OSError) as error:
-            raise StoreError(f"Cannot export to {output}: {first_line(error)}") from error
-        del relation
-    rows = int(row[0]) if row else 0
+    file = output / PARQUET if form == "datasets" else output
+    if form == "datasets" and output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise StoreError(f"{output} exists already and is no empty folder. Name another.")
+    with writing_rows(store, file) as (connection, part):
+        relation = connection.sql(one_select(connection, sql), params=parameters or None)
+        if relation is None:
+            raise StoreError("SQL: it gives no rows that a file could hold.")
+        refuse_doubled(relation.columns)
+        types = dict(zip(relation.columns, map(str, relation.types), strict=True))
+        uuids = [name for name, kind in types.items() if kind == "UUID"]
+        if uuids:
+            relation = relation.select(*[_as_text(name) if name in uuids else _column(name) for name in types])
+        if form == "datasets":
+            file.parent.mkdir(parents=True)
+        rows = copy_rows(relation, part, form="json" if form == "jsonl" else "parquet")
+        del relation  # it holds the database
     if form == "datasets":
         types |= dict.fromkeys(uuids, "VARCHAR")
         columns = "\n".join(f"| `{name}` | {kind} |" for name, kind in types.items())
@@ -81,6 +81,38 @@ def export(store: Store, sql: str, output: Path, *, form: Form, title: str, para
         )
         (output / "README.md").write_text(card, encoding="utf-8")
     return rows
+
+
+@contextmanager
+def writing_rows(store: Store, output: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+    """A reading connection, and the one file that it can write; what is written there takes the place of `output` when
+    all went well. StoreError where it cannot."""
+    target = output.resolve()
+    is_special = target.exists() and not target.is_file()  # /dev/stdout, a pipe
+    part = target if is_special else target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        with store.connect(writes=(part,)) as connection:
+            try:
+                yield connection, part
+            except duckdb.Error as error:
+                if is_damage(error):
+                    raise
+                raise StoreError(f"Cannot export to {output}: {first_line(error)}") from error
+        if not is_special:
+            part.replace(target)
+    except OSError as error:
+        raise StoreError(f"Cannot export to {output}: {error.strerror or error}.") from error
+    finally:
+        if not is_special:
+            part.unlink(missing_ok=True)
+
+
+def copy_rows(relation: duckdb.DuckDBPyRelation, part: Path, *, form: Literal["json", "parquet"]) -> int:
+    """Write what `writing_rows` is for; returns the rows."""
+    quoted = str(part).replace("'", "''")
+    options = f"format {form}, use_tmp_file false"
+    done = relation.query("exported", f"copy (from exported) to '{quoted}' ({options})")
+    return int(done.fetchall()[0][0]) if done is not None else 0
 
 
 def write_text(output: Path, text: str) -> None:
@@ -107,16 +139,6 @@ def _column(name: str) -> duckdb.Expression:
 
 def _as_text(name: str) -> duckdb.Expression:
     return duckdb.ColumnExpression(name).cast("varchar").alias(name)
-
-
-def _new_folder(output: Path) -> Path:
-    try:
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise StoreError(f"{output} exists already and is no empty folder. Name another.")
-        (output / PARQUET).parent.mkdir(parents=True)
-    except OSError as error:
-        raise StoreError(f"Cannot make the folder {output}: {error.strerror}.") from error
-    return output
 
 
 def refuse_own_files(store: Store, output: Path) -> None:

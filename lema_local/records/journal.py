@@ -3,7 +3,10 @@
 Each record is one JSON line, appended and flushed as it comes (a killed process loses nothing) and synced to disk at
 least every 200 ms (a power cut loses at most that). The lines wait here until the database file is free to be written:
 
-    {"table": "completion", "row": ["0d1f...", "sample", "smollm2-135m-instruct", ...]}
+    {"crc32": "5e0f1a77", "table": "completion", "row": ["0d1f...", "sample", "smollm2-135m-instruct", ...]}
+
+The checksum is zlib's CRC-32 over what follows it (from "table" to the line end), so that a line that the disk gave
+back otherwise is never taken for a record. Lines of an older lema begin with "table" and have none.
 
 A line torn by a crash was never acknowledged; it is cut off when the file is next written or merged. Text that UTF-8
 cannot hold (lone surrogates) is mended with U+FFFD, and a line for the table `mended` says so.
@@ -21,8 +24,10 @@ from datetime import datetime
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from lema_local.errors import StoreError
+from lema_local.records.access import free_name
 from lema_local.records.types import (
     Attempt,
     Batch,
@@ -48,7 +53,11 @@ TABLES: dict[type[Any], str] = {
     Review: "review",
     TrainingMetric: "training_metric",
 }
-_HEAD = b'{"table": "'
+_OLD_HEAD = b'{"table": "'
+_HEAD = b'{"crc32": "'
+_SUM = slice(len(_HEAD), len(_HEAD) + 8)
+_BODY = len(b'{"crc32": "01234567", ')
+_TABLE = len(b'"table": "')
 _getters: dict[type[Any], Callable[[Any], tuple[Any, ...]]] = {}
 
 
@@ -86,7 +95,7 @@ def line_of(record: Fact) -> bytes:
     """The line, or lines, of a fact: a second one for each field that had to be mended."""
     table, values = TABLES[type(record)], values_of(record)
     try:
-        return _line(table, values).encode()
+        return _line(table, values)
     except (UnicodeEncodeError, ValueError):  # both are rare: the common way pays for neither
         row = row_of(record)
         mended = [
@@ -96,12 +105,20 @@ def line_of(record: Fact) -> bytes:
             and after.count("\ufffd") > before.count("\ufffd")  # halves of one sign join whole
         ]
         row = [str(v) if isinstance(v, float) and not math.isfinite(v) else v for v in row]  # JSON has no NaN
-        return "".join([_line(table, row), *mended]).encode()
+        return b"".join([_line(table, row), *mended])
 
 
-def _line(table: str, values: Any) -> str:
+def _line(table: str, values: Any) -> bytes:
     row = json.dumps(values, ensure_ascii=False, allow_nan=False, default=datetime.isoformat)
-    return f'{{"table": "{table}", "row": {row}}}\n'
+    body = f'"table": "{table}", "row": {row}}}\n'.encode()
+    return b'{"crc32": "%08x", %b' % (crc32(body), body)
+
+
+def fault_of(line: bytes) -> str | None:
+    """Why a line, its line end with it, is not as it was written; None where nothing is wrong."""
+    if line.startswith(_HEAD):
+        return None if b"%08x" % crc32(line[_BODY:]) == line[_SUM] else "its checksum does not match"
+    return None if line.startswith(_OLD_HEAD) else "it begins as no line of a journal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +126,10 @@ class Sealed:
     """Journal lines set aside for merging."""
 
     path: Path
-    lines: int
+    lines: int  # those that are as they were written
     longest: int  # bytes
     tables: tuple[str, ...]
+    faults: dict[int, str]  # number of a line that is not, from 1 -> why
 
 
 class Journal:
@@ -178,12 +196,15 @@ class Journal:
         """The sealed rows are in the database: forget them."""
         self.sealed.unlink()
 
-    def keep_sealed(self) -> Path:
-        """The database could not read some of the sealed lines: keep them all for a person to look at."""
-        number = 1
-        while (kept := self.path.with_name(f"{self.path.name}.unreadable-{number}")).exists():
-            number += 1
-        self.sealed.rename(kept)
+    def set_aside(self, faults: dict[int, str]) -> Path:
+        """Keep these of the sealed lines (number -> why they cannot be merged) in a file for a person to look at."""
+        kept = free_name(self.path.with_name(f"{self.path.name}.unreadable"))
+        with self.sealed.open("rb") as lines, kept.open("xb") as file:
+            for number, line in enumerate(lines, 1):
+                if number in faults:
+                    file.write(f"# line {number}: {faults[number]}\n".encode() + line)
+            file.flush()
+            os.fsync(file.fileno())
         return kept
 
     def close(self) -> None:
@@ -196,20 +217,25 @@ class Journal:
 
 
 def survey(path: Path) -> Sealed:
-    """What a file of journal lines holds, without reading the JSON: a gigabyte a second."""
-    lines, longest, tables = 0, 0, dict[bytes, None]()
+    """What a file of journal lines holds, without reading the JSON: half a gigabyte a second."""
+    lines, longest, tables, faults = 0, 0, dict[bytes, None](), dict[int, str]()
     with path.open("rb") as file:
-        for line in file:
+        for number, line in enumerate(file, 1):
             if len(line) > 1:  # version 1 wrote empty lines
+                fault = fault_of(line)
+                if fault is not None:
+                    faults[number] = fault
+                    continue
                 lines += 1
                 longest = max(longest, len(line))
-                if line.startswith(_HEAD):
-                    tables[line[len(_HEAD) : line.index(b'"', len(_HEAD))]] = None
-    return Sealed(path, lines, longest, tuple(name.decode(errors="replace") for name in tables))
+                start = _TABLE + (_BODY if line.startswith(_HEAD) else 1)
+                tables[line[start : line.index(b'"', start)]] = None
+    return Sealed(path, lines, longest, tuple(name.decode(errors="replace") for name in tables), faults)
 
 
 def cut_torn_line(path: Path) -> None:
-    """Cut off what follows the last line end: a crash tore it, so it was never acknowledged."""
+    """Cut off what follows the last line end: a crash tore it, so it was never acknowledged. But a whole line of which
+    only the end is damaged was: it gets its end back."""
     with suppress(FileNotFoundError), path.open("rb+") as file:
         end = file.seek(0, os.SEEK_END)
         keep = end
@@ -221,4 +247,10 @@ def cut_torn_line(path: Path) -> None:
             if found >= 0:
                 break
         if keep < end:
-            file.truncate(keep)
+            file.seek(keep)
+            rest = file.read()
+            if rest.startswith(_HEAD) and fault_of(rest[:-1] + b"\n") is None:
+                file.seek(end - 1)
+                file.write(b"\n")
+            else:
+                file.truncate(keep)

@@ -20,11 +20,10 @@ from importlib.resources import files
 from typing import Any
 
 from lema_local.errors import StoreError, did_you_mean
-from lema_local.records.schema import views_sql
+from lema_local.records.schema import tables, views_sql
 from lema_local.records.store import Store
 
 _VIEW = re.compile(r"^-- (\w+): (.+\n(?:--.*\n)*)create or replace view \1 as\n([^;]+);$", re.MULTILINE)
-_TABLE = re.compile(r"^create table (\w+) ", re.MULTILINE)
 _COLUMNS = re.compile(r"^--   (\w+(?:, \w+)*): (.+)$", re.MULTILINE)
 _PARAMETER = re.compile(r"^--   \$(\w+)(?: = (\S+))?: (.+)$", re.MULTILINE)
 
@@ -125,9 +124,3 @@ def describe_query(query: str) -> str:
 
 def _nearest(query: str) -> str:
     return did_you_mean(query, [*named_queries(), *tables()])
-
-
-@cache
-def tables() -> tuple[str, ...]:
-    """The tables of db/schema.sql."""
-    return tuple(_TABLE.findall(files("lema_local.db").joinpath("schema.sql").read_text(encoding="utf-8")))

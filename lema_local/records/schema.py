@@ -10,6 +10,7 @@ The version of a file is the number of the last migration. A file of a newer ver
 refused.
 """
 
+import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +19,9 @@ import duckdb
 
 from lema_local.errors import StoreError
 from lema_local.records import bulk
+from lema_local.records.damage import tables_of
+
+_TABLE = re.compile(r"^create table (\w+) ", re.MULTILINE)
 
 
 @cache
@@ -37,6 +41,12 @@ def views_sql() -> str:
     return "\n".join(file.read_text(encoding="utf-8") for file in sorted(scripts, key=lambda file: file.name))
 
 
+@cache
+def tables() -> tuple[str, ...]:
+    """The tables of db/schema.sql."""
+    return tuple(_TABLE.findall(files("lema_local.db").joinpath("schema.sql").read_text(encoding="utf-8")))
+
+
 def newest() -> int:
     """The version that this lema reads and writes."""
     return max(migrations())
@@ -44,13 +54,14 @@ def newest() -> int:
 
 def version_of(path: Path, connection: duckdb.DuckDBPyConnection) -> int | None:
     """The version of an open file; None: it holds no table yet. StoreError for a file that is not ours."""
-    tables = {row[0] for row in connection.execute("select table_name from duckdb_tables()").fetchall()}
+    tables = set(tables_of(connection))
     if not tables:
         return None
     if {"meta", "completion"} <= tables:
         row = connection.execute("select value from meta where key = 'schema_version'").fetchone()
         if row and str(row[0]).isdecimal():
             return int(row[0])
+    refuse_disguised(path, connection)
     raise StoreError(f"{path} is a DuckDB database of something else. Name another file with --db.")
 
 
@@ -65,6 +76,35 @@ def check(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
             f"{path} has schema version {found}, this lema reads {newest()}. Bring it up to date, "
             f"a copy kept: lema db compact --db {path}"
         )
+
+
+def refuse_disguised(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    """StoreError for a file in which something passes for what it is not, by name: a view in the place of a table,
+    which might read any file where rows should be; a function that the file defines under the name of one of DuckDB's,
+    which would change what every query counts."""
+    found = disguised(connection)
+    if found:
+        raise StoreError(f"{path} is not opened: {found[0]}")
+
+
+def disguised(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """What passes for something else in a file, a line each that says what to do."""
+    views = connection.execute("select view_name from system.main.duckdb_views() where not internal").fetchall()
+    found = [
+        f"its {name} is a view in the place of a table. Drop it in a database shell, or go back to a backup."
+        for name in sorted({name for (name,) in views} & set(tables()))
+    ]
+    # asked by DuckDB's own names for them: the file's would answer otherwise
+    listed = "select function_name from system.main.duckdb_functions() where"
+    macros = {name for (name,) in connection.execute(f"{listed} not internal").fetchall()}
+    if macros:
+        own = {name for (name,) in connection.execute(f"{listed} internal").fetchall()}
+        found += [
+            f'it defines {name}, which is a function of DuckDB\'s. In a database shell: drop macro "{name}" '
+            "(a table macro: drop macro table)"
+            for name in sorted(macros & own)
+        ]
+    return found
 
 
 def shadow_views(connection: duckdb.DuckDBPyConnection) -> None:
@@ -83,6 +123,7 @@ def _refuse_newer(path: Path, found: int) -> None:
 def needs_migrating(path: Path, connection: duckdb.DuckDBPyConnection) -> int | None:
     """The version of a file that is older than this lema; StoreError for one that is newer or not ours."""
     found = version_of(path, connection)
+    refuse_disguised(path, connection)
     if found is not None:
         _refuse_newer(path, found)
     return found if found != newest() else None

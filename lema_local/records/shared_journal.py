@@ -3,7 +3,7 @@
 A person grades for an hour, and `lema data` may run, start or end in the meantime; so whoever reviews is not the one
 writer of the file. Each event is one line, as in the writer's own journal, added under flock(2):
 
-    {"table": "review", "row": ["8c1e...", "77aa...", "ada", "good", null, "2026-11-24T20:31:05+00:00", "grade", null]}
+    {"crc32": "77c3e1b0", "table": "review", "row": ["8c1e...", "77aa...", "ada", "good", null, "2026-11-24", ...]}
 
 Every writer of the file merges the lines each second and at its start, under the same lock. Grades come at the speed
 of people, so each is synced to disk.
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lema_local.errors import StoreError
-from lema_local.records.journal import Fact, Journal, Sealed, cut_torn_line, line_of, survey
+from lema_local.records.journal import Fact, Journal, Sealed, cut_torn_line, fault_of, line_of, survey
 from lema_local.records.locks import lock
 
 
@@ -64,7 +64,7 @@ class SharedJournal(Journal):
         for path in (self.sealed, self.path):
             with suppress(FileNotFoundError), path.open("rb") as file:
                 for line in file:
-                    if line.endswith(b"\n"):  # else a crash tore it
+                    if line.endswith(b"\n") and fault_of(line) is None:  # else a crash tore it, or it is damaged
                         with suppress(ValueError, KeyError, TypeError):
                             yield json.loads(line)["row"]
 

@@ -22,12 +22,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import IO, Any, Self
-from uuid import UUID
 
 import duckdb
 
 from lema_local.errors import StoreError
-from lema_local.records import access, bulk, runlock, schema
+from lema_local.records import access, bulk, damage, merging, reading, runlock, schema
 from lema_local.records.journal import Fact, Journal, Sealed, row_of
 from lema_local.records.shared_journal import SharedJournal, shared_path
 from lema_local.records.types import Review
@@ -39,7 +38,6 @@ HOLES_MATTER_FROM_BYTES = 64_000_000
 HOLES_ALLOWED = 0.15  # of the file
 LOCK_PATIENCE_S = 30.0
 _STAGED_ROWS = 50_000
-NO_STATEMENT = "SQL: there is no statement in it."  # nothing but spaces and comments
 _REDERIVE_MEMORY = "500MB"  # DuckDB's own share; beyond it, it works on disk
 
 
@@ -55,23 +53,31 @@ class Store:
         # a link is followed: beside it lock and journal would be others, and a new copy would take its place
         self.path = path.resolve() if path.is_symlink() else path
         self._own_views = own_views
+        self._is_ours = False
 
     @contextmanager
     def connect(
-        self, *, write: bool = False, patience_s: float = LOCK_PATIENCE_S
+        self, *, write: bool = False, patience_s: float = LOCK_PATIENCE_S, writes: Sequence[Path] = ()
     ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection for one piece of work. Waits for the lock; StoreError says who holds it when patience ends."""
-        opened = access.writing if write else access.reading
+        """A connection for one piece of work; one that reads may also write the files `writes`. Waits for the lock.
+
+        StoreError says who holds it when patience ends, what DuckDB cannot do with the file, and of a damaged file
+        what it still reads.
+        """
+        common: dict[str, Any] = {"patience_s": patience_s, "on_held": self._held}
+        opened = access.writing(self.path, **common) if write else access.reading(self.path, writes=writes, **common)
         try:
-            with opened(self.path, patience_s=patience_s, on_held=self._held) as connection:
+            with opened as connection:
                 if not write:
                     schema.check(self.path, connection)
+                    if not self._is_ours:
+                        schema.refuse_disguised(self.path, connection)
+                        self._is_ours = True
                     if self._own_views:
                         schema.shadow_views(connection)
                 yield connection
-        except (duckdb.IOException, duckdb.FatalException, duckdb.TransactionException) as error:
-            advice = " Make room, then run the same command again." if "No space left" in str(error) else ""
-            raise StoreError(f"Cannot use {self.path}: {access.first_line(error)}{advice}") from error
+        except duckdb.Error as error:
+            raise damage.in_one_line(self.path, error) from error
 
     def _held(self, message: str) -> None:
         """Told once when the file has been held for a while. A reader has nothing to add."""
@@ -84,20 +90,7 @@ class Store:
     def table(self, sql: str, /, **parameters: Any) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Column names and rows of a query; ids come as text."""
         with self.connect() as connection:
-            try:
-                result = connection.execute(sql, parameters or None)
-                if result is None:
-                    raise StoreError(NO_STATEMENT)
-                columns = [d[0] for d in result.description or []]
-                return columns, [tuple(str(v) if isinstance(v, UUID) else v for v in row) for row in result.fetchall()]
-            except (duckdb.IOException, duckdb.FatalException):
-                raise
-            except duckdb.Error as error:
-                raise StoreError(f"SQL: {access.first_line(error)}") from error
-            except RuntimeError as error:
-                if "interrupted" in str(error):  # how DuckDB tells of Ctrl-C
-                    raise KeyboardInterrupt from error
-                raise
+            return reading.fetch(connection, sql, parameters)
 
     def missing(self, table: str, ids: Sequence[str]) -> set[str]:
         """Which of these ids the table does not hold: resuming is this anti-join."""
@@ -150,11 +143,13 @@ class Writer(Store):
         self._was_locked = False
 
     @contextmanager
-    def connect(self, *, write: bool = False, patience_s: float | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    def connect(
+        self, *, write: bool = False, patience_s: float | None = None, writes: Sequence[Path] = ()
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         """The same, one at a time, and with all patience: a shell that someone left open must not end a run."""
         patience = self._patience_s if patience_s is None else patience_s
         # within a process DuckDB refuses a read-only connection beside a writing one: queries wait for a merge
-        with self._connecting, super().connect(write=write, patience_s=patience) as connection:
+        with self._connecting, super().connect(write=write, patience_s=patience, writes=writes) as connection:
             yield connection
 
     def _held(self, message: str) -> None:
@@ -214,16 +209,13 @@ class Writer(Store):
                         self._merge(journal, sealed, patience_s)
 
     def _merge(self, journal: Journal, sealed: Sealed, patience_s: float | None) -> None:
-        try:
-            with self.connect(write=True, patience_s=patience_s) as connection:
-                unread = bulk.merge(connection, sealed)
-        except duckdb.Error as error:
-            raise StoreError(f"Cannot merge {sealed.path}: {access.first_line(error)}") from error
-        if unread:
-            kept = journal.keep_sealed()
-            self._notice(f"{unread} lines of the journal cannot be read; they are kept in {kept}.")
-        else:
-            journal.drop_sealed()
+        with self.connect(write=True, patience_s=patience_s) as connection:
+            faults = merging.merge(connection, sealed)
+        if faults:
+            kept, (number, why) = journal.set_aside(faults), next(iter(faults.items()))
+            lines = "1 line" if len(faults) == 1 else f"{len(faults)} lines"
+            self._notice(f"{lines} of {journal.path.name} cannot be merged; kept in {kept}. Line {number}: {why}.")
+        journal.drop_sealed()
 
     def derive(self, table: str, records: Iterable[Any]) -> None:
         """Add derived records to a table; those that are there stay as they are."""
@@ -292,8 +284,8 @@ class Writer(Store):
                 connection.execute("detach compacted")  # a checkpoint: all of it is in the one file, synced
                 shutil.copymode(file, new)
                 new.replace(file)  # the database, or beside busy readers the copy that will take its place
-        except (duckdb.Error, OSError) as error:
-            raise StoreError(f"Cannot compact {self.path}: {access.first_line(error)} It is as it was.") from error
+        except OSError as error:
+            raise StoreError(f"Cannot compact {self.path}: {error.strerror}. It is as it was.") from error
         finally:
             access.remove_left_over(self.path)
         return before, self.path.stat().st_size
@@ -341,7 +333,7 @@ class Writer(Store):
                     self._notice(f"{error} The run goes on into {self._journal.path.name}.")
                 self._was_locked = True
             except (StoreError, OSError, duckdb.Error) as error:
-                cannot = StoreError(f"Cannot write {self.path}: {access.first_line(error)}")
+                cannot = StoreError(f"Cannot write {self.path}: {damage.first_line(error)}")
                 self._fault = error if isinstance(error, StoreError) else cannot
                 return
             took = time.monotonic() - began  # long where a large file had to be copied beside readers

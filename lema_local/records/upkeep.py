@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 
 from lema_local.errors import StoreError
-from lema_local.records import access, bulk
+from lema_local.records import access, bulk, damage
 from lema_local.records.journal import survey
 from lema_local.records.store import Store, stage_sql
 
@@ -33,10 +33,20 @@ def backup(store: Store, target: Path) -> int:
 
 
 def check(store: Store) -> list[str]:
-    """What is wrong in a database, a line each that says what to do. StoreError for a file of another version or
-    program."""
+    """What is wrong in a database, a line each that says what to do; every value is read for it. StoreError for a file
+    of another version or program."""
+    try:
+        found = _in_the_file(store)
+    except damage.DamagedError as error:
+        found = [str(error)]
+    return found + _left_over(store)
+
+
+def _in_the_file(store: Store) -> list[str]:
     found = []
     with store.connect() as connection:
+        for table in damage.tables_of(connection):
+            damage.read_all(connection, table)
         for name, rows, problem in connection.execute(stage_sql("check")).fetchall():
             found.append(f"{name}: {rows} {'row' if rows == 1 else 'rows'} {problem}")
         for table in _tables(connection):
@@ -49,7 +59,7 @@ def check(store: Store) -> list[str]:
                     f"{table}: {row[0]} keys are there more than once, which no lema writes. Go back to a backup, or "
                     "delete the doubles in a database shell."
                 )
-    return found + _left_over(store)
+    return found
 
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
@@ -64,12 +74,13 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
 def _left_over(store: Store) -> list[str]:
     path, found = store.path, []
     if store.writer_pid() is None:  # else they belong to the run at work
-        for end in (".journal.merging", ".journal"):
+        for end in (".journal.merging", ".journal", ".reviews.merging", ".reviews"):
             file = path.with_name(path.name + end)
-            if file.exists() and (lines := survey(file).lines):
-                found.append(f"{file}: {lines} records wait. The next run, or lema db compact, merges them.")
+            if file.exists():
+                held = survey(file)
+                if held.lines:
+                    found.append(f"{file}: {held.lines} records wait. The next run, or lema db compact, merges them.")
+                found += [f"{file}: line {number} cannot be merged: {why}." for number, why in held.faults.items()]
         found += [f"{file}: left by a crash. Delete it." for file in access.left_over(path)]
-    unreadable = sorted(path.parent.glob(f"{path.name}.journal.unreadable-*"))
-    return found + [
-        f"{file}: journal lines that could not be read. Look at them, then delete it." for file in unreadable
-    ]
+    kept = sorted(file for end in ("journal", "reviews") for file in path.parent.glob(f"{path.name}.{end}.unreadable*"))
+    return found + [f"{file}: journal lines that could not be merged. Look at them, then delete it." for file in kept]

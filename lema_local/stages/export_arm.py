@@ -3,12 +3,10 @@
 import json
 from pathlib import Path
 
-import duckdb
-
 from lema_local.errors import StoreError
 from lema_local.examples.shapes import CARD_MARK, Shape, card, sidecars
 from lema_local.records import bulk
-from lema_local.records.exports import Form, refuse_own_files
+from lema_local.records.exports import Form, copy_rows, refuse_own_files, writing_rows
 from lema_local.records.store import stage_sql
 from lema_local.settings.tables import Arm
 from lema_local.stages.build import Built, build
@@ -65,16 +63,11 @@ def _refuse_anothers(folder: Path) -> None:
 
 def _write(run: Run, built: Built, file: Path, shape: Shape, form: Form) -> int:
     """From memory, not from the tables: an example that trains twice is exported twice."""
-    query = stage_sql(f"shape_{shape.replace('-', '_')}")
-    options = "format json" if form == "jsonl" else "format parquet"
     rows = (
         [position, e.kind, e.prompt, e.output, e.source_id, e.problem_id] for position, e in enumerate(built.examples)
     )
-    with run.store.connect() as connection:
+    with writing_rows(run.store, file) as (connection, part):
         connection.execute(_TABLE)
         bulk.append(connection, "export_row", rows)
-        try:
-            copied = connection.execute(f"copy (\n{query}\n) to $output ({options})", {"output": str(file)}).fetchone()
-        except (duckdb.Error, OSError) as error:
-            raise StoreError(f"Cannot export to {file}: {str(error).strip().splitlines()[0]}") from error
-    return int(copied[0]) if copied else 0
+        shaped = connection.sql(stage_sql(f"shape_{shape.replace('-', '_')}"))
+        return copy_rows(shaped, part, form="json" if form == "jsonl" else "parquet")

@@ -272,9 +272,10 @@ def test_lines_that_a_power_cut_left_unreadable_are_kept_and_told(db: Path) -> N
     notices: list[str] = []
     with Writer(db, on_notice=notices.append):
         pass
-    kept = db.with_name("lema.duckdb.journal.unreadable-1")
-    assert notices == [f"1 lines of the journal cannot be read; they are kept in {kept}."]
-    assert kept.exists()
+    kept = db.with_name("lema.duckdb.journal.unreadable")
+    said = f"1 line of lema.duckdb.journal cannot be merged; kept in {kept}. Line 1: it begins as no line of a journal."
+    assert notices == [said]
+    assert kept.read_bytes() == b"# line 1: it begins as no line of a journal\n" + b"\0" * 4096 + b"\n"
     assert Store(db).rows("select text, shared_by from completion") == [{"text": "text", "shared_by": 1}]
 
 
@@ -284,9 +285,10 @@ def test_a_value_that_its_column_cannot_hold_keeps_no_other_line_out(db: Path) -
         store.add(completion(problem(), 1))
         store.add(completion(problem(), 3, sample_index=3_000_000_000))  # its column is an INTEGER
         store.add(completion(problem(), 2))
-    kept = db.with_name("lema.duckdb.journal.unreadable-1")
-    assert notices == [f"1 lines of the journal cannot be read; they are kept in {kept}."]
-    assert "3000000000" in kept.read_text()
+    kept = db.with_name("lema.duckdb.journal.unreadable")
+    why = "completion.sample_index holds no INTEGER: 3000000000"
+    assert notices == [f"1 line of lema.duckdb.journal cannot be merged; kept in {kept}. Line 2: {why}."]
+    assert kept.read_text().startswith(f'# line 2: {why}\n{{"crc32": "')
     with Writer(db) as store:
         kept_rows = store.rows("select id from completion order by id")
     assert {row["id"] for row in kept_rows} == {completion(problem(), k).id for k in (1, 2)}

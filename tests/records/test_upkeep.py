@@ -123,7 +123,7 @@ def test_the_check_finds_orphans_doubles_and_left_overs(db: Path) -> None:
         "problem: 1 keys are there more than once",
         "lema.duckdb.journal: 1 records wait",
         "lema.duckdb.new: left by a crash",
-        "lema.duckdb.journal.unreadable-1: journal lines that could not be read",
+        "lema.duckdb.journal.unreadable-1: journal lines that could not be merged",
     ]
     assert len(found) == len(words)
     for word in words:
