@@ -16,6 +16,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from lema_local.corrections.naming import (
+    Naming,
+    blamed,
+    complains,
+    denies,
+    is_verdict,
+    mentioned,
+    names_none,
+    only_denies,
+    quoted_step,
+    says_more_than_which,
+    words,
+)
 from lema_local.corrections.rationales import lines_of_steps, step_label
 from lema_local.corrections.reply_text import own_text, plain_lines
 from lema_local.corrections.splicing import splice
@@ -27,6 +40,7 @@ MAX_REPLY_CHARACTERS = 20_000
 Rejection = Literal[
     "cut off",  # max_tokens ended the reply, or its reasoning never ended
     "too long",  # more than MAX_REPLY_CHARACTERS: no correction
+    "called correct",  # says that nothing is wrong
     "no incorrect step",
     "no such step",  # names a step that the original solution does not have
     "no explanation",
@@ -53,24 +67,15 @@ _SOLUTION = re.compile(
     re.IGNORECASE,
 )
 _ASKED = re.compile(rf"{_BEFORE}(question|problem|original solution){_AFTER}", re.IGNORECASE)
-_STEP_NAMED = re.compile(r"\bsteps?[ \t*_#(]{0,5}(\d{1,3})(?!\d)", re.IGNORECASE)
-_BLAMED = re.compile(
-    r"(?:incorrect|wrong|mistake|error)[^.\n\d]{0,40}\bsteps?[ \t*_#]{0,4}(\d{1,3})(?!\d)"
-    r"|\bsteps?[ \t*_#]{0,4}(\d{1,3})[*_]{0,3} (?:is|was|has|contains)[^.\n]{0,20} "
-    r"(?:incorrect|wrong|mistake|error|first)",
-    re.IGNORECASE,
-)
 _BARE_STEP = re.compile(
     r"[\s>#*_-]{0,8}steps?[ \t*_#]{0,4}(\d{1,3})(?:(?:,| and|-| &)+ ?(?:step )?\d{1,3}){0,6}[*_]{0,3}[.:]?[*_ ]{0,4}$",
     re.IGNORECASE,
 )
+_NUMBER_FIRST = re.compile(r"\s*[*_#]{0,3}(\d{1,3})[*_]{0,3}(?:[.:,;)]\s|[.:]?\s*$)\s*(.*)")
 _BARE_NUMBER = re.compile(r"\s*[*_#]{0,3}(\d{1,3})[*_]{0,3}[.:]?\s*$")
 _ELLIPSIS = re.compile(r"[\s\"'*_]{0,4}(?:\.{2,6}|…|\[\.\.\.\]|\(\.\.\.\))[\s\"'*_]{0,4}$")
 _BRACES = re.compile(r"[{}\[\]]$")
 _SPACES = re.compile(r"\s+")
-_FEW_WORDS = 4  # fewer say no more than which step
-_QUOTED = 0.8  # share of a line's words that a step has, for the line to be that step's words
-_MAX_STEPS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +88,15 @@ class ParsedCorrection:
     correct_solution: str | None
     unread: Literal["cut off", "too long"] | None = None  # why nothing of it was read
     restated: str | None = field(default=None, compare=False)  # the question, where the reply says it again
+    calls_correct: bool = field(default=False, compare=False)  # it says that nothing is wrong
 
 
 @dataclass(slots=True)
 class _Parts:
-    """One correction of a reply, in lines. `explanation` and `solution` are None until their heading was seen."""
+    """One correction of a reply, in lines. `heading` is what stands behind "Incorrect Step"; it, `explanation` and
+    `solution` are None until their heading was seen."""
 
+    heading: str | None = None
     head: list[str] = field(default_factory=list)
     explanation: list[str] | None = None
     solution: list[str] | None = None
@@ -112,13 +120,16 @@ def parse_correction(text: str, mistaken_steps: Sequence[str] | None = None) -> 
     restated = None
     if found := read_json(own):
         parts = _Parts(explanation=[found[1] or ""], solution=found[2], step=found[0])
+        parts.explanation = _explaining(parts.explanation or [], parts, mistaken_steps or ())
     else:
         every, restated = _read(plain_lines(lines_of_steps(own)))
         for one in every:
             _complete(one, mistaken_steps or ())
         parts = next((one for one in every if one.is_whole()), every[0])
     solution = splice(_without_marks(parts.solution or []), step=parts.step, mistaken=mistaken_steps)
-    return ParsedCorrection(parts.step, _text(parts.explanation), solution, restated=restated)
+    return ParsedCorrection(
+        parts.step, _text(parts.explanation), solution, restated=restated, calls_correct=_denies(parts)
+    )
 
 
 def rejection_of(
@@ -139,6 +150,8 @@ def rejection_of(
         return "cut off"
     if parsed.unread is not None:
         return parsed.unread
+    if parsed.calls_correct:
+        return "called correct"
     if parsed.incorrect_step is None:
         return "no incorrect step"
     if not 1 <= parsed.incorrect_step <= original_steps:
@@ -184,7 +197,7 @@ def _read(lines: Sequence[str]) -> tuple[list[_Parts], str | None]:
             if now.explanation is not None or now.solution is not None:
                 now = _Parts()
                 every.append(now)
-            now.head[:] = [f"incorrect step {heading[1].strip()}"]
+            now.heading, now.head = heading[1], []
             into = now.head
         elif heading := _EXPLANATION.match(line):
             named = _last_bare(into) if now.explanation is not None or now.solution is not None else None
@@ -211,75 +224,99 @@ def _last_bare(lines: list[str] | None) -> str | None:
 
 def _complete(parts: _Parts, mistaken: Sequence[str]) -> None:
     """Find the step, and what stands without its heading."""
-    parts.step = _named_step(parts.head)
-    if parts.step is None and parts.head:
-        parts.step = _quoted_step(parts.head[0], mistaken)
+    named = _named(parts, mistaken)
+    parts.step, said = (named.step, named.said) if named else (None, [])
     if parts.solution is None and parts.explanation:
         start = _solution_start(parts.explanation)
         parts.explanation, parts.solution = parts.explanation[:start], parts.explanation[start:]
-    elif parts.solution is None and parts.explanation is None and parts.step is not None:
-        start = _solution_start(parts.head)
-        parts.head, parts.solution = parts.head[:start], parts.head[start:]
-    if parts.explanation is None and parts.solution and parts.step is not None:
-        parts.explanation = _unheaded_explanation(parts.head, parts.step, mistaken)
-    if parts.step is None and parts.solution and parts.explanation:
-        # "...\nStep 3: ..." starts from the incorrect step, by the form that was asked for
-        first = next((label for line in parts.solution if (label := step_label(line))), None)
-        if first and first[0] > 1 and _ELLIPSIS.match(parts.solution[0]):
-            parts.step = first[0]
+    elif parts.solution is None and parts.explanation is None:
+        start = _solution_start(said)
+        said, parts.solution = said[:start], said[start:]
+    parts.explanation = _explaining(said if parts.explanation is None else parts.explanation, parts, mistaken)
 
 
-def _named_step(head: Sequence[str]) -> int | None:
-    """The step that the text before the explanation names; of "Steps 2 and 3" the first."""
-    joined = "\n".join(head)
-    if head and head[0].startswith("incorrect step "):
-        found = _STEP_NAMED.search(joined, 10) or _BARE_NUMBER.match(head[0][15:].lstrip(" :.*_#-"))
-        if found:
-            return int(found[1])
-    for line in reversed(head):
-        if bare := _BARE_STEP.match(line):
-            return int(bare[1])
-    if blamed := _BLAMED.search(joined):
-        return int(blamed[1] or blamed[2])
-    if named := _STEP_NAMED.search(joined):
-        return int(named[1])
-    return int(bare[1]) if head and (bare := _BARE_NUMBER.match(head[0])) else None
+def _named(parts: _Parts, mistaken: Sequence[str]) -> Naming | None:
+    """The step that the reply calls wrong: under its heading; alone on a line, where the reply goes on from a heading
+    that the prompt ended with; or in a sentence."""
+    head = parts.head
+    if parts.heading is not None:
+        heading = parts.heading.lstrip(" :.*_#-")
+        if not heading and head and (parts.explanation is not None or not step_label(head[0])):
+            heading, head = head[0], head[1:]
+        if not names_none(heading) and (found := _under_heading(heading, mistaken)):
+            return Naming(found.step, [*found.said, *head])
+    elif bare := _bare_step(parts):
+        return bare
+    elif parts.explanation is not None and head and (label := step_label(head[-1])):
+        others = [line for line in head[:-1] if step_label(line)]
+        if not others and not is_verdict(label[1]):
+            return Naming(label[0], [])
+    return blamed([*([parts.heading] if parts.heading else []), *head], mistaken) or blamed(
+        parts.explanation or [], mistaken
+    )
 
 
-def _quoted_step(line: str, mistaken: Sequence[str]) -> int | None:
-    """The one step whose words the line after "Incorrect Step:" repeats instead of its number."""
-    said = set(_words(line.removeprefix("incorrect step ")))
-    if not line.startswith("incorrect step ") or len(said) < _FEW_WORDS:
-        return None
-    shares = [len(said & set(_words(step))) / len(said) for step in mistaken[:_MAX_STEPS]]
-    like = [k for k, share in enumerate(shares, start=1) if share >= _QUOTED]
-    return like[0] if len(like) == 1 else None
+def _under_heading(text: str, mistaken: Sequence[str]) -> Naming | None:
+    """The step that stands behind "Incorrect Step:", by number or in its words (of "Steps 2 and 3" the first), and what
+    is said of it there."""
+    if label := step_label(text):
+        return Naming(label[0], [label[1]] if complains(label[1]) else [])
+    if (step := quoted_step(text, mistaken)) is not None:
+        return Naming(step, [])
+    if found := _NUMBER_FIRST.match(text):
+        return Naming(int(found[1]), [found[2]])
+    if named := mentioned(text, mistaken):
+        return Naming(named[0], [named[1].lstrip(" ,:;.)*_-")])
+    return None
+
+
+def _bare_step(parts: _Parts) -> Naming | None:
+    """ "Step 2." on a line of its own, in a reply that has the form; several of them are headings of a solution."""
+    found = [(k, bare) for k, line in enumerate(parts.head) if (bare := _BARE_STEP.match(line))]
+    numbers = {int(bare[1]) for _, bare in found}
+    has_form = parts.explanation is not None or (
+        len(numbers) == 1
+        and (parts.solution is not None or len(parts.head) == 1 or any(map(_ELLIPSIS.match, parts.head)))
+    )
+    if found and has_form:
+        k, bare = found[-1]
+        return Naming(int(bare[1]), parts.head[k + 1 :])
+    if parts.head and parts.explanation is not None and (number := _BARE_NUMBER.match(parts.head[0])):
+        return Naming(int(number[1]), parts.head[1:])
+    return None
 
 
 def _solution_start(lines: Sequence[str]) -> int:
-    """Where steps plainly begin, after at least one line of other text: at `...` or at a "Step k:" with a body."""
-    for k, line in enumerate(lines[1:], start=1):
+    """Where steps plainly begin: at `...` or at a "Step k:" with a body that judges no step."""
+    for k, line in enumerate(lines):
         label = step_label(line)
-        if _ELLIPSIS.match(line) or (label and label[1] and not _EXPLANATION.match(line)):
+        is_step = label and label[1] and not is_verdict(label[1]) and not _EXPLANATION.match(line)
+        if _ELLIPSIS.match(line) or (is_step and label and not (k == 0 and complains(label[1]))):
             return k
     return len(lines)
 
 
-def _unheaded_explanation(head: Sequence[str], step: int, mistaken: Sequence[str]) -> list[str]:
-    """What is said about the step before the solution, where it is more than the step's number or its own words."""
-    wrong = _words(mistaken[step - 1]) if 1 <= step <= len(mistaken) else []
+def _explaining(lines: Sequence[str], parts: _Parts, mistaken: Sequence[str]) -> list[str]:
+    """The lines that say what is wrong: no step of a solution, not the wrong step's own words, and, where no heading
+    calls them an explanation, more than which step it is."""
+    wrong = words(mistaken[parts.step - 1]) if parts.step is not None and 1 <= parts.step <= len(mistaken) else []
     said = []
-    for line in head:
+    for line in lines:
         label = step_label(line)
-        text = label[1] if label else line.removeprefix("incorrect step ").strip(" :*_")
-        if not _BARE_STEP.match(text) and _words(text) != wrong:
-            said.append(text)
-    text = " ".join(said)
-    return [text] if len(_words(text)) > _FEW_WORDS else []
+        text = label[1] if label else line
+        if not _BARE_STEP.match(text) and words(text) != wrong and (label is None or complains(text)):
+            said.append(line)
+    if parts.explanation is None and not says_more_than_which(" ".join(said)):
+        return []
+    return said
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
+def _denies(parts: _Parts) -> bool:
+    """Whether a reply says that nothing is wrong, instead of what is."""
+    if parts.step is None:
+        heading = parts.heading or ""
+        return names_none(heading) or denies([heading, *parts.head, *(parts.explanation or [])])
+    return only_denies(" ".join(parts.explanation or []))
 
 
 def _without_marks(lines: Sequence[str]) -> list[str]:

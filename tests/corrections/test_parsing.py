@@ -2,10 +2,14 @@
 
 import json
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from commands import DATA
 
+from lema_local.answers.exact import extract_answer, is_correct
+from lema_local.corrections.checks import stray
 from lema_local.corrections.parsing import (
     REJECTIONS,
     ParsedCorrection,
@@ -14,6 +18,7 @@ from lema_local.corrections.parsing import (
     rejection_of,
 )
 from lema_local.corrections.structured import CORRECTION_SCHEMA, llama_cpp_format, openai_format
+from lema_local.records.types import AnswerKind
 
 PLAIN = (
     " Step 2.\nExplanation: Given away means taken off.\nCorrect Solution:\n...\nStep 2: 42 - 9 = 33. The answer is 33."
@@ -77,8 +82,25 @@ def test_a_part_that_is_not_there_is_none(text: str, parsed: ParsedCorrection) -
         "Step 1" + "#" * 200_000 + "2\nExplanation" + "*" * 200_000,
         "...\n{\n}\n" * 50_000,
         "\x00\ud800\u202e" * 10_000,
+        "not wrong " * 1_900,
+        "solution is all " * 1_200,
+        "step 1 except step 2 but " * 790,
+        "Step 1: no mistake\n" * 1_000,
     ],
-    ids=["steps", "headings", "lines", "stars", "spaces", "marks", "braces", "odd characters"],
+    ids=[
+        "steps",
+        "headings",
+        "lines",
+        "stars",
+        "spaces",
+        "marks",
+        "braces",
+        "odd characters",
+        "negations",
+        "praise",
+        "exceptions",
+        "verdicts",
+    ],
 )
 def test_hostile_replies_are_read_in_no_time(text: str) -> None:
     started = time.process_time()
@@ -286,12 +308,73 @@ def test_words_of_no_step_or_of_two_name_none() -> None:
     )
 
 
+@dataclass(frozen=True)
+class Mistake:
+    """What a labelled reply is about."""
+
+    question: str
+    reference: str
+    kind: AnswerKind
+    steps: list[str]
+
+
+def labelled() -> list[Any]:
+    """The replies of tests/data/correction_replies.json, labelled by hand: whether each is to be kept, which step it
+    calls wrong, and for some why it is not kept. `is_missed`: a correction in words that nobody would list."""
+    data = json.loads((DATA / "correction_replies.json").read_text(encoding="utf-8"))
+    of = {name: Mistake(**fields) for name, fields in data["mistakes"].items()}
+    rows = data["replies"]
+    return [pytest.param(of[row["of"]], row, id=f"{k}: {row['style']}") for k, row in enumerate(rows)]
+
+
+@pytest.mark.parametrize(("mistake", "row"), labelled())
+def test_only_a_reply_that_says_what_is_wrong_is_a_correction(mistake: Mistake, row: dict[str, Any]) -> None:
+    parsed = parse_correction(row["reply"], mistake.steps)
+    answer = extract_answer(parsed.correct_solution, mistake.kind) if parsed.correct_solution else None
+    why = rejection_of(
+        parsed,
+        original_steps=len(mistake.steps),
+        finish_reason="stop",
+        answer=answer,
+        is_correct=is_correct(answer, mistake.reference, mistake.kind),
+        stray=stray(parsed, question=mistake.question, mistaken=mistake.steps),
+    )
+    if row["keep"] and not row.get("is_missed"):
+        assert (why, parsed.incorrect_step) == (None, row["step"])
+    else:
+        assert why == row.get("why", why)
+        assert why is not None
+
+
+def test_the_labelled_replies_are_many_and_of_many_styles() -> None:
+    rows = [parameters.values[1] for parameters in labelled()]
+    assert len(rows) > 140
+    assert len({row["style"] for row in rows}) > 10
+    assert 0.4 < sum(row["keep"] for row in rows) / len(rows) < 0.6
+    assert sum(row.get("is_missed", False) for row in rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "explanation"),
+    [
+        ("Sure! I looked at it. Step 2 is wrong: 42 - 9 = 33.", "Step 2 is wrong: 42 - 9 = 33."),
+        ("Step 1: Correct.\nStep 2: Incorrect. The apples go away.", "Incorrect. The apples go away."),
+        ("Incorrect Step: Step 2, for the apples are given away.", "for the apples are given away."),
+        ("Incorrect Step: Step 2.\nExplanation:\nStep 2: It adds instead.", "Step 2: It adds instead."),
+    ],
+)
+def test_an_explanation_begins_where_the_step_is_called_wrong(text: str, explanation: str) -> None:
+    parsed = parse_correction(f"{text}\nCorrect Solution:\n{_STEPS}", MISTAKEN)
+    assert (parsed.incorrect_step, parsed.explanation) == (2, explanation)
+
+
 def test_every_rejection_that_there_is_can_happen() -> None:
     reasons = {
         rejection_of(parsed, original_steps=3, finish_reason=end, answer=answer, is_correct=answer == "33", stray=stray)
         for parsed in (
             WHOLE, ParsedCorrection(None, "e", "s"), ParsedCorrection(9, "e", "s"), ParsedCorrection(1, None, "s"),
             ParsedCorrection(1, "e", None), ParsedCorrection(None, None, None, unread="too long"),
+            ParsedCorrection(1, "e", "s", calls_correct=True),
         )
         for end in ("stop", "length")
         for answer in ("33", "34", None)
