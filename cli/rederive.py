@@ -20,8 +20,10 @@ def command(db: Path) -> None:
 
     require_database(db)
     with Writer(db, on_notice=notice) as store:
-        for flip in rederive(store):
-            click.echo(
-                f"{flip.table}: {flip.rows} rows, {flip.became_correct} became correct, {flip.became_wrong} "
-                f"became wrong"
-            )
+        flips = rederive(store)
+    for flip in flips:
+        now, no_longer = (
+            ("are now kept", "no longer") if flip.table == "correction" else ("became correct", "became wrong")
+        )
+        click.echo(f"{flip.table}: {flip.rows} rows, {flip.became_correct} {now}, {flip.became_wrong} {no_longer}")
+    click.echo(f"{', '.join(f'{flip.changed} {flip.table}s' for flip in flips)} changed")

@@ -75,16 +75,23 @@ def export(connection: duckdb.DuckDBPyConnection, table: str, rows: list[list[An
     connection.execute("copy (from exported) to $file (format parquet)", {"file": str(file)})
 
 
-def replace(connection: duckdb.DuckDBPyConnection, table: str, files: str) -> tuple[int, int, int]:
+def replace(connection: duckdb.DuckDBPyConnection, table: str, files: str) -> tuple[int, int, int, int]:
     """Make a table of graded rows what Parquet files hold, and write only what differs.
 
-    Returns how many rows it has then, and how many of those that were there became correct and became wrong.
+    Returns how many rows it has then, and of those that were there: how many became correct (a correction: are now
+    kept), how many became wrong (no longer kept), and in how many anything changed.
     """
     old = name(table)
+    is_correction = table == "correction"  # whose `resolved` is set later, and tells of no change here
+    columns = "* exclude (resolved)" if is_correction else "*"
+    good = "rejected_because is null" if is_correction else "is_correct"
     counts = connection.execute(
-        f"select count(*), count(*) filter (new.is_correct and not old.is_correct), "
-        f"count(*) filter (old.is_correct and not new.is_correct) "
-        f"from read_parquet($files) as new left join {old} as old using (id)",
+        f"with new as (select {columns}, {good} as is_good from read_parquet($files)), "
+        f"old as (select {columns}, {good} as is_good from {old}) "
+        f"select count(*), count(*) filter (new.is_good and not old.is_good), "
+        f"count(*) filter (old.is_good and not new.is_good), "
+        f"count(*) filter (old.id is not null and old is distinct from new) "
+        f"from new left join old on new.id = old.id",
         {"files": files},
     ).fetchone()
     connection.execute(
@@ -97,7 +104,7 @@ def replace(connection: duckdb.DuckDBPyConnection, table: str, files: str) -> tu
     connection.execute(f"delete from {old} where id in (select id from changed)")
     connection.execute(f"insert into {old} by name from changed")
     connection.execute("drop table changed")
-    return counts or (0, 0, 0)
+    return counts or (0, 0, 0, 0)
 
 
 def name(table: str) -> str:

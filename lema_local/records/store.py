@@ -224,11 +224,11 @@ class Writer(Store):
             with self.connect(write=True) as connection, bulk.transaction(connection):
                 bulk.insert(connection, table, rows)
 
-    def rederive(self, tables: dict[str, Iterable[Any]]) -> dict[str, tuple[int, int, int]]:
+    def rederive(self, tables: dict[str, Iterable[Any]]) -> dict[str, tuple[int, int, int, int]]:
         """Replace derived tables whole, in one transaction.
 
         The records may be many and slow to make: they go to files beside the database first, and the database is
-        held only for the change. Returns for each table: rows, how many became correct, how many became wrong.
+        held only for the change. Returns for each table its rows, and what changed, as bulk.replace counts it.
         """
         with TemporaryDirectory(prefix=f"{self.path.name}.", dir=self.path.resolve().parent) as folder:
             for table, records in tables.items():

@@ -32,12 +32,13 @@ TABLES: dict[str, tuple[Purpose, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """How many rows of a table changed their grade."""
+    """How many rows of a table changed: their grade (of corrections, whether they are kept), or anything."""
 
     table: str
     rows: int
     became_correct: int
     became_wrong: int
+    changed: int = 0
 
 
 def derive(store: Writer, purpose: Purpose) -> int:

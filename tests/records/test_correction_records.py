@@ -10,7 +10,7 @@ from lema_local.corrections.checks import CHECKS
 from lema_local.corrections.rationales import number_steps
 from lema_local.records.store import Writer
 from lema_local.records.types import Problem
-from lema_local.stages.derive import derive, rederive
+from lema_local.stages.derive import Flip, derive, rederive
 from lema_local.statistics.comparison import wilson_interval
 
 PROBLEM = Problem("d", "train", QUESTION, "33", solution=SOLUTION)
@@ -58,6 +58,18 @@ def test_deriving_anew_gives_the_same_rows(store: Writer) -> None:
     before = corrected(store, [reply(), reply(7), "", NASTY["another question"]])
     rederive(store)
     assert store.rows("from correction order by id") == before
+
+
+def test_a_correction_that_an_older_parser_kept_is_rejected_anew_and_counted(store: Writer) -> None:
+    corrected(store, [reply(), "The original solution is correct. The answer is 33.", "Step 1: 42 - 9 = 33."])
+    with store.connect(write=True) as connection:
+        connection.execute("update correction set rejected_because = null, resolved = true, incorrect_step = 1")
+    flips = {flip.table: flip for flip in rederive(store)}
+    assert flips["correction"] == Flip("correction", 3, became_correct=0, became_wrong=2, changed=3)
+    assert [row["rejected_because"] for row in store.rows("from correction order by id")].count(None) == 1
+    assert rederive(store)[1].changed == 0
+    rows = store.rows("select rejected_because, corrections from rejections order by all")
+    assert [tuple(row.values()) for row in rows] == [("called correct", 1), ("no incorrect step", 1)]
 
 
 def test_rejections_are_counted_by_reasoner_corrector_and_reason(store: Writer) -> None:

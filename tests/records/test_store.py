@@ -222,7 +222,7 @@ def test_rederive_counts_the_flips_and_leaves_the_file_free_while_records_are_ma
             assert len(store.rows("from rationale")) == 4  # a reader sees the old state until all is ready
             yield rationale(p, n, is_correct=n == 2)
 
-    assert store.rederive({"rationale": records()}) == {"rationale": (4, 1, 1)}
+    assert store.rederive({"rationale": records()}) == {"rationale": (4, 1, 1, 2)}
     right = store.rows("select id, is_correct from rationale order by id")
     assert right == [{"id": completion(p, n).id, "is_correct": n == 2} for n in (1, 2, 3, 5)]
 

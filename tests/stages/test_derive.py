@@ -43,5 +43,5 @@ def test_a_grade_of_an_older_grader_is_put_right_and_counted(tmp_path: Path) -> 
         derive(store, "sample")
         with store.connect(write=True) as connection:
             connection.execute("update rationale set is_correct = not is_correct where answer in ('0', '1')")
-        assert rederive(store)[0] == Flip("rationale", 4, 1, 1)
+        assert rederive(store)[0] == Flip("rationale", 4, 1, 1, changed=2)
         assert store.rows("select answer from rationale where is_correct") == [{"answer": "1"}]

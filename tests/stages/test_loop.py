@@ -81,7 +81,7 @@ def test_a_cascade_sends_on_only_what_was_not_corrected(
     assert 0 < kept < sent
     assert found["oracle"] == (sent - kept, sent - kept)
     refused = "select distinct rejected_because as why from correction where corrector = 'scripted-corrector'"
-    assert {row["why"] for row in rows(db, refused)} == {None, "no incorrect step"}
+    assert {row["why"] for row in rows(db, refused)} == {None, "called correct"}
 
 
 def test_a_rationale_cut_off_is_no_mistake_and_no_training_text(
@@ -159,6 +159,6 @@ def test_rederiving_what_has_not_changed_flips_nothing(
     calls = server.calls
     with Writer(db) as store:
         flips = rederive(store)
-    assert [(flip.became_correct, flip.became_wrong) for flip in flips] == [(0, 0)] * 3
+    assert [(flip.became_correct, flip.became_wrong, flip.changed) for flip in flips] == [(0, 0, 0)] * 3
     assert [rows(db, f"from {table} order by id") for table in ("rationale", "correction", "evaluation")] == tables
     assert server.calls == calls
