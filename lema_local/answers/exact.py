@@ -130,6 +130,8 @@ def compare(answer: str | None, reference: str, kind: AnswerKind) -> tuple[bool 
     Never raises for what the texts hold: "not decided: failed" is a fault of ours.
     """
     try:
+        if OR_ELSE not in reference:
+            return _compare(answer, reference, kind)
         found = [_compare(answer, one, kind) for one in alternatives(reference)]
     except Exception:
         return False, "not decided: failed"
@@ -150,7 +152,7 @@ def _compare(answer: str | None, reference: str, kind: AnswerKind) -> tuple[bool
         same = numerals.same_number(answer, reference)
         if same is None:
             return options.phrase(answer) == options.phrase(reference), "normalised"
-        if not same and numerals.value_of(answer) is None:
+        if not same and not answer.isdigit() and numerals.value_of(answer) is None:
             return latex_values.compare(*map(latex_notation.normalise, (answer, reference))) is True, "evaluated"
         return same, "exact"
     if kind == "choice":
@@ -198,7 +200,7 @@ def _statements(text: str, kind: AnswerKind) -> Iterator[tuple[str, bool, bool]]
             if (content := formulas.boxed(text)) is not None:
                 yield content, True, True
         else:
-            begins = text[max(0, start - 6) : start].rstrip(" *_}")[-1:] in ":\n#"
+            begins = kind == "choice" and text[max(0, start - 6) : start].rstrip(" *_}")[-1:] in ":\n#"
             yield _unnested(text[start : min(end, start + _SEGMENT)]), False, begins
     if not weak and "A" in text:
         weak.extend((m.start(), m.end(), m.end() + _SEGMENT) for m in list(_A_COLON.finditer(text))[-_TRIES:])
@@ -213,8 +215,10 @@ def _statements(text: str, kind: AnswerKind) -> Iterator[tuple[str, bool, bool]]
 
 def _find_answers(text: str, strong: list[_Span], weak: list[_Span]) -> None:
     at = len(text)
+    has_capitals = "NSWER" in text
     for _ in range(_TRIES):
-        at = max(text.rfind("nswer", 0, at), text.rfind("NSWER", 0, at))
+        capitals_at = text.rfind("NSWER", 0, at) if has_capitals else -1
+        at = max(text.rfind("nswer", 0, at), capitals_at)
         if at < 1:
             return
         if match := _ANSWER_IS.match(text, at - 1):
