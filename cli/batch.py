@@ -6,6 +6,7 @@ from typing import Any, Literal
 import click
 
 from .options import dollars_option, notice, open_run, run_options
+from .output import echo
 from .tables import format_rows
 
 Purpose = Literal["sample", "augment", "correct"]
@@ -62,7 +63,7 @@ def submit_command(profile: str, db: Path, purpose: Purpose, budget: float | Non
 
     with open_run(db, profile, overrides, budget=budget) as run:
         for batch in submit(run, work_of(run, purpose)):
-            click.echo(f"{batch.remote_id}  {batch.calls} calls to {batch.endpoint} at {batch.base_url}")
+            echo(f"{batch.remote_id}  {batch.calls} calls to {batch.endpoint} at {batch.base_url}")
 
 
 @command.command("status")
@@ -81,7 +82,7 @@ def status_command(profile: str, db: Path, **overrides: Any) -> None:
             + ((remote.status, remote.completed, remote.failed, batch.calls) if remote else ("?", "", "", batch.calls))
             for batch, remote in standing(run)
         ]
-    click.echo(format_rows(["batch", "purpose", "endpoint", "status", "completed", "failed", "calls"], rows))
+    echo(format_rows(["batch", "purpose", "endpoint", "status", "completed", "failed", "calls"], rows))
 
 
 @command.command("fetch")
@@ -132,7 +133,7 @@ def import_command(file: Path, profile: str, db: Path, purpose: Purpose, **overr
 
 
 def _say(found: Any) -> None:
-    click.echo(
+    echo(
         f"{found.new} new, {found.failed} failed (still pending: see `lema sql failed_calls`), {found.known} known "
         f"already, {found.foreign} of no call of this profile, {found.bad_lines} lines that could not be read"
     )

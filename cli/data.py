@@ -1,13 +1,13 @@
 """lema data: problems, sampling, correction and building, one after the other."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from .options import call_options, notice, open_experiment, open_run, run_options
+from .output import echo, echo_json
 from .tables import format_rows
 
 
@@ -59,7 +59,7 @@ def command(
         notice(f"{sampled.done} rationales and {corrected.done} corrections are new.")
         for built in build(run):
             s = built.training_set
-            click.echo(f"{s.arm}: {s.cot_examples} CoT + {s.correction_examples} corrections  training set {s.id}")
+            echo(f"{s.arm}: {s.cot_examples} CoT + {s.correction_examples} corrections  training set {s.id}")
 
 
 def _print_estimate(profile: str, db: Path, overrides: dict[str, Any], *, as_json: bool) -> None:
@@ -67,9 +67,10 @@ def _print_estimate(profile: str, db: Path, overrides: dict[str, Any], *, as_jso
 
     with open_experiment(db, profile, overrides) as experiment:
         rows = [dataclasses.asdict(row) for row in estimate(experiment)]
-    click.echo(
-        json.dumps(rows, indent=1) if as_json else format_rows(list(rows[0]), [list(row.values()) for row in rows])
-    )
+    if as_json:
+        echo_json(rows)
+    else:
+        echo(format_rows(list(rows[0]), [list(row.values()) for row in rows]))
     new = sum(row["calls"] for row in rows if row["stage"] == "evolve")
     if new:
         notice(
@@ -77,6 +78,4 @@ def _print_estimate(profile: str, db: Path, overrides: dict[str, Any], *, as_jso
         )
     known = [row["usd"] for row in rows if row["usd"] is not None]
     if known and not as_json:
-        click.echo(
-            f"${sum(known):.2f} in all, as far as prices are known (lema_local/calls/prices.toml, usd_per_million_*)"
-        )
+        echo(f"${sum(known):.2f} in all, as far as prices are known (lema_local/calls/prices.toml, usd_per_million_*)")

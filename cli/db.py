@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from .options import db_option, notice, require_database
+from .output import echo
 
 
 @click.group("db", context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,7 +32,7 @@ def compact_command(db: Path) -> None:
     require_database(db)
     with Writer(db, on_notice=notice) as store:
         before, after = store.compact()
-    click.echo(f"{db}: {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB after")
+    echo(f"{db}: {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB after")
 
 
 @command.command("backup")
@@ -49,7 +50,7 @@ def backup_command(db: Path, output: Path) -> None:
 
     store = Store(db)
     refuse_own_files(store, output)
-    click.echo(f"{output}: {backup(store, output) / 1e6:.1f} MB")
+    echo(f"{output}: {backup(store, output) / 1e6:.1f} MB")
 
 
 @command.command("check")
@@ -67,7 +68,7 @@ def check_command(db: Path) -> int:
 
     found = check(Store(db))
     for line in found:
-        click.echo(line)
+        echo(line)
     if not found:
         notice(f"{db}: nothing wrong.")
     return 1 if found else 0

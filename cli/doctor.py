@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from .options import run_options
+from .output import echo, echo_json
 
 
 @click.command("doctor")
@@ -18,7 +19,6 @@ def command(profile: str, db: Path, as_json: bool, **overrides: Any) -> None:
     lema doctor
     lema doctor --profile a100
     """
-    import json
 
     from lema_local.doctor import examine
     from lema_local.settings.profiles import Overrides, load_profile
@@ -27,11 +27,9 @@ def command(profile: str, db: Path, as_json: bool, **overrides: Any) -> None:
 
     checks = examine(load_profile(profile, Overrides(**overrides)), db)
     if as_json:
-        click.echo(
-            json.dumps([{"what": c.what, "state": c.state, "found": c.found, "todo": c.todo} for c in checks], indent=1)
-        )
+        echo_json([{"what": c.what, "state": c.state, "found": c.found, "todo": c.todo} for c in checks])
     else:
-        click.echo(
+        echo(
             format_rows(
                 ["what", "state", "found", "what to type"], [(c.what, c.state, c.found, c.todo or "") for c in checks]
             )

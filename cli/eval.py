@@ -1,7 +1,6 @@
 """lema eval: pass@1 of the base model and of every checkpoint, and whether LeMa helped."""
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from .options import (
     seeds_option,
     truncate_option,
 )
+from .output import echo, echo_json
 
 BAD_ROWS_SHOWN = 10
 
@@ -112,17 +112,17 @@ def command(
     reports = set_reports(rows, margin=e.margin / 100, ks=e.ks, same_step=same_step)
     if as_json:
         found = [row for report in reports for row in (group_rows(report, rows, by) if by else json_rows(report))]
-        click.echo(json.dumps([row | {"not_evaluated": done.not_evaluated} for row in found], indent=1))
+        echo_json([row | {"not_evaluated": done.not_evaluated} for row in found])
     else:
         for line in done.before:
-            click.echo(line)
+            echo(line)
         for report in reports:
-            click.echo()
+            echo()
             if len(reports) > 1:
-                click.echo(f"{report.dataset}, {report.split}:")
-            click.echo(report_text(report, rows, by, headline(Experiment(student, "", report, arm_data(report, arms)))))
+                echo(f"{report.dataset}, {report.split}:")
+            echo(report_text(report, rows, by, headline(Experiment(student, "", report, arm_data(report, arms)))))
         if done.not_evaluated:
-            click.echo(f"\nNot in these tables, for want of any reply: {', '.join(done.not_evaluated)}.")
+            echo(f"\nNot in these tables, for want of any reply: {', '.join(done.not_evaluated)}.")
     if done.has_failed:
         sys.exit(1)
 

@@ -1,12 +1,14 @@
 """lema explain: the life of one record."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+from lema_local import printable
+
 from .options import db_option
+from .output import echo, echo_json
 
 LINES, CHARACTERS = 8, 100
 # shown by their place in the tree, or only in JSON
@@ -36,17 +38,17 @@ def command(record: str, db: Path, as_json: bool) -> None:
 
     tree = explain(Store(db), record)
     if as_json:
-        click.echo(json.dumps(tree.as_dict(), indent=1, ensure_ascii=False, default=str))
+        echo_json(tree.as_dict())
         return
     for depth, node in tree.walk():
         indent = "  " * depth
         facts = ", ".join(f"{k} {_plain(v)}" for k, v in node.facts.items() if k not in HIDDEN)
         mark = "  <- asked for" if node.is_asked else ""
-        click.echo(f"{indent}{node.kind} {node.id}  {_safe(facts)}{mark}")
+        echo(f"{indent}{node.kind} {node.id}  {printable.line(facts)}{mark}")
         for line in _shortened(node.text or "") if node.is_asked or not node.children else ():
-            click.echo(f"{indent}    | {line}")
+            echo(f"{indent}    | {line}")
         if node.not_shown:
-            click.echo(f"{indent}  ({node.not_shown} more)")
+            echo(f"{indent}  ({node.not_shown} more)")
 
 
 def _plain(value: Any) -> str:
@@ -55,12 +57,7 @@ def _plain(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _safe(text: str) -> str:
-    """Model text must not drive a terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
 def _shortened(text: str) -> list[str]:
-    lines = [_safe(line) for line in text.strip().splitlines()]
+    lines = list(map(printable.line, text.strip().splitlines()))
     cut = [line if len(line) <= CHARACTERS else line[: CHARACTERS - 1] + "…" for line in lines[:LINES]]
     return [*cut, "…"] if len(lines) > LINES else cut

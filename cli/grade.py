@@ -23,6 +23,8 @@ from lema_local.problems.rows import UnusableRowError
 from lema_local.records.types import AnswerKind
 from lema_local.statistics.comparison import wilson_interval
 
+from .output import echo
+
 _KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
 _CHUNK = 2_000  # rows in memory at a time
 _SHOWN_BAD_ROWS = 20
@@ -60,7 +62,7 @@ def command(
                 except UnusableRowError as reason:
                     bad_rows += 1
                     if bad_rows <= _SHOWN_BAD_ROWS:
-                        click.echo(f"line {number}: {reason}; skipped", err=True)
+                        echo(f"line {number}: {reason}; skipped", err=True)
                     continue
                 answer = extract_answer(row["text"], row_kind, anywhere=anywhere)
                 reference = _reference(str(row["reference"]), row_kind)
@@ -77,13 +79,13 @@ def command(
                 grade = {"answer": answer, "is_correct": verdict.is_correct, "decided_by": verdict.decided_by}
                 lines.append(json.dumps({**row, **grade}, default=str))
             if lines:
-                click.echo("\n".join(lines))
+                echo("\n".join(lines))
     if bad_rows > _SHOWN_BAD_ROWS:
-        click.echo(f"... and {bad_rows - _SHOWN_BAD_ROWS:,} more bad rows", err=True)
+        echo(f"... and {bad_rows - _SHOWN_BAD_ROWS:,} more bad rows", err=True)
     if not counts:
         raise DataError(f'{file} holds no row with text and reference. Each line: {{"text": ..., "reference": ...}}')
     if summary:
-        click.echo(_summary(counts, bad_rows, anywhere=anywhere), err=True)
+        echo(_summary(counts, bad_rows, anywhere=anywhere), err=True)
 
 
 def _reference(reference: str, kind: AnswerKind) -> str:

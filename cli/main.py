@@ -17,6 +17,8 @@ import click
 
 from lema_local.errors import LemaError, did_you_mean
 
+from .output import echo
+
 # name -> (module, help line); the module holds a click command named `command`
 COMMANDS: dict[str, tuple[str, str]] = {
     "data": (".data", "Sample rationales, have the mistakes corrected, build the training sets."),
@@ -87,26 +89,26 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
+        echo(error.format_message())
         sys.exit(0)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "lema"
-        click.echo(f"Error: {error.format_message()} See: {path} --help", err=True)
+        echo(f"Error: {error.format_message()} See: {path} --help", err=True)
         sys.exit(1)
     except click.ClickException as error:
-        click.echo(f"Error: {error.format_message()}", err=True)
+        echo(f"Error: {error.format_message()}", err=True)
         sys.exit(1)
     except LemaError as error:
-        click.echo(f"Error: {error}", err=True)
+        echo(f"Error: {error}", err=True)
         sys.exit(1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader is gone: say nothing at exit either
         sys.exit(0)
     except OSError as error:
-        click.echo(f"Error: {error.filename or 'This machine'}: {error.strerror or error}.", err=True)
+        echo(f"Error: {error.filename or 'This machine'}: {error.strerror or error}.", err=True)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\nStopped. Nothing is lost: run the same command again to go on.", err=True)
+        echo("\nStopped. Nothing is lost: run the same command again to go on.", err=True)
         sys.exit(130)
     sys.exit(result if isinstance(result, int) else 0)
 

@@ -2,6 +2,8 @@
 
 import click
 
+from .output import echo
+
 
 @click.command("models")
 def command() -> None:
@@ -14,11 +16,11 @@ def command() -> None:
     from lema_local.settings.reasoners import reasoner_presets
 
     for name, entry in known_models().items():
-        click.echo(
+        echo(
             f"{name:24} {entry['hub_id']}"
             + (f"  (weights in the package {entry['gguf_package']})" if "gguf_package" in entry else "")
         )
-    click.echo('presets, for [endpoints.NAME] preset = "...":')
+    echo('presets, for [endpoints.NAME] preset = "...":')
     for name, preset in reasoner_presets().items():
         retired = f"retired {preset['retired']}; nearest: {preset['nearest']}" if "retired" in preset else ""
-        click.echo(f"{name:24} {retired or preset['model']}")
+        echo(f"{name:24} {retired or preset['model']}")

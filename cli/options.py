@@ -18,6 +18,8 @@ from lema_local.stages.evolve import restore
 from lema_local.stages.run import Experiment, Run
 from lema_local.stages.warm_up import resolve_warm_up
 
+from .output import echo
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _PROFILE = click.option("--profile", default="laptop", show_default=True, help="A profile's name, or a TOML file.")
@@ -152,7 +154,7 @@ def call_options(function: F) -> F:
 
 def notice(message: str) -> None:
     """A line for the user, on stderr."""
-    click.echo(message, err=True)
+    echo(message, err=True)
 
 
 def require_database(db: Path) -> None:

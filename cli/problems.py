@@ -1,6 +1,5 @@
 """lema problems: load and count the problems of a profile; check them for overlaps between train and test."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import click
 from lema_local.errors import DataError
 
 from .options import notice, refuse_options_before, run_options
+from .output import echo, echo_json
 from .tables import format_rows
 
 
@@ -44,9 +44,9 @@ def command(context: click.Context, /, profile: str, db: Path, split: str | None
         report_bad_rows(loaded[name].bad_rows, notice, sys.maxsize)
         solved = sum(problem.solution is not None for problem in problems)
         kinds = ", ".join(sorted({problem.kind for problem in problems}))
-        click.echo(f"{data.dataset} {name}: {len(problems)} problems ({kinds}), {solved} with a solution")
+        echo(f"{data.dataset} {name}: {len(problems)} problems ({kinds}), {solved} with a solution")
         if loaded[name].published:
-            click.echo(f"{data.dataset} {name} {loaded[name].published}")
+            echo(f"{data.dataset} {name} {loaded[name].published}")
 
 
 @command.command("check")
@@ -91,10 +91,10 @@ def check(profile: str, db: Path, against: tuple[str, ...], pairs: int, as_json:
             }
             for o in found
         ]
-        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        echo_json(rows)
     elif found:
         cells = [(o.kind, o.score, o.test.dataset, o.train.question, o.test.question) for o in found[:pairs]]
-        click.echo(format_rows(["kind", "score", "test set", "train problem", "test problem"], cells))
+        echo(format_rows(["kind", "score", "test set", "train problem", "test problem"], cells))
     if len(found) > pairs and not as_json:
         notice(f"... and {len(found) - pairs} pairs more; --json has them all.")
     kept, _ = leave_out(train, found, kinds)

@@ -1,8 +1,8 @@
 """lema profiles: the experiments that come with the package."""
 
-import json
-
 import click
+
+from .output import echo, echo_json
 
 
 @click.command("profiles")
@@ -17,7 +17,7 @@ def command(name: str | None) -> None:
     from lema_local.settings.profiles import load_profile, profile_names
 
     if name is not None:
-        click.echo(json.dumps(load_profile(name).as_dict(), indent=1))
+        echo_json(load_profile(name).as_dict())
         return
     for each in profile_names():
-        click.echo(f"{each:12} {load_profile(each).description}")
+        echo(f"{each:12} {load_profile(each).description}")

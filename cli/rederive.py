@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from .options import db_option, notice, require_database
+from .output import echo
 
 
 @click.command("rederive")
@@ -25,5 +26,5 @@ def command(db: Path) -> None:
         now, no_longer = (
             ("are now kept", "no longer") if flip.table == "correction" else ("became correct", "became wrong")
         )
-        click.echo(f"{flip.table}: {flip.rows} rows, {flip.became_correct} {now}, {flip.became_wrong} {no_longer}")
-    click.echo(f"{', '.join(f'{flip.changed} {flip.table}s' for flip in flips)} changed")
+        echo(f"{flip.table}: {flip.rows} rows, {flip.became_correct} {now}, {flip.became_wrong} {no_longer}")
+    echo(f"{', '.join(f'{flip.changed} {flip.table}s' for flip in flips)} changed")

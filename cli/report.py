@@ -33,5 +33,5 @@ def command(output: Path, figures: Path | None, title: str, seed: int, profile: 
     store = Store(db, own_views=True)
     refuse_own_files(store, output)
     named = load_profile(profile) if profile else None
-    for path in write_report(store, output, title=title, seed=seed, pictures=figures, profile=named):
+    for path in write_report(store, output, title=title, seed=seed, pictures=figures, profile=named, on_notice=notice):
         notice(f"written: {path}")

@@ -1,7 +1,6 @@
 """lema review: grade corrections on a local page; their counts and agreement; a model as judge."""
 
 import dataclasses
-import json
 import os
 import re
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 from lema_local.review.serve import PORT
 
 from .options import call_options, db_option, notice, refuse_options_before, require_database
+from .output import echo, echo_json
 from .review_tables import summary_tables
 from .tables import format_rows
 
@@ -88,7 +88,7 @@ def command(context: click.Context, /, db: Path, reviewer: str | None, port: int
 
     def ready(address: str, drawn: int) -> None:
         notice(f"{drawn} corrections drawn. Open this address; Ctrl-C ends it.")
-        click.echo(address)
+        echo(address)
 
     serve(Store(db), Wish(**wish), reviewer=reviewer, port=port, on_ready=ready)
     notice("Every grade is in the database. Counts and agreement: lema review summary")
@@ -113,12 +113,12 @@ def summary(db: Path, as_json: bool) -> None:
     settle(store)
     found = summarise(store)
     if as_json:
-        click.echo(json.dumps(found.as_dict(), indent=1, ensure_ascii=False))
+        echo_json(found.as_dict())
         return
     if not found.tallies:
         notice(f"Nobody has graded a correction of {db} yet: lema review")
     for text in summary_tables(found):
-        click.echo(text)
+        echo(text)
 
 
 @command.command("judge")
@@ -156,11 +156,11 @@ def judge(
     if dry_run:
         experiment = Experiment(loaded, Store(db), notice)
         row = dataclasses.asdict(stage.estimate_judging(experiment, Wish(**wish), max_tokens=max_tokens))
-        click.echo(format_rows(list(row), [list(row.values())]))
+        echo(format_rows(list(row), [list(row.values())]))
         return
     with Writer(db, on_notice=notice) as store:
         run = Run(loaded, store, notice, budget=Budget(budget) if budget else None, offline=offline)
         done = stage.judge(run, Wish(**wish), max_tokens=max_tokens)
-    click.echo(f"{done.judge}: {done.graded} of {done.wanted} corrections graded, {done.new} replies new")
+    echo(f"{done.judge}: {done.graded} of {done.wanted} corrections graded, {done.new} replies new")
     if done.graded < done.wanted:
         notice(f"{done.wanted - done.graded} have no grade: the call failed, or no grade can be read in the reply.")

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from .options import db_option, notice, param_option
+from .output import echo
 
 
 @click.command("sql")
@@ -15,6 +16,7 @@ from .options import db_option, notice, param_option
     "--format", "form", type=click.Choice(["table", "csv", "json", "parquet"]), default="table", show_default=True
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option("--formulas", is_flag=True, help="CSV as it is: a spreadsheet may run cells that begin with = + - @.")
 @param_option
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A file to write; parquet needs one.")
 @db_option
@@ -24,6 +26,7 @@ def command(
     describe: bool,
     form: str,
     as_json: bool,
+    formulas: bool,
     params: dict[str, str],
     output: Path | None,
     db: Path,
@@ -47,10 +50,10 @@ def command(
     if list_ or query is None:
         widest = max(map(len, named_queries()))
         for name, named in named_queries().items():
-            click.echo(f"{name:{widest}} {named.question}")
+            echo(f"{name:{widest}} {named.question}")
         return
     if describe:
-        click.echo(describe_query(query))
+        echo(describe_query(query))
         return
     store = Store(db, own_views=True)
     if output is not None:
@@ -66,9 +69,9 @@ def command(
     form = "json" if as_json else form
     if form == "json":
         refuse_doubled(columns)
-    text = format_rows(columns, rows, form=form)  # type: ignore[arg-type]
+    text = format_rows(columns, rows, form=form, guard=not formulas)  # type: ignore[arg-type]
     if output is None:
-        click.echo(text)
+        echo(text)
     else:
         write_text(output, text + "\n")
         notice(f"{len(rows)} rows written to {output}")

@@ -1,11 +1,11 @@
 """lema status: what is in the database, also while a run goes on."""
 
-import json
 from pathlib import Path
 
 import click
 
 from .options import db_option
+from .output import echo, echo_json
 
 
 @click.command("status")
@@ -22,7 +22,7 @@ def command(db: Path, as_json: bool) -> None:
     store = Store(db)
     counts = store.rows(stage_sql("status"))[0] | {"writer": store.writer_pid()}
     if as_json:
-        click.echo(json.dumps(counts))
+        echo_json(counts, indent=None)
         return
     for name, value in counts.items():
-        click.echo(f"{name:18} {'nobody' if value is None else value}")
+        echo(f"{name:18} {'nobody' if value is None else value}")

@@ -4,7 +4,6 @@ An option of the run itself (--model, a field of the profile) goes through Overr
 command alone is a parameter. A subcommand is a module cli/train_NAME.py, added at the end.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from .options import (
     seeds_option,
     truncate_option,
 )
+from .output import echo, echo_json
 
 
 @click.group("train", invoke_without_command=True)
@@ -83,12 +83,10 @@ def command(
             {"arm": c.arm, "seed": c.seed, "step": c.step, "loss": c.loss, "path": c.path, "checkpoint_id": c.id}
             for c in checkpoints
         ]
-        click.echo(json.dumps(rows, indent=1))
+        echo_json(rows)
         return
     for c in checkpoints:
-        click.echo(
-            f"{c.arm} step {c.step}: loss {c.loss:.3f}, {c.tokens_seen} tokens, {c.samples_seen} samples  {c.path}"
-        )
+        echo(f"{c.arm} step {c.step}: loss {c.loss:.3f}, {c.tokens_seen} tokens, {c.samples_seen} samples  {c.path}")
 
 
 def _lint(profile: str, db: Path, overrides: dict[str, Any], *, strict: bool, as_json: bool) -> None:
@@ -98,12 +96,12 @@ def _lint(profile: str, db: Path, overrides: dict[str, Any], *, strict: bool, as
     with open_run(db, profile, overrides) as run:
         arms = lint_arms(run)
     if as_json:
-        click.echo(json.dumps([{"arm": arm.name, **arm.lint.as_dict()} for arm in arms], indent=1))
+        echo_json([{"arm": arm.name, **arm.lint.as_dict()} for arm in arms])
     else:
         for arm in arms:
-            click.echo(f"{arm.name}: {arm.lint.summary}")
+            echo(f"{arm.name}: {arm.lint.summary}")
             for line in arm.lines:
-                click.echo(f"  {line}")
+                echo(f"  {line}")
     for arm in arms if strict else ():
         refuse_flawed(arm.lint)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from .options import db_option, notice, require_database
+from .output import echo
 
 
 @click.command("card")
@@ -28,7 +29,7 @@ def command(checkpoint: str, db: Path, output: Path | None) -> None:
         refuse_own_files(Store(db), output)
     card = model_card(db, checkpoint)
     if output is None:
-        click.echo(card, nl=False)
+        echo(card, nl=False)
         return
     write_text(output, card)
     notice(f"{output}: {len(card.splitlines())} lines")

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import click
 
 from .options import db_option, notice
+from .output import echo
 
 
 @click.command("merge")
@@ -37,4 +38,4 @@ def command(
 
     refuse_own_files(Store(db), output)
     options: dict[str, Any] = {"base": base, "dtype": dtype, "output": output, "any_base": any_base}
-    click.echo(merge_checkpoint(db, checkpoint, on_notice=notice, **options))
+    echo(merge_checkpoint(db, checkpoint, on_notice=notice, **options))

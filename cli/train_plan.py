@@ -1,12 +1,10 @@
 """lema train --dry-run: the plan of a training run, printed for people, or as JSON."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
-
+from .output import echo, echo_json
 from .tables import format_rows
 
 
@@ -15,7 +13,10 @@ def print_plan(profile: str, overrides: dict[str, Any], *, db: Path, gpus: str |
     from lema_local.stages.plan import plan_training
 
     plan = plan_training(profile, overrides, db=db, gpus=gpus)
-    click.echo(json.dumps(plan, indent=1) if as_json else "\n".join(_lines(plan)))
+    if as_json:
+        echo_json(plan)
+    else:
+        echo("\n".join(_lines(plan)))
 
 
 def _lines(plan: dict[str, Any]) -> Iterator[str]:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lema_local import printable
+
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~>-])")
 _WORD_MARK = re.compile(r"(?<=[A-Za-z0-9])\\([-_+])(?=[A-Za-z0-9])")  # a mark within a word means nothing
 MAX_CHARACTERS = 300
@@ -17,8 +19,8 @@ MAX_CHARACTERS = 300
 def text(value: object) -> str:
     """A value as Markdown that shows itself: one line, no markup, no HTML, no control characters; at most 300
     characters."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())[:MAX_CHARACTERS]
-    escaped = _SPECIAL.sub(r"\\\1", line.replace("&", "&amp;").replace("<", "&lt;"))
+    bare = " ".join(printable.line(value).split())[:MAX_CHARACTERS]
+    escaped = _SPECIAL.sub(r"\\\1", bare.replace("&", "&amp;").replace("<", "&lt;"))
     return _WORD_MARK.sub(r"\1", escaped)
 
 

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from lema_local import printable
+
 PLAIN_EVERY_S = 5.0
 TERMINAL_EVERY_S = 0.2
 
@@ -43,7 +45,7 @@ class Progress:
     def line(self) -> str:
         """For example: sample 40/160  1.2/s  96 tok/s  accepted 12%  1:38 left"""
         seconds = max(time.monotonic() - self.started, 1e-9)
-        parts = [f"{self.label} {self.done}/{self.total}", f"{self.done / seconds:.1f}/s"]
+        parts = [f"{printable.line(self.label)} {self.done}/{self.total}", f"{self.done / seconds:.1f}/s"]
         if self.tokens:
             parts.append(f"{self.tokens / seconds:.0f} tok/s")
         if self.accepted is not None and self.done:

@@ -21,8 +21,9 @@ MAX_LINES = 350
 ROOMS = {
     "errors": "",
     "hardware": "",
-    "markdown": "",
-    "progress": "",
+    "printable": "",
+    "markdown": "printable",
+    "progress": "printable",
     "statistics": "",
     "records": "",
     "typed_toml": "records",
@@ -31,17 +32,18 @@ ROOMS = {
     "problems": "corrections answers records typed_toml",
     "calls": "corrections records progress",
     "prompts": "calls corrections records",
-    "review": "prompts corrections records statistics",
+    "review": "prompts corrections records statistics printable",
     "settings": "review problems corrections records typed_toml",
     "serving": "settings calls hardware",
     "examples": "settings prompts corrections answers records",
     "training": "settings prompts records hardware progress",
-    "report": "settings review records statistics hardware typed_toml",
+    "report": "settings review records statistics hardware printable typed_toml",
     "stages": "training examples serving settings review prompts calls problems corrections answers records statistics "
     "hardware markdown progress",
     "doctor": "serving settings calls records hardware",
     "servers": "corrections answers",
-    "cli": "doctor stages report training examples serving settings review calls problems answers records statistics",
+    "cli": "doctor stages report training examples serving settings review calls problems answers records statistics "
+    "printable",
 }
 # Who touches what others are kept clear of, so that what a record means is tested without any of it.
 ONLY = {
@@ -138,6 +140,13 @@ def test_siblings_are_imported_relatively(name: str) -> None:
     """By their full name a type checker would not find them: the folder is mapped into the package."""
     absolute = {n.module for n in ast.walk(tree(name)) if isinstance(n, ast.ImportFrom) and n.module and not n.level}
     assert {m for m in absolute if m.startswith(("lema_local.cli", "lema_local.servers", "cli", "servers"))} == set()
+
+
+@pytest.mark.parametrize("name", [name for name in code() if name.startswith("lema_local.cli.")])
+def test_commands_print_through_one_module(name: str) -> None:
+    """It cleans what it prints (cli/output.py)."""
+    calls = {ast.unparse(node.func) for node in ast.walk(tree(name)) if isinstance(node, ast.Call)}
+    assert name == "lema_local.cli.output" or calls & {"click.echo", "click.secho", "print"} == set()
 
 
 @pytest.mark.parametrize("package", ONLY)

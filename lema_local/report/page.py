@@ -14,6 +14,7 @@ from datetime import datetime
 from importlib.resources import files
 from typing import Any, get_args
 
+from lema_local import printable
 from lema_local.errors import MissingPackageError
 from lema_local.report.charts import Figure
 from lema_local.report.claims import Claim, Verdict, named
@@ -67,7 +68,7 @@ def render_page(contents: Contents) -> str:
     kinds += [
         "kept" if (reason := s.item.rejected_because) is None else f"rejected: {reason}" for s in c.samples.corrections
     ]
-    return str(
+    return printable.characters(
         environment.get_template("report.html").render(
             title=c.title,
             database=c.database,

@@ -1,17 +1,18 @@
 """write_report(): the report of a database as one HTML file, and its figures as PNG where they are wanted."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from lema_local.errors import DataError, MissingPackageError
+from lema_local.errors import DataError
 from lema_local.records.store import Store
-from lema_local.report.charts import IN_FILE, ON_PAGE, Figure, Spec
+from lema_local.report.charts import IN_FILE, ON_PAGE, Figure
 from lema_local.report.claims import training_claims
 from lema_local.report.corrector_claims import corrector_claims
+from lema_local.report.drawing import Drawn, draw
 from lema_local.report.evidence import Evidence
 from lema_local.report.figures import figures
 from lema_local.report.forest import forest
@@ -22,18 +23,26 @@ from lema_local.report.page import Contents, render_page
 from lema_local.report.paper import paper
 from lema_local.settings.profiles import Profile
 
-PNG_SCALE = 2.0
-
 
 def write_report(
-    store: Store, output: Path, *, title: str, seed: int, pictures: Path | None = None, profile: Profile | None = None
+    store: Store,
+    output: Path,
+    *,
+    title: str,
+    seed: int,
+    pictures: Path | None = None,
+    profile: Profile | None = None,
+    on_notice: Callable[[str], None] = lambda message: None,
 ) -> list[Path]:
     """Writes the page, and into the folder `pictures` each figure that has data as SVG and PNG; returns the files.
 
-    `profile` is shown in the manifest. Reads only. Raises StoreError for a database that cannot be read, DataError for
-    a file that cannot be written, MissingPackageError without the extra `report`.
+    `profile` is shown in the manifest. A figure that cannot be drawn is named in its place, and by `on_notice`. Reads
+    only. Raises StoreError for a database that cannot be read, DataError for a file that cannot be written,
+    MissingPackageError without the extra `report`.
     """
     evidence, samples = gather(store, seed=seed)
+    answers, shown = list(_answers(evidence)), figures(evidence, paper(), ON_PAGE)
+    drawn = _drawn([*(picture for _, picture in answers if picture), *shown], on_notice)
     page = render_page(
         Contents(
             title=title,
@@ -42,8 +51,10 @@ def write_report(
             evidence=evidence,
             paper=paper(),
             claims=[*training_claims(evidence, paper()), *corrector_claims(evidence, paper())],
-            answers=list(_answers(evidence)),
-            figures=[(figure, _svg(figure.spec)) for figure in figures(evidence, paper(), ON_PAGE)],
+            answers=[
+                (answer, *(_with_svg(picture, drawn) if picture else (None, None))) for answer, picture in answers
+            ],
+            figures=[_with_svg(figure, drawn) for figure in shown],
             samples=samples,
             manifest=gather_manifest(store, profile),
             rejections=store.rows("from rejections"),
@@ -52,20 +63,22 @@ def write_report(
             seed=seed,
         )
     )
-    written = [_write(output, page.encode("utf-8", "replace"))]
+    written = [_write(output, page.encode())]
     if pictures is not None:
         forests = (forest(e, IN_FILE, name=f"answer-{number}") for number, e in enumerate(evidence.experiments, 1))
-        drawn = [*filter(None, forests), *figures(evidence, paper(), IN_FILE)]
-        written += [path for figure in drawn for path in _pictures(figure, pictures)]
+        in_files = [*filter(None, forests), *figures(evidence, paper(), IN_FILE)]
+        for name, picture in _drawn(in_files, on_notice, png=True).items():
+            if not picture.fault:
+                written.append(_write(pictures / f"{name}.svg", picture.svg.encode()))
+                written.append(_write(pictures / f"{name}.png", picture.png))
     return written
 
 
-def _answers(evidence: Evidence) -> Iterator[tuple[Headline, Figure | None, str | None]]:
+def _answers(evidence: Evidence) -> Iterator[tuple[Headline, Figure | None]]:
     for number, experiment in enumerate(evidence.experiments, 1):
         answer = headline(experiment)
         if answer is not None:
-            picture = forest(experiment, ON_PAGE, name=f"answer-{number}")
-            yield answer, picture, _svg(picture.spec) if picture else None
+            yield answer, forest(experiment, ON_PAGE, name=f"answer-{number}")
 
 
 def _missing(evidence: Evidence) -> list[tuple[str, str]]:
@@ -89,23 +102,22 @@ def _missing(evidence: Evidence) -> list[tuple[str, str]]:
     return found
 
 
-def _svg(spec: Spec | None) -> str | None:
-    return None if spec is None else str(_vega().vegalite_to_svg(spec))
+def _drawn(wanted: Iterable[Figure], on_notice: Callable[[str], None], *, png: bool = False) -> dict[str, Drawn]:
+    """What the renderer made of those that have data, by their names; tells of what it could not draw."""
+    whole = {figure.name: figure.spec for figure in wanted if figure.spec is not None}
+    found = dict(zip(whole, draw(list(whole.values()), png=png), strict=True))
+    for name, drawn in found.items():
+        if drawn.fault:
+            on_notice(f"{name} could not be drawn: {drawn.fault}")
+    return found
 
 
-def _pictures(figure: Figure, folder: Path) -> list[Path]:
-    if figure.spec is None:
-        return []
-    svg, png = _vega().vegalite_to_svg(figure.spec), _vega().vegalite_to_png(figure.spec, scale=PNG_SCALE)
-    return [_write(folder / f"{figure.name}.svg", svg.encode()), _write(folder / f"{figure.name}.png", png)]
-
-
-def _vega() -> Any:
-    try:
-        import vl_convert
-    except ImportError as error:
-        raise MissingPackageError("Figures need vl-convert-python: pip install 'lema-local[report]'") from error
-    return vl_convert
+def _with_svg(figure: Figure, found: Mapping[str, Drawn]) -> tuple[Figure, str | None]:
+    """The figure and its SVG; one that could not be drawn says so in its place."""
+    drawn = found.get(figure.name, Drawn())
+    if drawn.fault:
+        return replace(figure, spec=None, missing=f"This figure could not be drawn ({drawn.fault})."), None
+    return figure, drawn.svg or None
 
 
 def _write(path: Path, content: bytes) -> Path:

@@ -25,6 +25,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lema_local import printable
 from lema_local.errors import StoreError
 from lema_local.review.desk import Desk, RefusedError
 from lema_local.review.rubric import DEFINITIONS
@@ -65,14 +66,14 @@ def review_app(desk: Desk, *, token: str, cookie: str = "lema_review", reviewer:
         return answer
 
     async def reviewers(request: Request) -> Response:
-        return JSONResponse({"reviewers": desk.reviewers(), "definitions": dict(DEFINITIONS)})
+        return PrintableResponse({"reviewers": desk.reviewers(), "definitions": dict(DEFINITIONS)})
 
     async def view(request: Request) -> Response:
-        return JSONResponse(desk.view(request.path_params["name"]))
+        return PrintableResponse(desk.view(request.path_params["name"]))
 
     async def answer(request: Request) -> Response:
         # in the event loop, not in a thread: on a busy machine each change of threads costs more than the write
-        return JSONResponse(desk.answer(request.path_params["name"], await _json(request)))
+        return PrintableResponse(desk.answer(request.path_params["name"], await _json(request)))
 
     routes = [
         Route("/", begin),
@@ -83,11 +84,18 @@ def review_app(desk: Desk, *, token: str, cookie: str = "lema_review", reviewer:
         *(Route(f"/{name}", _asset(package, name, kind)) for name, (package, kind) in _ASSETS.items()),
     ]
     handlers: Mapping[Any, Any] = {
-        RefusedError: lambda request, error: JSONResponse({"error": str(error)}, status_code=400),
-        StoreError: lambda request, error: JSONResponse({"error": str(error)}, status_code=507),
-        HTTPException: lambda request, error: JSONResponse({"error": error.detail}, status_code=error.status_code),
+        RefusedError: lambda request, error: PrintableResponse({"error": str(error)}, status_code=400),
+        StoreError: lambda request, error: PrintableResponse({"error": str(error)}, status_code=507),
+        HTTPException: lambda request, error: PrintableResponse({"error": error.detail}, status_code=error.status_code),
     }
     return Guard(Starlette(routes=routes, exception_handlers=handlers), token=token, cookie=cookie)
+
+
+class PrintableResponse(JSONResponse):
+    """JSON of characters that a page can hold."""
+
+    def render(self, content: Any) -> bytes:
+        return printable.json_text(printable.all_characters(content), indent=None).encode()
 
 
 def _asset(package: str, name: str, kind: str) -> Any:

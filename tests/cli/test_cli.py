@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 import duckdb
 import pytest
@@ -444,6 +445,21 @@ def test_model_text_cannot_drive_the_terminal(filled: Run) -> None:
     assert "evil line" in table
     assert all(character.isprintable() or character == "\n" for character in table)
     assert json.loads(filled("sql", "select question from problem", "--json")[1]) == [{"question": ANSI}]
+
+
+def test_no_output_holds_a_control_character(filled: Run) -> None:
+    select = "select chr(155) || chr(7) || 'a' as \"b\x9b\", chr(127) as c"
+    for form in ("table", "csv", "json"):
+        out = filled("sql", select, "--format", form)[1]
+        assert not any(c != "\n" and category(c) == "Cc" for c in out), form
+    assert "a" in error_of(filled("sql", 'select * from "a\x9b"'))
+    assert not any(c != "\n" and category(c) == "Cc" for c in filled("sql", 'select * from "a\x9b"')[2])
+
+
+def test_cells_of_csv_are_no_formulas_unless_they_are_asked_for(filled: Run) -> None:
+    select = ("sql", "select '=1+1' as a, '-5' as b, -5 as c, '@x' as d", "--format", "csv")
+    assert filled(*select)[1] == "a,b,c,d\n'=1+1,-5,-5,'@x\n"
+    assert filled(*select, "--formulas")[1] == "a,b,c,d\n=1+1,-5,-5,@x\n"
 
 
 @pytest.mark.parametrize("query", ["", "no_such", "selec", "delete from problem", "drop table problem; select 1"])
