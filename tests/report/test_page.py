@@ -196,11 +196,10 @@ def test_the_page_and_its_pictures_hold_no_control_character(db: Path) -> None:
     odd = "\x01\x1b\x7f\x9b\ufffe"  # what a name, a level or a subject of a file may have
     review_records.fill(db, hostile=True)
     report_records.add_arms(db, model=f"m{odd}", dataset=f"d{odd}", problems=12, text=f"{odd} {{answer}}")
-    written = [report(db, pictures=db.parent), *(each.read_text("utf-8") for each in db.parent.glob("*.svg"))]
-    assert len(written) > 2
-    for text in written:
+    page, pictures = report(db, pictures=db.parent), [each.read_text("utf-8") for each in db.parent.glob("*.svg")]
+    for text in (page, *pictures):
         assert not any(c != "\n" and c != "\t" and category(c) in ("Cc", "Cs") for c in set(text))
-        assert "m\ufffd\ufffd\ufffd\ufffd\ufffd" in text
+    assert all("m\ufffd\ufffd\ufffd\ufffd\ufffd" in text for text in (page, "".join(pictures)))
 
 
 def test_the_manifest_has_the_profile_that_is_named(db: Path) -> None:
