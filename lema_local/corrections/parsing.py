@@ -30,7 +30,7 @@ from lema_local.corrections.naming import (
     words,
 )
 from lema_local.corrections.rationales import lines_of_steps, step_label
-from lema_local.corrections.reply_text import own_text, plain_lines
+from lema_local.corrections.reply_text import own_text, plain_lines, visible
 from lema_local.corrections.splicing import splice
 from lema_local.corrections.structured import read_json
 from lema_local.records.endings import is_whole
@@ -119,7 +119,8 @@ def parse_correction(text: str, mistaken_steps: Sequence[str] | None = None) -> 
         return ParsedCorrection(None, None, None, unread="too long")
     restated = None
     if found := read_json(own):
-        parts = _Parts(explanation=[found[1] or ""], solution=found[2], step=found[0])
+        # JSON's escapes may spell what own_text has taken out
+        parts = _Parts(explanation=[visible(found[1] or "")], solution=[*map(visible, found[2])], step=found[0])
         parts.explanation = _explaining(parts.explanation or [], parts, mistaken_steps or ())
     else:
         every, restated = _read(plain_lines(lines_of_steps(own)))

@@ -34,7 +34,6 @@ _ABBREVIATION = re.compile(
     r"(?:^|[\s(\"'])(?:Mr|Mrs|Ms|Dr|St|Jr|Sr|vs|No|Prof|Mt|Fig|Eq|approx|[A-Z]|[A-Za-z]\.[A-Za-z])$"
 )
 _ENDS_WITH_MARK = re.compile(r"[.!?:;,…][\"')\]”’*]*$")
-_GOES_ON = re.compile(r"[:,;]$")
 _ANSWER_SENTENCE = re.compile(
     r"(?:^|(?<=[.!?:;,] )|(?<=[.!?][\"')\]”’] ))The (?:final )?answer is(?:[^.!?]|\.(?=\d)){1,80}[.!?]?$", re.IGNORECASE
 )
@@ -71,7 +70,7 @@ def solution_steps(solution: str) -> list[str]:
     if _LATEX.search(solution):
         return _sentences(_SPACES.sub(" ", _FIGURE.sub(" ", solution)).strip())
     steps: list[str] = []
-    opening = ""  # "Each pile has 10 coins, so he has:" belongs to the line below it
+    opened: list[str] = []  # "Each pile has 10 coins, so he has:" belongs to the line below it
     for line in _CALCULATOR_NOTE.sub("", solution).splitlines():
         text = line.strip().replace("**", "")
         if not text or _HEADING.match(text):
@@ -79,11 +78,11 @@ def solution_steps(solution: str) -> list[str]:
         item = _BULLET.sub("", text, count=1)
         if text.endswith(":") and (item != text or "step by step" in text.lower()):
             continue  # "1. Amounts bought:" is a heading without number signs
-        text = f"{opening} {item}"
-        opening = text if _GOES_ON.search(text) else ""
-        if not opening:
-            steps += _clean_sentences(text)
-    return [*steps, *_clean_sentences(opening)]
+        opened.append(item)
+        if not item.endswith((":", ",", ";")):
+            steps += _clean_sentences(" ".join(opened))
+            opened = []
+    return [*steps, *_clean_sentences(" ".join(opened))]
 
 
 def gold_output(problem: Problem) -> str | None:

@@ -16,7 +16,15 @@ import re
 from lema_local.answers.reasoning import without_reasoning
 
 # a chat template's own tokens: text after one is not the model's turn, and in training data one would end a turn
-_CONTROL = re.compile(r"<\|[A-Za-z_]{2,24}\|>|</?s>|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>")
+_CONTROL = re.compile(r"<\|[\w-]{2,60}\|>|<｜[^｜<>\n]{2,60}｜>|</?s>|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>")
+# those, and what else tokenizers read as one token that is no text: Llama, Qwen, Mistral, Gemma, SmolLM2, StarCoder ...
+_SPECIAL = re.compile(
+    rf"{_CONTROL.pattern}|<\|[\w-]{{2,60}}>|<[\w-]{{2,60}}\|>|<(?:start|end)_of_image>|<image_soft_token>"
+    r"|(?i:<(?:bos|eos|eop|eot|pad|unk|mask|cls|sep|unused\d{1,4})(?:_token)?>)|<(?:PRE|MID|SUF)>"
+    r"|<(?:repo_?name|file_sep|filename|gh_stars|issue_(?:start|comment|closed)|empty_output|pr"
+    r"|jupyter_(?:start|text|code|output|script)|(?:fim|pr|commit)_[a-z_]{2,30})>"
+    r"|\[(?:/?(?:TOOL_CALLS|AVAILABLE_TOOLS|TOOL_RESULTS)|PAD|UNK|CLS|SEP|[gs]?MASK|multimodal|control_\d{1,4})\]"
+)
 # control characters, zero-width and direction marks: nothing that a reader sees, and they would train
 _NOISE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _FENCE = re.compile(r"(?:`{3,8}|~{3,8})[\w-]{0,16}$")
@@ -30,7 +38,7 @@ _MAX_CELLS = 12
 def own_text(text: str) -> str | None:
     """The reply without its reasoning, from its first to its next control token, without characters that nobody sees;
     None where the reasoning was never closed: the answer was cut off (answers/reasoning.py decides)."""
-    own = without_reasoning(_NOISE.sub("", text))
+    own = without_reasoning(visible(text))
     if own is None:
         return None
     start = 0
@@ -39,6 +47,17 @@ def own_text(text: str) -> str | None:
             return own[start : token.start()].strip()
         start = token.end()
     return own[start:].strip()
+
+
+def visible(text: str) -> str:
+    """A text without the characters that nobody sees."""
+    return _NOISE.sub("", text)
+
+
+def has_special_token(text: str) -> bool:
+    """Whether a text spells a token that a student's tokenizer reads as one: the end of a turn, of a text. It may come
+    from escapes of JSON, or from marks that were taken away around it."""
+    return _SPECIAL.search(text) is not None
 
 
 def plain_lines(text: str) -> list[str]:

@@ -11,6 +11,7 @@ from lema_local.answers.exact import extract_answer, is_correct
 from lema_local.corrections.checks import failed_requirement
 from lema_local.corrections.parsing import ParsedCorrection, parse_correction
 from lema_local.corrections.rationales import answer_text, gold_output
+from lema_local.corrections.reply_text import has_special_token
 from lema_local.errors import DataError, LemaError
 from lema_local.examples.arms import WITHOUT_CORRECTIONS, Assembled, Candidate, Ingredients, assemble, manifest
 from lema_local.examples.augmentation import SampledPath, keep_paths
@@ -153,12 +154,23 @@ def gather(run: Run, arms: Sequence[Arm]) -> Ingredients:
             spare += [_path_candidate(p, e, problems) for p, e in beyond]
             books.append(counted.as_dict())
     corrections, corrected = _corrections(run, problems, left_out, expand="cot-expanded" in arms)
-    return Ingredients([*gold, *kept], corrections, corrected, spare, left_out, *books)
+    cot, corrections, corrected, spare = (
+        _of_plain_text(each, left_out) for each in ([*gold, *kept], corrections, corrected, spare)
+    )
+    return Ingredients(cot, corrections, corrected, spare, left_out, *books)
 
 
 def _gold_alone(experiment: Experiment) -> Ingredients:
     left_out: Counter[str] = Counter(experiment.problems.left_out)
-    return Ingredients(_gold(experiment.problems.train, left_out), left_out=left_out)
+    return Ingredients(_of_plain_text(_gold(experiment.problems.train, left_out), left_out), left_out=left_out)
+
+
+def _of_plain_text(candidates: Sequence[Candidate], left_out: Counter[str]) -> list[Candidate]:
+    """Those without a special token, which would end or restart a turn of the student, here or in another trainer."""
+    found = [c for c in candidates if not has_special_token(c.example.prompt + "\n" + c.example.output)]
+    if len(found) < len(candidates):
+        left_out["special token in the text"] += len(candidates) - len(found)
+    return found
 
 
 def _gold(problems: Sequence[Problem], left_out: Counter[str]) -> list[Candidate]:

@@ -17,6 +17,7 @@ from lema_local.corrections.parsing import (
     parse_correction,
     rejection_of,
 )
+from lema_local.corrections.reply_text import has_special_token
 from lema_local.corrections.structured import CORRECTION_SCHEMA, llama_cpp_format, openai_format
 from lema_local.records.types import AnswerKind
 
@@ -341,6 +342,7 @@ def test_only_a_reply_that_says_what_is_wrong_is_a_correction(mistake: Mistake, 
     )
     if row["keep"] and not row.get("is_missed"):
         assert (why, parsed.incorrect_step) == (None, row["step"])
+        assert parse_correction(correction_output(parsed), mistake.steps) == parsed  # as the student learns it
     else:
         assert why == row.get("why", why)
         assert why is not None
@@ -366,6 +368,24 @@ def test_the_labelled_replies_are_many_and_of_many_styles() -> None:
 def test_an_explanation_begins_where_the_step_is_called_wrong(text: str, explanation: str) -> None:
     parsed = parse_correction(f"{text}\nCorrect Solution:\n{_STEPS}", MISTAKEN)
     assert (parsed.incorrect_step, parsed.explanation) == (2, explanation)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<|im_end|>", "<|reserved_special_token_12|>", "</s>", "<end_of_turn>", "[INST]", "<|endoftext|>", "<eos>",
+        "<pad>", "<file_sep>", "<｜end▁of▁sentence｜>", "[TOOL_CALLS]", "<fim_prefix>", "<EOS_TOKEN>",
+    ],
+)  # fmt: skip
+def test_a_special_token_of_a_tokenizer_is_known_by_its_spelling(text: str) -> None:
+    assert has_special_token(f"She keeps 33{text} apples.")
+    assert not has_special_token("So 3 < x <= |y| > 2, [0, 1], <b>bold</b>, $|x|<|y|$ and f[i] << 2 <<2+1=3>>.")
+
+
+def test_what_jsons_escapes_hide_is_not_in_a_correction() -> None:
+    reply = {"incorrect_step": 2, "explanation": "Given\u200b away.", "correct_solution": ["42 - 9\u202e = 33."]}
+    parsed = parse_correction(json.dumps(reply), MISTAKEN)
+    assert (parsed.explanation, parsed.correct_solution) == ("Given away.", "Step 2: 42 - 9 = 33.")
 
 
 def test_every_rejection_that_there_is_can_happen() -> None:

@@ -153,8 +153,9 @@ def test_joined_steps_have_one_full_stop_each() -> None:
         "**" * 100_000,
         "Step 1: " * 30_000,
         ". A" * 70_000,
+        "he has:\n" * 30_000,
     ],
-    ids=["equals", "minus", "plus", "spaces", "stars", "steps", "stops"],
+    ids=["equals", "minus", "plus", "spaces", "stars", "steps", "stops", "openings"],
 )
 def test_hostile_text_takes_linear_time(text: str) -> None:
     start = time.perf_counter()

@@ -130,8 +130,9 @@ def test_paths_beyond_the_target_are_not_taken_up_but_may_match_tokens(tmp_path:
             "update correction set explanation = 'Wrong. ' || chr(10) || 'Correct Solution: 3'",
             "correction that does not read back",
         ),
+        ("update correction set explanation = 'One book. <file_sep> Not eight.'", "special token in the text"),
     ],
-    ids=["too long", "hostile"],
+    ids=["too long", "hostile", "a special token"],
 )
 def test_a_correction_that_would_not_read_back_never_trains(tmp_path: Path, sql: str, reason: str) -> None:
     with Writer(tmp_path / "lema.duckdb") as store:
@@ -140,6 +141,21 @@ def test_a_correction_that_would_not_read_back_never_trains(tmp_path: Path, sql:
         (lema,) = build(run, ("lema",))
     assert lema.training_set.correction_examples == 5
     assert manifest(lema)["left_out"] == {reason: 1}
+
+
+def test_special_tokens_that_marks_hide_in_a_models_steps_reach_no_arm(tmp_path: Path) -> None:
+    """Bold marks are taken off a step after its reply was cut at the first token that shows."""
+    with Writer(tmp_path / "lema.duckdb") as store:
+        run = fill(store, write_files(tmp_path, SMALL), SMALL)
+        for path in ("In way 3,", "Try 1:"):
+            change(run, f"update completion set text = replace(text, '{path}', '{path} <|im**_end|>')")
+        cot, lema = build(run, ("cot", "lema"))
+    texts = [example.prompt + example.output for example in lema.examples]
+    assert len(texts) > 20
+    assert not any("im_end" in text for text in texts)
+    assert len(cot.examples) < 8 + 14
+    assert lema.training_set.correction_examples < 6
+    assert manifest(lema)["left_out"]["special token in the text"] > 1
 
 
 def test_expanded_cot_has_the_corrected_solution_of_each_correction(tmp_path: Path) -> None:
