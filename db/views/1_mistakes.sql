@@ -32,12 +32,14 @@ where not rationale.is_correct and not rationale.is_cut and completion.purpose =
 --   is_correct, is_cut, is_mistake: right answer; cut off by max_tokens; neither
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
 --   model_identity: weights and quantisation of the reasoner
+--   reply: the same for replies of one model to one problem that are alike to the letter: one observation in an interval
 create or replace view sampled_rationale as
 select
     rationale.id, rationale.problem_id, rationale.reasoner, problem.dataset,
     coalesce(problem.level, '-') as level, coalesce(problem.subject, '-') as subject,
     rationale.is_correct, rationale.is_cut, not rationale.is_correct and not rationale.is_cut as is_mistake,
-    completion.template, completion.sampling as settings, completion.model_identity
+    completion.template, completion.sampling as settings, completion.model_identity,
+    hash(rationale.problem_id, completion.model_identity, completion.text) as reply
 from rationale
 join problem on problem.id = rationale.problem_id
 join completion on completion.id = rationale.id
@@ -49,7 +51,7 @@ where completion.purpose = 'sample';
 --   cut_off: ended by max_tokens, not counted below
 --   correct, mistakes: right and wrong answers
 --   rate: mistakes / (correct + mistakes), 0 to 1
---   low, high: of rate, 95% Wilson interval
+--   low, high: of rate, 95% Wilson interval; replies to one problem that are alike are one observation
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
 create or replace view mistake_rate as
 select
@@ -59,8 +61,8 @@ select
     count(*) filter (is_correct and not is_cut) as correct,
     count(*) filter (is_mistake) as mistakes,
     mistakes / nullif(correct + mistakes, 0) as rate,
-    wilson_low(mistakes, correct + mistakes) as low,
-    wilson_high(mistakes, correct + mistakes) as high,
+    wilson_low(count(distinct reply) filter (is_mistake), count(distinct reply) filter (not is_cut)) as low,
+    wilson_high(count(distinct reply) filter (is_mistake), count(distinct reply) filter (not is_cut)) as high,
     template, settings
 from sampled_rationale
 group by reasoner, dataset, model_identity, template, settings
@@ -72,7 +74,7 @@ order by reasoner, dataset, template, settings;
 --   cut_off: ended by max_tokens, not counted below
 --   correct, mistakes: right and wrong answers
 --   rate: mistakes / (correct + mistakes), 0 to 1
---   low, high: of rate, 95% Wilson interval
+--   low, high: of rate, 95% Wilson interval; replies to one problem that are alike are one observation
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
 create or replace view mistakes_by_level as
 select
@@ -82,8 +84,8 @@ select
     count(*) filter (is_correct and not is_cut) as correct,
     count(*) filter (is_mistake) as mistakes,
     mistakes / nullif(correct + mistakes, 0) as rate,
-    wilson_low(mistakes, correct + mistakes) as low,
-    wilson_high(mistakes, correct + mistakes) as high,
+    wilson_low(count(distinct reply) filter (is_mistake), count(distinct reply) filter (not is_cut)) as low,
+    wilson_high(count(distinct reply) filter (is_mistake), count(distinct reply) filter (not is_cut)) as high,
     template, settings
 from sampled_rationale
 group by reasoner, dataset, level, model_identity, template, settings
@@ -95,7 +97,7 @@ order by reasoner, dataset, template, settings, level;
 --   cut_off: ended by max_tokens, not counted below
 --   correct, mistakes: right and wrong answers
 --   rate: mistakes / (correct + mistakes), 0 to 1
---   low, high: of rate, 95% Wilson interval
+--   low, high: of rate, 95% Wilson interval; replies to one problem that are alike are one observation
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
 create or replace view mistakes_by_subject as
 select
@@ -105,8 +107,8 @@ select
     count(*) filter (is_correct and not is_cut) as correct,
     count(*) filter (is_mistake) as mistakes,
     mistakes / nullif(correct + mistakes, 0) as rate,
-    wilson_low(mistakes, correct + mistakes) as low,
-    wilson_high(mistakes, correct + mistakes) as high,
+    wilson_low(count(distinct reply) filter (is_mistake), count(distinct reply) filter (not is_cut)) as low,
+    wilson_high(count(distinct reply) filter (is_mistake), count(distinct reply) filter (not is_cut)) as high,
     template, settings
 from sampled_rationale
 group by reasoner, dataset, subject, model_identity, template, settings

@@ -17,13 +17,15 @@
 --   prompt_tokens, completion_tokens: of the call
 --   seconds: of the call; a request's seconds are shared by the samples that came by it; NULL: it came by a batch
 --   cost_usd: US dollars; NULL: no price known
+--   mistaken_reply: the same for mistakes of one model at one problem that are alike to the letter: one observation in an interval
 create or replace view graded_correction as
 select
     correction.*, rationale.reasoner, problem.dataset,
     coalesce(problem.level, '-') as level, coalesce(problem.subject, '-') as subject,
     corrected.model_identity = mistaken.model_identity as is_self,
     corrected.template, corrected.sampling as settings, corrected.prompt_tokens, corrected.completion_tokens,
-    corrected.latency_s / corrected.shared_by as seconds, corrected.cost_usd
+    corrected.latency_s / corrected.shared_by as seconds, corrected.cost_usd,
+    hash(correction.problem_id, mistaken.model_identity, mistaken.text) as mistaken_reply
 from correction
 join rationale on rationale.id = correction.rationale_id
 join problem on problem.id = correction.problem_id
@@ -54,7 +56,7 @@ order by correction.is_reference_derived, correction.id;
 --   right_answer: of them, those with a correction whose final answer is right, whatever its form
 --   corrected: of them, those with a correction that is kept
 --   rate: corrected / mistakes, 0 to 1
---   low, high: of rate, 95% Wilson interval
+--   low, high: of rate, 95% Wilson interval; mistakes of one problem that are alike to the letter are one observation
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
 create or replace view self_correction_rate as
 select
@@ -63,8 +65,8 @@ select
     count(distinct rationale_id) filter (is_correct) as right_answer,
     count(distinct rationale_id) filter (rejected_because is null) as corrected,
     corrected / nullif(mistakes, 0) as rate,
-    wilson_low(corrected, mistakes) as low,
-    wilson_high(corrected, mistakes) as high,
+    wilson_low(count(distinct mistaken_reply) filter (rejected_because is null), count(distinct mistaken_reply)) as low,
+    wilson_high(count(distinct mistaken_reply) filter (rejected_because is null), count(distinct mistaken_reply)) as high,
     template, settings
 from graded_correction
 group by reasoner, corrector, is_self, is_reference_derived, dataset, template, settings
@@ -77,14 +79,16 @@ order by is_reference_derived, reasoner, corrector, dataset, template, settings;
 --   mistakes: given to this corrector, each once however often it was corrected
 --   corrected: of them, those with a correction that is kept
 --   rate: corrected / mistakes, 0 to 1
---   low, high: of rate, 95% Wilson interval
+--   low, high: of rate, 95% Wilson interval; mistakes of one problem that are alike to the letter are one observation
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
 create or replace view correction_by_level as
 with counts as (
     select
         dataset, level, corrector, is_reference_derived, template, settings,
         count(distinct rationale_id) as mistakes,
-        count(distinct rationale_id) filter (rejected_because is null) as corrected
+        count(distinct rationale_id) filter (rejected_because is null) as corrected,
+        count(distinct mistaken_reply) as replies,
+        count(distinct mistaken_reply) filter (rejected_because is null) as corrected_replies
     from graded_correction
     group by all
 ),
@@ -96,8 +100,8 @@ collected as (
 select
     dataset, level, corrector, is_reference_derived, coalesce(collected, 0) as collected, mistakes, corrected,
     corrected / nullif(mistakes, 0) as rate,
-    wilson_low(corrected, mistakes) as low,
-    wilson_high(corrected, mistakes) as high,
+    wilson_low(corrected_replies, replies) as low,
+    wilson_high(corrected_replies, replies) as high,
     template, settings
 from counts
 left join collected using (dataset, level)
@@ -110,14 +114,16 @@ order by is_reference_derived, dataset, corrector, template, settings, level;
 --   mistakes: given to this corrector, each once however often it was corrected
 --   corrected: of them, those with a correction that is kept
 --   rate: corrected / mistakes, 0 to 1
---   low, high: of rate, 95% Wilson interval
+--   low, high: of rate, 95% Wilson interval; mistakes of one problem that are alike to the letter are one observation
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
 create or replace view correction_by_subject as
 with counts as (
     select
         dataset, subject, corrector, is_reference_derived, template, settings,
         count(distinct rationale_id) as mistakes,
-        count(distinct rationale_id) filter (rejected_because is null) as corrected
+        count(distinct rationale_id) filter (rejected_because is null) as corrected,
+        count(distinct mistaken_reply) as replies,
+        count(distinct mistaken_reply) filter (rejected_because is null) as corrected_replies
     from graded_correction
     group by all
 ),
@@ -129,8 +135,8 @@ collected as (
 select
     dataset, subject, corrector, is_reference_derived, coalesce(collected, 0) as collected, mistakes, corrected,
     corrected / nullif(mistakes, 0) as rate,
-    wilson_low(corrected, mistakes) as low,
-    wilson_high(corrected, mistakes) as high,
+    wilson_low(corrected_replies, replies) as low,
+    wilson_high(corrected_replies, replies) as high,
     template, settings
 from counts
 left join collected using (dataset, subject)
@@ -144,7 +150,7 @@ order by is_reference_derived, dataset, corrector, template, settings, subject;
 --   share: of the corrector's corrections, 0 to 1
 --   corrected: kept
 --   rate: corrected / corrections, 0 to 1
---   low, high: of rate, 95% Wilson interval
+--   low, high: of rate, 95% Wilson interval; mistakes of one problem that are alike to the letter are one observation
 --   at_fault: corrections whose step is the mistake's first that is demonstrably wrong
 --   fault_known: corrections of mistakes where there is such a step
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
@@ -169,8 +175,8 @@ select
     corrections / sum(corrections) over (partition by dataset, corrector, is_reference_derived, template, settings) as share,
     count(*) filter (rejected_because is null) as corrected,
     corrected / nullif(corrections, 0) as rate,
-    wilson_low(corrected, corrections) as low,
-    wilson_high(corrected, corrections) as high,
+    wilson_low(count(distinct mistaken_reply) filter (rejected_because is null), count(distinct mistaken_reply)) as low,
+    wilson_high(count(distinct mistaken_reply) filter (rejected_because is null), count(distinct mistaken_reply)) as high,
     count(*) filter (step_agrees) as at_fault,
     count(*) filter (fault_step is not null) as fault_known,
     template, settings

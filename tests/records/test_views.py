@@ -46,8 +46,10 @@ class Filler:
     def __init__(self, store: Writer) -> None:
         self.store = store
 
-    def rationale(self, k: int, reasoner: str, *, is_correct: bool = False, is_cut: bool = False, **more: Any) -> str:
-        id_ = key("rationale", k, reasoner)
+    def rationale(
+        self, k: int, reasoner: str, *, is_correct: bool = False, is_cut: bool = False, sample: int = 0, **more: Any
+    ) -> str:
+        id_ = key("rationale", k, reasoner, *filter(None, [sample]))
         self._complete(TRAIN[k], id_, **{"purpose": "sample", "model": reasoner, "model_identity": reasoner} | more)
         self.store.derive(
             "rationale",
@@ -61,9 +63,10 @@ class Filler:
 
     def correction(
         self, k: int, reasoner: str, corrector: str, *, kept: bool, step: int | None = 1, steps: int | None = 3,
-        fault: int | None = None, **more: Any,
+        fault: int | None = None, sample: int = 0, **more: Any,
     ) -> str:  # fmt: skip
-        mistake, id_ = key("rationale", k, reasoner), key("correction", k, reasoner, corrector, *more.values())
+        mistake = key("rationale", k, reasoner, *filter(None, [sample]))
+        id_ = key("correction", k, reasoner, corrector, sample, *more.values())
         is_oracle = corrector == "oracle"
         self._complete(
             TRAIN[k], id_, purpose="correct", model=corrector, model_identity=corrector, rationale_id=mistake,
@@ -141,6 +144,22 @@ def test_mistakes_by_level_and_subject_leave_out_what_was_cut(filler: Filler) ->
     (subject,) = rows(filler.store, "mistakes_by_subject")
     assert (subject["subject"], subject["correct"], subject["mistakes"]) == ("algebra", 1, 2)
     assert (subject["low"], subject["high"]) == pytest.approx(wilson_interval(2, 3), abs=1e-12)
+
+
+def test_samples_that_are_alike_to_the_letter_are_one_observation_of_an_interval(filler: Filler) -> None:
+    for sample in range(4):  # four copies of each of two mistakes
+        for k in range(2):
+            filler.rationale(k, "m", sample=sample)
+            filler.correction(k, "m", "c", kept=True, sample=sample)
+    (rate,) = rows(filler.store, "self_correction_rate")
+    assert (rate["mistakes"], rate["corrected"], rate["rate"]) == (8, 8, 1.0)
+    assert (rate["low"], rate["high"]) == pytest.approx(wilson_interval(2, 2), abs=1e-12)
+    (sampled,) = rows(filler.store, "mistake_rate")
+    assert (sampled["mistakes"], sampled["low"]) == (8, pytest.approx(wilson_interval(2, 2)[0], abs=1e-12))
+    (level,) = rows(filler.store, "correction_by_level")
+    assert (level["mistakes"], level["low"]) == (8, pytest.approx(wilson_interval(2, 2)[0], abs=1e-12))
+    (step,) = rows(filler.store, "correction_by_step")
+    assert (step["corrections"], step["low"]) == (8, pytest.approx(wilson_interval(2, 2)[0], abs=1e-12))
 
 
 def test_corrections_by_level_say_how_many_mistakes_were_collected_and_the_oracle_comes_last(filler: Filler) -> None:
