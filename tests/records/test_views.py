@@ -66,7 +66,7 @@ class Filler:
         fault: int | None = None, sample: int = 0, **more: Any,
     ) -> str:  # fmt: skip
         mistake = key("rationale", k, reasoner, *filter(None, [sample]))
-        id_ = key("correction", k, reasoner, corrector, sample, *more.values())
+        id_ = key("correction", k, reasoner, corrector, *filter(None, [sample]), *more.values())
         is_oracle = corrector == "oracle"
         self._complete(
             TRAIN[k], id_, purpose="correct", model=corrector, model_identity=corrector, rationale_id=mistake,
