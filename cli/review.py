@@ -90,7 +90,7 @@ def command(context: click.Context, /, db: Path, reviewer: str | None, port: int
         notice(f"{drawn} corrections drawn. Open this address; Ctrl-C ends it.")
         echo(address)
 
-    serve(Store(db), Wish(**wish), reviewer=reviewer, port=port, on_ready=ready)
+    serve(Store(db), Wish(**wish), reviewer=reviewer, port=port, on_ready=ready, on_notice=notice)
     notice("Every grade is in the database. Counts and agreement: lema review summary")
 
 
@@ -110,7 +110,7 @@ def summary(db: Path, as_json: bool) -> None:
 
     require_database(db)
     store = Store(db)
-    settle(store)
+    settle(store, on_notice=notice)
     found = summarise(store)
     if as_json:
         echo_json(found.as_dict())

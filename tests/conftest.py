@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from commands import PROBLEMS
+from forked_lema import ForkedLema
 from scripted_server import ScriptedServer
 
 from lema_local.hardware import cores
@@ -34,6 +35,13 @@ def server() -> Iterator[ScriptedServer]:
     scripted = ScriptedServer()
     yield scripted
     scripted.stop()
+
+
+@pytest.fixture(scope="session")
+def forked() -> Iterator[ForkedLema]:
+    started = ForkedLema()
+    yield started
+    started.stop()
 
 
 @pytest.fixture

@@ -22,6 +22,10 @@ from lema_local.review.rubric import GRADES, MAX_NOTE, is_model, name_fault
 BUSY_S = 0.5  # how long settling looks for a gap between others who have the file open
 
 
+def no_notice(message: str) -> None:
+    """Where nobody reads it."""
+
+
 class RefusedError(LemaError):
     """An event that cannot be: no such correction, reviewer or grade."""
 
@@ -136,12 +140,13 @@ def _uuid(text: object) -> str:
         raise RefusedError("An event and its correction are named by their ids.") from None
 
 
-def settle(store: Store) -> bool:
-    """Merge the events that wait, where nobody else writes the file now; returns whether all are in the database."""
+def settle(store: Store, *, on_notice: Callable[[str], None] = no_notice) -> bool:
+    """Merge the events that wait, where nobody else writes the file now; returns whether all are in the database.
+    `on_notice` is told of those that cannot be merged."""
     journal = SharedJournal(shared_path(store.path))
     if journal.holds_any() and store.writer_pid() is None:
         try:
-            with Writer(store.path, patience_s=BUSY_S):
+            with Writer(store.path, patience_s=BUSY_S, on_notice=on_notice):
                 pass
         except StoreError:  # a run has just begun, or a shell has the file: the events wait, on disk
             return False

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 
 from lema_local.errors import ServerError
 from lema_local.records.store import Store
-from lema_local.review.desk import Desk, settle
+from lema_local.review.desk import Desk, no_notice, settle
 from lema_local.review.draw import draw, read_events, read_items
 from lema_local.review.sampling import Wish
 
@@ -24,20 +24,28 @@ PORT = 8650
 SETTLE_EVERY_S = 10.0  # the events are safe before; whoever writes or counts brings them in sooner
 
 
-def open_desk(store: Store, wish: Wish) -> Desk:
+def open_desk(store: Store, wish: Wish, *, on_notice: Callable[[str], None] = no_notice) -> Desk:
     """The sample that is wished for, with what was graded of it before."""
-    settle(store)
+    settle(store, on_notice=on_notice)
     return Desk(store, read_items(store, draw(store, wish)), read_events(store))
 
 
-def serve(store: Store, wish: Wish, *, reviewer: str | None, port: int, on_ready: Callable[[str, int], None]) -> None:
+def serve(
+    store: Store,
+    wish: Wish,
+    *,
+    reviewer: str | None,
+    port: int,
+    on_ready: Callable[[str, int], None],
+    on_notice: Callable[[str], None],
+) -> None:
     """Answer on `port` (0: any free one) until Ctrl-C; `on_ready` gets the address. ServerError: the port is taken."""
     import uvicorn
 
     from lema_local.review.app import review_app  # starlette, which the command's help does without
 
-    desk = open_desk(store, wish)
-    with _listen(port) as listener, _settling(store):
+    desk = open_desk(store, wish, on_notice=on_notice)
+    with _listen(port) as listener, _settling(store, on_notice):
         number = listener.getsockname()[1]
         token = secrets.token_urlsafe(24)
         # a cookie is shared by all ports of a host: its name tells two reviews apart
@@ -68,13 +76,13 @@ def _listen(port: int) -> socket.socket:
 
 
 @contextmanager
-def _settling(store: Store) -> Iterator[None]:
+def _settling(store: Store, on_notice: Callable[[str], None]) -> Iterator[None]:
     """Bring the events that wait into the database every now and then, and at the end."""
     over = threading.Event()
 
     def work() -> None:
         while not over.wait(SETTLE_EVERY_S):
-            settle(store)
+            settle(store, on_notice=on_notice)
 
     thread = threading.Thread(target=work, name="lema-review", daemon=True)
     thread.start()
@@ -83,4 +91,4 @@ def _settling(store: Store) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        settle(store)
+        settle(store, on_notice=on_notice)
