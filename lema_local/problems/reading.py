@@ -50,7 +50,7 @@ def read_problems(
     fields: Fields | None = None,
     limit: int | None = None,
 ) -> Loaded:
-    """The problems of a JSON, JSONL or Parquet file; of a folder, those of its split (problem_files.find_files).
+    """The problems of a JSON, JSONL or Parquet file; of a folder, those of its split (files.find_files).
 
     `fields` maps the row's fields; without it they are recognised. `kind` None means what the data set or the mapping
     says. `limit` stops after so many usable problems. Raises DataError where nothing can be read or used.

@@ -42,7 +42,7 @@ class Recipe:
 
     @property
     def has_models_file(self) -> bool:
-        """Whether its adapters are named in a file (serving_command.models_file) and not on the command line."""
+        """Whether its adapters are named in a file (command.models_file) and not on the command line."""
         return "{models_file}" in self.adapter
 
 

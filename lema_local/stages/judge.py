@@ -62,8 +62,8 @@ def judge(run: Run, wish: Wish, *, max_tokens: int) -> Judged:
 
 def estimate_judging(experiment: Experiment, wish: Wish, *, max_tokens: int) -> Estimate:
     """What is pending of a sample's grades. Calls nothing."""
-    store, endpoint = experiment.store, experiment.resolved(ENDPOINT).endpoint
     items, calls = _wanted(experiment, wish, max_tokens)
+    store, endpoint = experiment.store, experiment.resolved(ENDPOINT).endpoint
     left = not_there(store, calls)
     return row_of("judge", endpoint, len(left), left, _prompts(items, endpoint), store, "")
 
