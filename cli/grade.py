@@ -6,15 +6,16 @@ A row in, and the same row out:
     {"text": "... The answer is $18.", "reference": "18", "answer": "18", "is_correct": true, "decided_by": "exact"}
 """
 
-import json
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
+from lema_local import printable
 from lema_local.answers.exact import compare, extract_answer
 from lema_local.answers.grading import Grader, Verdict
 from lema_local.errors import DataError
@@ -77,7 +78,7 @@ def command(
                 verdict = result if isinstance(result, Verdict) else result.result()
                 counts[verdict.is_correct, verdict.decided_by] += 1
                 grade = {"answer": answer, "is_correct": verdict.is_correct, "decided_by": verdict.decided_by}
-                lines.append(json.dumps({**row, **grade}, default=str))
+                lines.append(printable.json_text({**row, **grade}, indent=None, default=str))
             if lines:
                 echo("\n".join(lines))
     if bad_rows > _SHOWN_BAD_ROWS:
@@ -102,7 +103,7 @@ def _kind_of_usable(row: Any, kind: AnswerKind | None) -> AnswerKind:
         raise UnusableRowError("not a JSON object")
     if not isinstance(row.get("text"), str):
         raise UnusableRowError("no text" if row.get("text") is None else "text is not a string")
-    if isinstance(row.get("reference"), bool) or not isinstance(row.get("reference"), str | int | float):
+    if isinstance(row.get("reference"), bool) or not isinstance(row.get("reference"), str | int | float | Decimal):
         missing = row.get("reference") is None
         raise UnusableRowError("no reference" if missing else "reference is neither a string nor a number")
     named = row.get("kind") or kind or "number"

@@ -42,6 +42,8 @@ def command(context: click.Context, /, profile: str, db: Path, split: str | None
     for name in wanted:
         problems = loaded[name].problems
         report_bad_rows(loaded[name].bad_rows, notice, sys.maxsize)
+        for remark in loaded[name].remarks:
+            notice(f"{remark.file}:{remark.line}: {remark.reason}")
         solved = sum(problem.solution is not None for problem in problems)
         kinds = ", ".join(sorted({problem.kind for problem in problems}))
         echo(f"{data.dataset} {name}: {len(problems)} problems ({kinds}), {solved} with a solution")

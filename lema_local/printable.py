@@ -11,8 +11,10 @@ break an SVG file, or end the renderer that draws it; their formulas run in a sp
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 # Beside line ends and tabs, Unicode's controls (C0, DEL, C1), surrogates and non-characters: the former are no text in
@@ -66,9 +68,23 @@ def csv_cell(value: Any, *, guard: bool = True) -> Any:
 
 
 def json_text(value: Any, *, indent: int | None = 1, default: Any = None) -> str:
-    """JSON that reads as text in any script; what does not print, and half characters, are its escapes."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False, default=default)
+    """JSON that every reader takes and that reads as text in any script: what does not print, and half characters, are
+    its escapes; what JSON has no number for (NaN, Infinity) is null, and a decimal is a number."""
+    text = json.dumps(_numbers(value), indent=indent, ensure_ascii=False, default=default, allow_nan=False)
     return "\n".join(part if part.isprintable() else "".join(map(_escaped, part)) for part in text.split("\n"))
+
+
+def _numbers(value: Any) -> Any:
+    """Plain data with numbers that JSON has."""
+    if isinstance(value, float | Decimal):
+        if not math.isfinite(value):
+            return None
+        return int(value) if isinstance(value, Decimal) and value == int(value) else float(value)
+    if isinstance(value, dict):
+        return {
+            key if isinstance(key, str | int | None) else str(key): _numbers(item) for key, item in value.items()
+        }
+    return [_numbers(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _escaped(character: str) -> str:

@@ -10,7 +10,7 @@ as code; time and memory are bounded.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -114,10 +114,12 @@ def _match(ours: _Values, theirs: _Values, tolerance: Any) -> bool:
 
 
 def _is_equal(ours: _Values, theirs: _Values, tolerance: Any) -> bool:
-    """Equal values in the same order and brackets."""
-    return ours.shape == theirs.shape and all(
-        abs(a - b) <= tolerance * abs(b) for a, b in zip(ours.values, theirs.values, strict=True)
-    )
+    """Equal values in the same brackets, and in the same order unless they are a bare list."""
+    if ours.shape != theirs.shape:
+        return False
+    if len(ours.shape) > 1 and set(ours.shape) == {",", ""} and len(ours.values) < 60:
+        return _match(replace(ours, scale=0), replace(theirs, scale=0), tolerance)
+    return all(abs(a - b) <= tolerance * abs(b) for a, b in zip(ours.values, theirs.values, strict=True))
 
 
 def _evaluate(text: str, point: float, arithmetic: Arithmetic) -> _Values:

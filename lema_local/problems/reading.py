@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lema_local.errors import DataError, did_you_mean
+from lema_local.problems.boxes import boxed_reference, last_boxed
 from lema_local.problems.datasets import Fields, checksum, compare_with_published, presets, styles
 from lema_local.problems.files import find_files, read_rows
 from lema_local.problems.rows import UnusableRowError, has, problem_from_row
@@ -39,6 +40,7 @@ class Loaded:
     rows: int = 0  # usable ones, a question that comes again included
     checksum: str = ""  # of the usable rows, whatever form they came in (datasets.checksum)
     published: str | None = None  # whether a preset's split is the published one; None where that says nothing
+    remarks: tuple[BadRow, ...] = ()  # on rows that are used: a reference that is not the last box of its solution
 
 
 def read_problems(
@@ -74,6 +76,7 @@ def read_files(
     problems: list[Problem] = []
     usable: list[tuple[str, str]] = []
     bad_rows: list[BadRow] = []
+    remarks: list[BadRow] = []
     first_seen: dict[str, tuple[Path, int]] = {}
     never_there = {name: e for name in _OPTIONAL if fields and (e := getattr(fields, name)) is not None}
     names: list[str] = []
@@ -87,7 +90,8 @@ def read_files(
                 names = names or list(map(str, row))[:50]
                 never_there = {name: e for name, e in never_there.items() if not has(row, e)}
             problem = problem_from_row(row, tried, dataset=dataset, split=split)
-            usable.append((problem.question, problem.answer))
+            last = _other_last_box(problem)
+            usable.append((problem.question, last or problem.answer))
             before = first_seen.setdefault(" ".join(problem.question.split()), (file, line))
             if before != (file, line):
                 where = f"line {before[1]}" if before[0] == file else f"{before[0]}:{before[1]}"
@@ -96,6 +100,9 @@ def read_files(
             bad_rows.append(BadRow(str(file), line, str(reason)))
         else:
             problems.append(problem)
+            if last:
+                remark = f"the last box of its solution is {last}; its reference is {problem.answer}"
+                remarks.append(BadRow(str(file), line, remark))
     if not problems:
         raise DataError(_nothing_usable(files, bad_rows))
     if never_there:
@@ -109,7 +116,16 @@ def read_files(
     published = None
     if preset and limit is None and split in preset.counts:
         published = compare_with_published(preset, split, rows=len(usable), content=content)
-    return Loaded(tuple(problems), tuple(bad_rows), len(usable), content, published)
+    return Loaded(tuple(problems), tuple(bad_rows), len(usable), content, published, tuple(remarks))
+
+
+def _other_last_box(problem: Problem) -> str | None:
+    """The last box of a solution, the answer as published, where the boxes as a whole give another reference."""
+    if problem.kind != "latex" or not problem.solution or problem.solution.count("\\boxed") < 2:
+        return None
+    last = last_boxed(problem.solution)
+    is_ours = last != problem.answer and boxed_reference(problem.question, problem.solution) == problem.answer
+    return last if is_ours else None
 
 
 def _nothing_usable(files: tuple[Path, ...], bad_rows: list[BadRow]) -> str:

@@ -14,10 +14,12 @@ Rows come from files that anyone may have written: patterns are linear, and what
 import math
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from lema_local.answers.numerals import GROUPED
 from lema_local.errors import did_you_mean
+from lema_local.problems.boxes import boxed_reference, last_boxed
 from lema_local.problems.datasets import Style
 from lema_local.records.types import Problem
 
@@ -25,12 +27,12 @@ LETTERS = "ABCDE"  # what answers/exact.py reads as an option
 
 # a comma groups digits, or "5,10" would be 510
 _NUMBER = re.compile(rf"[-+]?(?:(?:{GROUPED}|\d+)(?:\.\d+)?|\.\d+)(?:\s?/\s?\d+)?%?")
+_SCIENTIFIC = re.compile(r"[-+]?\d{1,40}(?:\.\d{1,40})?[eE][-+]?\d{1,2}")  # 1e-7
 _MINUS_FRACTION = re.compile(r"-\((\d+/\d+)\)")
 _WITH_UNIT = re.compile(r"([-+]?[\d.,/%]+)\s*\([^()]*\)")  # ASDiv: "9 (apples)"
 _POINT_ZERO = re.compile(r"(-?\d+)\.0+")
 _LEVEL = re.compile(r"(?:level\s{0,3})?(\d{1,2}|\?)", re.IGNORECASE)
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_BOXED = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(?=[0-9A-Za-z]))")
 _ABSENT = object()
 
 
@@ -45,13 +47,13 @@ def problem_from_row(row: Any, styles: Sequence[Style], *, dataset: str, split: 
     style = next((s for s in styles if has(row, s.fields.question) and has(row, s.fields.answer)), styles[-1])
     fields = style.fields
     question = _text(row, fields.question)
-    solution = _text(row, fields.solution) or None
+    solution = _text(row, fields.solution, is_optional=True) or None
     answer = _text(row, fields.answer)
     if fields.answer_form == "hashes" and (answer.startswith("####") or "\n####" in answer):
         # format from openai/grade-school-math
         solution, answer = solution or answer, answer.rpartition("####")[2].strip()
     elif fields.answer_form == "boxed":
-        answer = last_boxed(answer) or ""
+        answer = boxed_reference(question, answer) or ""
     elif fields.answer_form == "unit" and (bare := _WITH_UNIT.fullmatch(answer)):
         answer = bare[1]
     if not question:
@@ -60,9 +62,12 @@ def problem_from_row(row: Any, styles: Sequence[Style], *, dataset: str, split: 
         raise UnusableRowError(f"no final answer{_missing(row, fields.answer)}")
     if style.kind == "number":
         answer = _number(answer, fractions=style.fractions)
-    if fields.choices and has(row, fields.choices):
+    elif style.kind == "latex" and solution and answer == last_boxed(solution):  # a field made of the last box
+        answer = boxed_reference(question, solution) or answer
+    if fields.choices and has(row, fields.choices) and not _is_nan(_get(row, fields.choices)):
         question, answer = _with_options(question, answer, _options(_get(row, fields.choices)))
-    level, subject = _level(_text(row, fields.level)), _text(row, fields.subject) or None
+    level = _level(_text(row, fields.level, is_optional=True))
+    subject = _text(row, fields.subject, is_optional=True) or None
     if _SURROGATE.search(f"{question}{answer}{solution}{level}{subject}"):
         raise UnusableRowError("half a character (a lone surrogate) in its text")
     return Problem(dataset, split, question, answer, style.kind, solution=solution, level=level, subject=subject)
@@ -71,22 +76,6 @@ def problem_from_row(row: Any, styles: Sequence[Style], *, dataset: str, split: 
 def has(row: dict[str, Any], expression: str | None) -> bool:
     """Whether a row has the fields of an expression such as "Body + Question", "problem | question" or "a.b"."""
     return expression is not None and _get(row, expression) is not _ABSENT
-
-
-def last_boxed(solution: str) -> str | None:
-    r"""What stands in the last \boxed{...} of a solution, braces matched; MATH also writes \boxed 2 and \fbox{2}."""
-    starts = list(_BOXED.finditer(solution))
-    if not starts:
-        return None
-    begin = starts[-1].end()
-    if solution[begin - 1] != "{":
-        return solution[begin : begin + 1]
-    depth = 1
-    for end in range(begin, len(solution)):
-        depth += {"{": 1, "}": -1}.get(solution[end], 0) * (end == 0 or solution[end - 1] != "\\")
-        if depth == 0:
-            return solution[begin:end].strip()
-    return None
 
 
 def _get(row: dict[str, Any], expression: str) -> Any:
@@ -119,11 +108,16 @@ def _missing(row: dict[str, Any], expression: str) -> str:
     return f" (it has no field {first!r}{did_you_mean(first, map(str, list(row)[:50]))}; its fields: {names})"
 
 
-def _text(row: dict[str, Any], expression: str | None) -> str:
+def _text(row: dict[str, Any], expression: str | None, *, is_optional: bool = False) -> str:
+    """A field as text; NaN, as table tools write what is missing, is nothing in a field that may be missing."""
     for name in expression.split(" | ") if expression else ():
         if (value := _get(row, name)) is not _ABSENT:
-            return _as_text(value, name)
+            return "" if is_optional and _is_nan(value) else _as_text(value, name)
     return ""
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float | Decimal) and math.isnan(value)
 
 
 def _as_text(value: Any, name: str) -> str:
@@ -131,16 +125,22 @@ def _as_text(value: Any, name: str) -> str:
         return ""
     if isinstance(value, str):
         return value.strip()
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise UnusableRowError(f"{name} is {type(value).__name__}, not text")
-    if isinstance(value, float):
+    if isinstance(value, float | Decimal):
         if not math.isfinite(value):
-            raise UnusableRowError(f"{name} is {value}")
-        return str(int(value)) if value.is_integer() else repr(value)
+            raise UnusableRowError(f"{name} is {str(value).lower()}")
+        return _digits(Decimal(str(value)))
     try:
         return str(value)
     except ValueError:  # Python refuses to print integers of more than 4,300 digits
         raise UnusableRowError(f"{name} is a number of thousands of digits") from None
+
+
+def _digits(value: Decimal) -> str:
+    """All digits, without an exponent and without zeros that say nothing: 0.0000001 for 1e-7, 12.5 for 12.50."""
+    text = f"{value:f}" if value else "0"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _join(texts: list[str]) -> str:
@@ -153,6 +153,8 @@ def _number(answer: str, *, fractions: bool) -> str:
     """The answer as plain digits: no commas, no currency sign; UnusableRowError if it is no number."""
     bare = answer.removeprefix("$").removeprefix("€").removeprefix("£").strip()
     bare = _MINUS_FRACTION.sub(r"-\1", bare)
+    if _SCIENTIFIC.fullmatch(bare):
+        return _digits(Decimal(bare))
     if not _NUMBER.fullmatch(bare):
         raise UnusableRowError(f"its answer is not a number: {answer[:40]!r}")
     if "/" in bare and not fractions:

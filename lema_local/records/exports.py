@@ -69,6 +69,10 @@ def export(store: Store, sql: str, output: Path, *, form: Form, title: str, para
         uuids = [name for name, kind in types.items() if kind == "UUID"]
         if uuids:
             relation = relation.select(*[_as_text(name) if name in uuids else _column(name) for name in types])
+        if form == "jsonl":  # JSON has no NaN and no Infinity
+            relation = relation.select(
+                *[_finite(name) if kind in ("DOUBLE", "FLOAT") else _column(name) for name, kind in types.items()]
+            )
         if form == "datasets":
             file.parent.mkdir(parents=True)
         rows = copy_rows(relation, part, form="json" if form == "jsonl" else "parquet")
@@ -135,6 +139,11 @@ def refuse_doubled(columns: Iterable[str]) -> None:
 
 def _column(name: str) -> duckdb.Expression:
     return duckdb.ColumnExpression(name)
+
+
+def _finite(name: str) -> duckdb.Expression:
+    column = duckdb.ColumnExpression(name)
+    return duckdb.CaseExpression(duckdb.FunctionExpression("isfinite", column), column).alias(name)
 
 
 def _as_text(name: str) -> duckdb.Expression:

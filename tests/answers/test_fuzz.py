@@ -15,7 +15,7 @@ from lema_local.answers.reasoning import without_reasoning
 from lema_local.corrections.checks import check, stray
 from lema_local.corrections.parsing import parse_correction, rejection_of
 from lema_local.corrections.rationales import solution_steps, split_steps
-from lema_local.problems.rows import last_boxed
+from lema_local.problems.boxes import boxed_reference
 from lema_local.records.types import AnswerKind
 
 KINDS: tuple[AnswerKind, ...] = ("number", "latex", "choice")
@@ -56,7 +56,7 @@ def _parse_correction(rng: random.Random) -> None:
         is_correct=False,
         stray=stray(parsed, question=question, mistaken=mistaken),
     )
-    last_boxed(text)
+    boxed_reference(question, text)
 
 
 def test_no_text_makes_a_rule_or_a_parser_raise() -> None:

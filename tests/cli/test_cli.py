@@ -380,6 +380,23 @@ def test_sql_takes_a_name_a_view_or_a_select(filled: Run) -> None:
     assert json.loads(filled("sql", "select $x as x", "--param", "x=a=b", "--json")[1]) == [{"x": "a=b"}]
 
 
+def test_json_holds_numbers_that_json_has(filled: Run, tmp_path: Path) -> None:
+    query = (
+        "select 'nan'::double as a, '-inf'::float as b, 1.50::decimal(9, 2) as c, 3::decimal(9, 2) as d, 0.1 as e, "
+        "{'x': ['inf'::double, 2.5]} as f, 1::hugeint << 100 as g, 'é' as h"
+    )
+    wanted = {"a": None, "b": None, "c": 1.5, "d": 3, "e": 0.1, "f": {"x": [None, 2.5]}, "g": 1 << 100, "h": "é"}
+
+    def refuse(token: str) -> None:
+        raise AssertionError(f"{token} is no JSON")
+
+    assert json.loads(filled("sql", query, "--format", "json")[1], parse_constant=refuse) == [wanted]
+    flat = "select 'nan'::double as a, '-inf'::float as b, 1.50::decimal(9, 2) as c"
+    assert filled("export", "--query", flat, "--format", "jsonl", "--output", str(tmp_path / "o.jsonl"))[0] == 0
+    exported = json.loads((tmp_path / "o.jsonl").read_text(encoding="utf-8"), parse_constant=refuse)
+    assert exported == {"a": None, "b": None, "c": 1.5}
+
+
 def test_sql_lists_names_first(filled: Run) -> None:
     lines = filled("sql", "--list")[1].splitlines()
     names = [line.split()[0] for line in lines]

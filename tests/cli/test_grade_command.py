@@ -107,6 +107,22 @@ def test_parquet_is_read(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["outputs.parquet"]  # no database, no journal
 
 
+def test_references_of_any_number_type_are_read_and_come_back_as_json(tmp_path: Path) -> None:
+    import duckdb
+
+    file = tmp_path / "outputs.parquet"
+    with duckdb.connect() as connection:
+        connection.execute(
+            "copy (select 'The answer is 0.0000001.' as text, 0.0000001::decimal(18, 7) as reference, "
+            f"'nan'::double as score) to '{file}' (format parquet)"
+        )
+    done = _lema(str(file))
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout)
+    assert (row["is_correct"], row["reference"], row["score"]) == (True, 1e-7, None)
+    assert json.loads(_lema("-", stdin=_jsonl([{"text": "#### 0.0000001", "reference": 1e-7}])).stdout)["is_correct"]
+
+
 @pytest.mark.parametrize("name", ["none.jsonl", "none.parquet", "text.parquet", "empty.jsonl", "folder.jsonl"])
 def test_a_file_that_cannot_be_graded_is_one_line_on_stderr(tmp_path: Path, name: str) -> None:
     (tmp_path / "text.parquet").write_text("no parquet")

@@ -1,5 +1,8 @@
 """Reading problems: every known set of field names, and what happens to rows and files that cannot be used."""
 
+import json
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -7,7 +10,8 @@ import pytest
 from commands import DATA
 
 from lema_local.errors import DataError
-from lema_local.problems.datasets import styles
+from lema_local.problems.boxes import boxed_reference
+from lema_local.problems.datasets import Style, checksum, styles
 from lema_local.problems.reading import Loaded, read_problems
 from lema_local.problems.rows import UnusableRowError, problem_from_row
 
@@ -144,3 +148,77 @@ def test_file_without_a_usable_row_is_one_line_of_advice(
         read_problems(tmp_path / name, dataset="d", split="test")
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("question", "solution", "reference"),
+    [
+        ("Enter all solutions, separated by commas.", r"$x = \boxed{3}$ or $x = \boxed{-1}$.", "3, -1"),
+        ("Order them, separated by comma(s).", r"They are \boxed{-2}, \boxed{1} and \boxed{-2}.", "-2, 1"),
+        ("What is $x$?", r"First \boxed{2}, so $a+b$ is \boxed{7}.", "7"),
+        ("What is $x$?", r"So \boxed{\frac{3}{2}} = \boxed{1\frac12}.", r"1\frac12"),
+        ("What is $d$?", r"so \boxed{-3}. Note: $\boxed{3}$ is also accepted.", r"-3 \text{ or else } 3"),
+        ("Give one focus.", r"$\boxed{(8, 0)}$ and $\boxed{(0,0)}.$ (Either point is acceptable.)",
+         r"(8, 0) \text{ or else } (0,0)"),
+        (r"Let $\boxed{N}$ be the digits of $N$. What is \boxed{10}?", r"\boxed{10}=2, so $2$ is our answer.", "2"),
+        (r"Fill in \boxed{\phantom{2}}.", r"$4 + \boxed{\phantom{2}} = 9$, so $\boxed{5}$.", "5"),
+        ("What is $x$?", r"It never closes: \boxed{5", None),
+        ("What is $x$?", "No box.", None),
+    ],
+    ids=lambda value: str(value)[:24],
+)  # fmt: skip
+def test_the_boxes_of_a_solution_give_one_reference(question: str, solution: str, reference: str | None) -> None:
+    assert boxed_reference(question, solution) == reference
+
+
+def test_a_reference_that_is_not_the_last_box_is_remarked_and_changes_no_checksum(tmp_path: Path) -> None:
+    row = {
+        "problem": "Enter all roots, separated by commas.",
+        "solution": r"\boxed{3} or \boxed{-1}",
+        "type": "Algebra",
+    }
+    file = tmp_path / "test.jsonl"
+    file.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    loaded = read_problems(file, dataset="math", split="test")
+    assert loaded.problems[0].answer == "3, -1"
+    (remark,) = loaded.remarks
+    assert (remark.line, remark.reason) == (1, "the last box of its solution is -1; its reference is 3, -1")
+    assert loaded.checksum == checksum([(row["problem"], "-1")])
+    # a field that was made of the last box is one with it
+    file.write_text(json.dumps({**row, "answer": "-1"}) + "\n", encoding="utf-8")
+    assert read_problems(file, dataset="math", split="test").problems == loaded.problems
+
+
+@pytest.mark.parametrize(
+    ("answer", "read_as"),
+    [
+        (1e-7, "0.0000001"),
+        (2.5e-9, "0.0000000025"),
+        ("1e-7", "0.0000001"),
+        ("2.5E3", "2500"),
+        (Decimal("12.50"), "12.5"),
+        (Decimal("7.00"), "7"),
+        (Decimal("-0.0000001"), "-0.0000001"),
+        (Decimal("1E+3"), "1000"),
+        (1e22, "10000000000000000000000"),
+        (-0.0, "0"),
+    ],
+)
+def test_a_number_of_any_type_is_read_with_all_its_digits(answer: object, read_as: str) -> None:
+    row = {"question": "How many?", "answer": answer}
+    assert problem_from_row(row, styles("mine"), dataset="d", split="test").answer == read_as
+
+
+def test_decimals_of_parquet_are_answers(tmp_path: Path) -> None:
+    file = tmp_path / "test.parquet"
+    with duckdb.connect(":memory:") as connection:
+        connection.sql("select 'How much?' as question, 0.0000001::decimal(18, 7) as answer").write_parquet(str(file))
+    assert read_problems(file, dataset="d", split="test").problems[0].answer == "0.0000001"
+
+
+@pytest.mark.parametrize("field", ["solution", "level", "subject", "choices"])
+def test_nan_in_a_field_that_may_be_missing_loses_no_row(field: str) -> None:
+    row = {"question": "How many?", "answer": 3, field: float("nan")}
+    fields = replace(styles("mine", kind="number")[-1].fields, choices="choices")
+    problem = problem_from_row(row, [Style(fields, "number")], dataset="d", split="test")
+    assert (problem.answer, problem.solution, problem.level, problem.subject) == ("3", None, None, None)
