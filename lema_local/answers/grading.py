@@ -1,8 +1,8 @@
 r"""Grading with algebra: math-verify in a pool of processes that can be killed.
 
-Here because symbolic equality may take for ever, eat all memory or crash (`9^{9^{9^{9}}}`, `\frac` nested 10,000 deep),
-and math-verify's own time limit works in the main thread only. exact.py decides most pairs in microseconds; only what
-it leaves open comes here, and no process is started before that happens.
+Here because symbolic equality may take for ever, eat all memory or crash (towers of powers, factorials of ten digits,
+deep nests of fractions), and math-verify's own time limit works in the main thread only. exact.py decides most pairs in
+microseconds; only what it leaves open comes here, and no process is started before that happens.
 
     >>> with Grader() as grader:
     ...     grader.grade("2x - y + 3 = 0", "y = 2x + 3", "latex")
@@ -68,12 +68,16 @@ class Grader:
     """Grades answers, from any thread; blocks for at most about the time limit, once its workers have started.
 
     workers: processes at most; each starts when the ones before it are all busy. time_limit_s: seconds per item.
-    memory_limit_mb: address space of a worker (enforced where the system has RLIMIT_AS).
+    memory_limit_mb: address space of a worker (enforced where the system has RLIMIT_AS). program: what a worker's
+    process runs.
     """
 
-    def __init__(self, workers: int = 2, time_limit_s: float = 1.0, *, memory_limit_mb: int = 1024) -> None:
+    def __init__(
+        self, workers: int = 2, time_limit_s: float = 1.0, *, memory_limit_mb: int = 1024, program: str = _KEEPER
+    ) -> None:
         self._time_limit_s = time_limit_s
         self._memory_limit_mb = memory_limit_mb
+        self._program = program
         # last in, first out: a second worker starts only when the first is busy
         self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
         self._lock = threading.Lock()
@@ -116,7 +120,7 @@ class Grader:
                 if self._is_closed:
                     raise RuntimeError("This Grader is closed. Make a new one.")
                 if worker is None or not worker.is_alive():
-                    worker = _Worker(self._time_limit_s, self._memory_limit_mb)
+                    worker = _Worker(self._time_limit_s, self._memory_limit_mb, self._program)
                     self._started.add(worker)
             reply = worker.ask(answer, reference)
             if reply is None:
@@ -135,12 +139,12 @@ class Grader:
 class _Worker:
     """The caller's end of a keeper process."""
 
-    def __init__(self, time_limit_s: float, memory_limit_mb: int) -> None:
+    def __init__(self, time_limit_s: float, memory_limit_mb: int, program: str) -> None:
         self._time_limit_s = time_limit_s
         # the caller's import path: a checkout that is not installed works too
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _KEEPER, str(time_limit_s), str(memory_limit_mb)],
+            [sys.executable, "-c", program, str(time_limit_s), str(memory_limit_mb)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -180,7 +180,7 @@ def test_hostile_rationales_are_answered_quickly() -> None:
         "$",
     ]
     texts = ["Step 1: " + "".join(rng.choices(pieces, k=200)) for _ in range(200)]
-    texts += ["Step 1: " + p * 20_000 for p in ("(", "9*", "1/", "= ", "3 = ", "-", "9**9**", "answer is ")]
+    texts += ["Step 1: " + p * 20_000 for p in ("(", "9*", "1/", "= ", "3 = ", "-", "9*9*", "answer is ")]
     started = time.perf_counter()
     for text in texts:
         assert "\n" in correct(text) or correct(text).startswith("Cannot correct")
