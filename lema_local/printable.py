@@ -81,9 +81,7 @@ def _numbers(value: Any) -> Any:
             return None
         return int(value) if isinstance(value, Decimal) and value == int(value) else float(value)
     if isinstance(value, dict):
-        return {
-            key if isinstance(key, str | int | None) else str(key): _numbers(item) for key, item in value.items()
-        }
+        return {key if isinstance(key, str | int | None) else str(key): _numbers(item) for key, item in value.items()}
     return [_numbers(item) for item in value] if isinstance(value, list | tuple) else value
 
 
