@@ -17,7 +17,7 @@ from lema_local.corrections.rationales import step_label
 
 _WRONG = re.compile(
     r"\b(?:incorrect(?:ly)?|wrong(?:ly)?|mistak(?:e|es|en|enly)|errors?|erroneous(?:ly)?|faulty|flaw(?:s|ed)?|invalid"
-    r"|false|inaccurate|mis(?:calculat|count|read|interpret|appl)\w*|slips?|(?:does not|doesn['’]t) (?:hold|follow)"
+    r"|false|inaccurate|mis(?:calculat|count|read|interpret|appl)\w*|(?:does not|doesn['’]t) (?:hold|follow)"
     r"|(?:problem|issue) (?:lies|is|occurs|arises|starts|begins) (?:in|with|at)"
     r"|not (?:quite |entirely )?(?:correct|right|true|valid|accurate))\b|n['’]t (?:quite )?(?:correct|right|true)\b"
     r"|[❌✗✘]",
@@ -35,9 +35,14 @@ _WINDOW = 40  # characters before a word in which a negation is its own
 _RIGHT = re.compile(
     r"\b(?:solution|reasoning|steps?|work|everything|all|calculations?|arithmetic|it|they)\b[^.!?]{0,40}?"
     r"\b(?:is|are|was|were|looks?|seems?|appears?)\b(?![^.!?]{0,12}\bnot\b)[^.!?,;]{0,20}?"
-    r"\b(?:correct|right|fine|good|accurate|valid|sound|okay)\b",
+    r"\b(?:correct|right|fine|good|accurate|valid|sound|okay)\b"
+    r"(?! (?!and\b|so\b|as\b|to me\b|until\b|up\b|except\b|because\b|since\b|here\b|already\b)\w)",  # a right triangle
     re.IGNORECASE,
 )
+_CONCLUDES = re.compile(r"\b(?:so|thus|hence|therefore|means|original|answer)\b", re.IGNORECASE)
+_OPENS = re.compile(r"\W{0,6}(?:(?:in|at|for|with) )?(?:the )?$", re.IGNORECASE)  # what may stand before "step 2, ..."
+_IN = re.compile(r"\b(?:in|at|is) (?:the )?[*_]{0,3}$", re.IGNORECASE)
+_LABEL = re.compile(r"[*_]{0,2}[:.)] ")
 _COMPLAINT = re.compile(
     r"\b(?:should|must|ought|instead|rather|but|however|although|though|forg[eo]t\w*|miss\w*|ignor\w*|overlook\w*|except"
     r"|apart|not)\b"
@@ -94,18 +99,32 @@ def blamed(lines: Sequence[str], mistaken: Sequence[str]) -> Naming | None:
             continue  # a step of a solution, whatever words it has
         sentences = _SENTENCE_END.split(line)
         for j, sentence in enumerate(sentences):
-            refers = j > 0 and _REFERS.match(sentence) and not _MENTION.search(sentence)
-            step = _blamed_by(f"{sentences[j - 1]} {sentence}" if refers else sentence, mistaken)
-            if step is not None:
-                return Naming(step, [" ".join(sentences[j - 1 if refers else j :]), *lines[i + 1 :]])
+            if (step := _blamed_by(sentence, mistaken)) is not None:
+                return Naming(step, [" ".join(sentences[j:]), *lines[i + 1 :]])
+            if j and (step := _referred_to(sentence, sentences[j - 1], mistaken)) is not None:
+                return Naming(step, [" ".join(sentences[j - 1 :]), *lines[i + 1 :]])
     return None
+
+
+def _referred_to(sentence: str, before: str, mistaken: Sequence[str]) -> int | None:
+    """The one step that the sentence before mentions, where this one says: "That is a mistake." """
+    mentions = list(_MENTION.finditer(before))
+    wrong = _wrong(sentence)
+    if len(mentions) != 1 or wrong is None or not _REFERS.match(sentence) or _MENTION.search(sentence):
+        return None
+    return None if _CONCLUDES.search(sentence, 0, wrong.start()) else _number(mentions[0], mistaken)
+
+
+def _wrong(sentence: str) -> re.Match[str] | None:
+    """The first word that calls something wrong, and is not denied."""
+    return next((m for m in _WRONG.finditer(sentence) if not _negation(sentence, m.start())), None)
 
 
 def _blamed_by(sentence: str, mistaken: Sequence[str]) -> int | None:
     mentions = list(_MENTION.finditer(sentence))
     if (excepted := _EXCEPT.search(sentence)) and _RIGHT.search(sentence):
         return _number(found, mistaken) if (found := _MENTION.search(sentence, excepted.end())) else None
-    wrong = next((m for m in _WRONG.finditer(sentence) if not _negation(sentence, m.start())), None)
+    wrong = _wrong(sentence)
     if wrong is None:
         of_it = next((m for m in mentions if _BLAMES.match(sentence, m.end())), None)
         return _number(of_it, mistaken) if of_it else None
@@ -119,7 +138,12 @@ def _blamed_by(sentence: str, mistaken: Sequence[str]) -> int | None:
         return _number(before[-1], mistaken)
     if after and after[0].start() < stop:
         return _number(after[0], mistaken)
-    return _number(before[-1] if before else after[0], mistaken)
+    # in another clause: "In step 2, ...", but no conclusion drawn from a step, and no step of a solution
+    if before and _OPENS.match(sentence[: before[0].start()]) and len(before) == 1:
+        return None if _CONCLUDES.search(sentence, before[0].end(), wrong.start()) else _number(before[0], mistaken)
+    if not after or (_LABEL.match(sentence, after[0].end()) and not _IN.search(sentence[: after[0].start()])):
+        return None
+    return _number(after[0], mistaken)
 
 
 def _negation(sentence: str, at: int) -> re.Match[str] | None:
@@ -164,7 +188,7 @@ def complains(text: str) -> bool:
     """Whether a text speaks of something that is not as it should be, or of the step as such."""
     if _OF_THE_STEP.search(text):
         return True
-    return any(not _negation(text, m.start()) for m in _WRONG.finditer(text)) or bool(_COMPLAINT.search(text))
+    return bool(_wrong(text) or _COMPLAINT.search(text))
 
 
 def names_none(heading: str) -> bool:

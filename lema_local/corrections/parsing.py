@@ -72,6 +72,7 @@ _BARE_STEP = re.compile(
     re.IGNORECASE,
 )
 _NUMBER_FIRST = re.compile(r"\s*[*_#]{0,3}(\d{1,3})[*_]{0,3}(?:[.:,;)]\s|[.:]?\s*$)\s*(.*)")
+_MORE_STEPS = re.compile(r"^(?:(?:,| and| &){1,2} ?(?:steps? )?\d{1,3}){1,6}")
 _BARE_NUMBER = re.compile(r"\s*[*_#]{0,3}(\d{1,3})[*_]{0,3}[.:]?\s*$")
 _ELLIPSIS = re.compile(r"[\s\"'*_]{0,4}(?:\.{2,6}|…|\[\.\.\.\]|\(\.\.\.\))[\s\"'*_]{0,4}$")
 _BRACES = re.compile(r"[{}\[\]]$")
@@ -226,14 +227,15 @@ def _last_bare(lines: list[str] | None) -> str | None:
 def _complete(parts: _Parts, mistaken: Sequence[str]) -> None:
     """Find the step, and what stands without its heading."""
     named = _named(parts, mistaken)
-    parts.step, said = (named.step, named.said) if named else (None, [])
+    parts.step, said = (named.step, named.said) if named else (None, parts.head)
     if parts.solution is None and parts.explanation:
         start = _solution_start(parts.explanation)
         parts.explanation, parts.solution = parts.explanation[:start], parts.explanation[start:]
     elif parts.solution is None and parts.explanation is None:
         start = _solution_start(said)
         said, parts.solution = said[:start], said[start:]
-    parts.explanation = _explaining(said if parts.explanation is None else parts.explanation, parts, mistaken)
+    if parts.explanation is not None or named:
+        parts.explanation = _explaining(said if parts.explanation is None else parts.explanation, parts, mistaken)
 
 
 def _named(parts: _Parts, mistaken: Sequence[str]) -> Naming | None:
@@ -249,8 +251,8 @@ def _named(parts: _Parts, mistaken: Sequence[str]) -> Naming | None:
     elif bare := _bare_step(parts):
         return bare
     elif parts.explanation is not None and head and (label := step_label(head[-1])):
-        others = [line for line in head[:-1] if step_label(line)]
-        if not others and not is_verdict(label[1]):
+        is_alone = not any(step_label(line) for line in head[:-1])
+        if is_alone and not is_verdict(label[1]) and quoted_step(label[1], mistaken) == label[0]:
             return Naming(label[0], [])
     return blamed([*([parts.heading] if parts.heading else []), *head], mistaken) or blamed(
         parts.explanation or [], mistaken
@@ -267,7 +269,7 @@ def _under_heading(text: str, mistaken: Sequence[str]) -> Naming | None:
     if found := _NUMBER_FIRST.match(text):
         return Naming(int(found[1]), [found[2]])
     if named := mentioned(text, mistaken):
-        return Naming(named[0], [named[1].lstrip(" ,:;.)*_-")])
+        return Naming(named[0], [_MORE_STEPS.sub("", named[1], count=1).lstrip(" ,:;.)*_-")])
     return None
 
 

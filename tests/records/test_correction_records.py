@@ -72,6 +72,12 @@ def test_a_correction_that_an_older_parser_kept_is_rejected_anew_and_counted(sto
     assert [tuple(row.values()) for row in rows] == [("called correct", 1), ("no incorrect step", 1)]
 
 
+def test_a_problem_solved_anew_has_the_right_answer_and_counts_as_no_correction(store: Writer) -> None:
+    corrected(store, ["Step 1: 3 * 14 = 42 apples.\nStep 2: 42 - 9 = 33 apples. The answer is 33."])
+    (row,) = store.rows("select mistakes, right_answer, corrected from self_correction_rate")
+    assert row == {"mistakes": 1, "right_answer": 1, "corrected": 0}
+
+
 def test_rejections_are_counted_by_reasoner_corrector_and_reason(store: Writer) -> None:
     corrected(store, [reply(), reply(7), reply(8), ""])
     rows = store.rows("from rejections")
