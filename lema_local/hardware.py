@@ -47,6 +47,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def has_bfloat16_units(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
+    """Whether the processor lists instructions for bfloat16 products; None where the system does not list any.
+
+    Flags of proc(5): avx512_bf16 and amx_bf16 on x86, bf16 on ARM. They say that it can, not that it is fast.
+    """
+    try:
+        words = set(cpuinfo.read_text(encoding="utf-8", errors="replace").split())
+    except OSError:
+        return None
+    return bool(words & {"avx512_bf16", "amx_bf16", "bf16"}) if words & {"flags", "Features"} else None
+
+
 def free_disk_gib(path: Path) -> float:
     """Free space where `path` is, or will be."""
     while not path.exists():

@@ -137,3 +137,11 @@ def from_gguf(metadata: Mapping[str, Any], *, is_tied: bool) -> Architecture | N
     }
     found = {name: metadata.get(f"{family}.{key}") for name, key in names.items()}
     return from_config({**found, "model_type": known, "tie_word_embeddings": is_tied})
+
+
+def experts(config: Mapping[str, Any]) -> int:
+    """How many experts a config.json tells of, in its text model where it has others too; 0 for a dense model."""
+    names = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+    text = config.get("text_config")
+    counts = [config.get(name) for name in names] + ([experts(text)] if isinstance(text, Mapping) else [])
+    return max((count for count in counts if isinstance(count, int) and count > 1), default=0)

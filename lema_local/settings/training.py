@@ -21,6 +21,7 @@ from lema_local.records.types import LARGEST_INTEGER
 Schedule = Literal["constant", "linear", "cosine"]
 Method = Literal["lora", "full"]
 Attention = Literal["auto", "sdpa", "flash_attention_2", "eager"]
+ComputeDtype = Literal["auto", "float32", "bfloat16"]
 Match = Literal["steps", "epochs", "tokens"]
 
 # They fit a run to the memory, or say how it was planned, and leave its gradient.
@@ -41,6 +42,8 @@ class TrainingSettings:
 
     Lengths are in tokens, without the BOS for the source and with the EOS for the target. Seeds the LoRA weights, the
     dropout and the order of the data. `method` lora over quantization nf4 is QLoRA; full trains the weights themselves.
+    `compute_dtype` auto is bfloat16 on CUDA, and for adapters on a CPU that multiplies it natively (a run that begins
+    there has "bfloat16" in its identity); in a run's own settings auto on a CPU is float32, as it was for older runs.
     `match`: arms of other sizes than the first take as many steps, or as many as give the first arm's epochs or tokens.
     Raises TrainingError where a value makes no sense.
     """
@@ -62,7 +65,7 @@ class TrainingSettings:
     target_max_length: int = 512
     quantization: Literal["nf4", "none"] = "nf4"
     double_quantization: bool = True
-    compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: float32 on CPU, bfloat16 on CUDA
+    compute_dtype: ComputeDtype = "auto"  # auto: bfloat16 where it is fast
     gradient_checkpointing: bool = True
     group_by_length: bool = True
     seed: int = 42

@@ -61,8 +61,8 @@ def base_weights(run: Run) -> Model | None:
     if model is None or base_name(run.profile) != "nf4":
         return model
     from lema_local.training.base import default_cache
-    from lema_local.training.merge import Nf4
     from lema_local.training.nf4 import nf4_folder
+    from lema_local.training.quantization import Nf4
 
     run.notice(f"rounding {model.name} to NF4 (once)")
     nf4 = Nf4(double=run.profile.training.double_quantization, compute_dtype=DTYPES[bool(gpus())][1])

@@ -13,8 +13,9 @@ from lema_local.stages.train import base_model
 from lema_local.training.base import BaseModel, default_cache, resolve_base
 from lema_local.training.checkpoints import ADAPTER_FILES, is_removed, refuse_damaged
 from lema_local.training.job import JOB_FILE, Job
-from lema_local.training.merge import Dtype, Nf4, merge, read_adapter
+from lema_local.training.merge import Dtype, merge, read_adapter
 from lema_local.training.packages import require
+from lema_local.training.quantization import Nf4
 from lema_local.training.quiet import quiet
 
 AS_TRAINED = "trained"

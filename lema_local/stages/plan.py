@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lema_local.errors import ProfileError
-from lema_local.hardware import Gpu, gpus, ram_gib
+from lema_local.hardware import Gpu, gpus, has_bfloat16_units, ram_gib
 from lema_local.records.store import Store
 from lema_local.settings.models import known_models, resolve_model, shapes_of
 from lema_local.settings.profiles import Overrides, Profile, load_profile, training_origins
@@ -64,11 +64,14 @@ def plan_training(profile_name: str, overrides: dict[str, Any], *, db: Path, gpu
         )
     devices = parse_gpus(gpus) if gpus is not None else installed_gpus()
     sizes, sizes_from = arm_sizes(profile, db)
+    training = profile.training
+    if not devices and training.compute_dtype == "auto" and training.method == "lora" and has_bfloat16_units():
+        training = dataclasses.replace(training, compute_dtype="bfloat16")  # as training finds it, by measuring
     planned = plan(
         model=model.name,
         dataset=profile.data.dataset,
         arms=sizes,
-        settings=profile.training,
+        settings=training,
         architecture=architecture,
         num_gpus=len(devices),
         memory_gib=min((device.memory_gib for device in devices), default=ram_gib()),

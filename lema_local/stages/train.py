@@ -17,11 +17,12 @@ from lema_local.serving.recipes import load_recipe
 from lema_local.settings.models import Model, shapes_of
 from lema_local.settings.profiles import Profile
 from lema_local.settings.tables import Arm
-from lema_local.settings.training import TrainingSettings
+from lema_local.settings.training import ComputeDtype, TrainingSettings
 from lema_local.stages.build import Built, build
 from lema_local.stages.plan import manifest_tokens
 from lema_local.stages.run import Experiment, Run
 from lema_local.training.base import BaseModel
+from lema_local.training.bfloat16 import multiplies_bfloat16
 from lema_local.training.checkpoints import SavedCheckpoint, bound, has_adapter, is_removed
 from lema_local.training.job import Job, run_job, saved_checkpoint
 from lema_local.training.launch import Strategy
@@ -63,17 +64,39 @@ def planned_runs(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Training
     training, everything = run.profile.training, build(run, arms)
     sizes = {b.training_set.arm: arm_size(b.training_set) for b in everything}
     settings_of = arm_settings(training, sizes)
+    seeds = range(training.seed, training.seed + training.seeds)
+    wanted = [
+        (built, replace(settings_of[built.training_set.arm], seed=seed)) for seed in seeds for built in everything
+    ]
+    sets = [(built.training_set.arm, built.training_set.id, settings) for built, settings in wanted]
+    dtype = dtype_of(run, model, sets)
     planned = []
-    for seed in range(training.seed, training.seed + training.seeds):
-        for built in everything:
-            arm = built.training_set.arm
-            settings = replace(settings_of[arm], seed=seed)
-            # memory may run out: what only saves memory is not in the identity and does not begin a run anew
-            run_id = run_id_of(model, built.training_set.id, settings)
-            directory = directory_of(run, arm, run_id)
-            label = f"{arm} seed {seed}" if training.seeds > 1 else arm
-            planned.append(TrainingRun(run_id, built, model, settings, directory, label))
+    for built, as_given in wanted:
+        arm, settings = built.training_set.arm, replace(as_given, compute_dtype=dtype)
+        # memory may run out: what only saves memory is not in the identity and does not begin a run anew
+        run_id = run_id_of(model, built.training_set.id, settings)
+        directory = directory_of(run, arm, run_id)
+        label = f"{arm} seed {settings.seed}" if training.seeds > 1 else arm
+        planned.append(TrainingRun(run_id, built, model, settings, directory, label))
     return planned
+
+
+def dtype_of(run: Experiment, model: Model, wanted: Sequence[tuple[str, str, TrainingSettings]]) -> ComputeDtype:
+    """The compute dtype of runs that belong together, given as (arm, training set, settings).
+
+    `auto` without a GPU is settled here, since it is part of what makes a run another one: as those that are recorded
+    or begun already, whatever machine they ran on; else bfloat16 where this CPU multiplies it natively.
+    """
+    dtype, method = wanted[0][2].compute_dtype, wanted[0][2].method
+    if dtype != "auto" or method != "lora" or gpus():
+        return dtype
+    recorded = {row["run_id"] for row in run.store.rows("select distinct run_id from checkpoint")}
+    for known in ("auto", "bfloat16"):
+        for arm, training_set_id, settings in wanted:
+            run_id = run_id_of(model, training_set_id, replace(settings, compute_dtype=known))
+            if run_id in recorded or directory_of(run, arm, run_id).is_dir():
+                return known
+    return "bfloat16" if multiplies_bfloat16() else "auto"
 
 
 def run_id_of(model: Model, training_set_id: str, settings: TrainingSettings) -> str:

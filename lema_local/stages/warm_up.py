@@ -36,7 +36,9 @@ def resolve_warm_up(run: Experiment) -> None:
     training_set, model = warm_up_id(run), train.student_model(run)
     resolved = {}
     for name, endpoint in warmed.items():
-        run_id = train.run_id_of(model, training_set, _settings(run.profile, endpoint.warm_up_steps))
+        settings = _settings(run.profile, endpoint.warm_up_steps)
+        dtype = train.dtype_of(run, model, [("warm-up", training_set, settings)])
+        run_id = train.run_id_of(model, training_set, replace(settings, compute_dtype=dtype))
         folder = checkpoint_path(train.directory_of(run, "warm-up", run_id), endpoint.warm_up_steps)
         resolved[name] = replace(
             endpoint,

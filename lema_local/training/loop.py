@@ -6,13 +6,15 @@ weight (output_loss divides by the whole batch's output tokens), decide what a c
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lema_local.settings.training import TrainingSettings
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import PARTIAL, SavedCheckpoint
-from lema_local.training.collate import IGNORED, Collator, loss_positions
+from lema_local.training.collate import Collator
+from lema_local.training.loss import keep_hidden_states, output_loss
 from lema_local.training.metrics import StepProgress
 from lema_local.training.model import is_sharded, load_model, uses_flash
 from lema_local.training.packages import require
@@ -39,19 +41,6 @@ class Loop:
     free: Callable[[Path], int] = free_bytes
 
 
-def output_loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
-    """Cross entropy in nats, summed over the labels that are not -100 and divided by their number in the global batch.
-
-    `outputs.logits` (sequences, kept positions, vocabulary) are those at the loss_positions of `labels` (sequences,
-    positions): each predicts the token that follows.
-    """
-    torch = require("torch")
-    targets = labels[:, loss_positions(labels) + 1]
-    wanted = targets != IGNORED
-    total = torch.nn.functional.cross_entropy(outputs.logits[wanted].float(), targets[wanted], reduction="sum")
-    return total / (wanted.sum() if num_items_in_batch is None else num_items_in_batch)
-
-
 def build_trainer(loop: Loop) -> Any:
     """A transformers.Trainer over `loop.rows`: one epoch of max_steps global batches. Call its train()."""
     torch, transformers, accelerate = require("torch"), require("transformers"), require("accelerate")
@@ -60,6 +49,7 @@ def build_trainer(loop: Loop) -> Any:
     settings = loop.settings
     on_cuda = torch.cuda.is_available()
     in_bfloat16 = settings.compute_dtype == "bfloat16" or (settings.compute_dtype == "auto" and on_cuda)
+    is_cast_by_hand = settings.method == "lora" and not on_cuda  # a bfloat16 base, training/lora_linear.py over it
     packs = _packs(loop)
     arguments = transformers.TrainingArguments(
         output_dir=str(loop.directory / PARTIAL),
@@ -76,7 +66,7 @@ def build_trainer(loop: Loop) -> Any:
         max_grad_norm=settings.max_grad_norm,
         gradient_checkpointing=settings.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
-        bf16=in_bfloat16,
+        bf16=in_bfloat16 and not is_cast_by_hand,
         use_cpu=not on_cuda,
         seed=settings.seed,
         logging_steps=1,
@@ -99,7 +89,7 @@ def build_trainer(loop: Loop) -> Any:
         args=arguments,
         train_dataset=[{"rows": pack} for pack in packs],
         data_collator=Collator(loop.pad_id, is_flat=settings.packing and uses_flash(model)),
-        compute_loss_func=output_loss,
+        compute_loss_func=partial(output_loss, head=None if is_sharded() else keep_hidden_states(model)),
     )
     trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
     watch = Watch(

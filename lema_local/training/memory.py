@@ -9,11 +9,12 @@ the sums against the peak of real CPU runs; docs/training.md has the figures.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lema_local.settings.architecture import Architecture
 from lema_local.settings.training import TrainingSettings
 from lema_local.training.launch import Strategy
+from lema_local.training.loss import CHUNK
 
 GIB = 2**30
 # CUDA context, cuBLAS workspace and kernels: 0.5 to 1 GiB on Ampere and later.
@@ -60,8 +61,10 @@ def memory_parts(
     strategy: Strategy,
     num_gpus: int,
     batch: MicroBatch | None = None,
+    memory_gib: float = 0.0,
 ) -> dict[str, float]:
-    """GiB on each GPU by part. Their sum is the peak.
+    """GiB on each GPU by part. Their sum is the peak. On a CPU `memory_gib`, what a process has, decides whether an NF4
+    base is unpacked.
 
     The peak comes either when the loss is computed, or, with gradient checkpointing, when a layer is computed again
     after the logits are gone: of that layer only what exceeds the logits counts, so that the parts add up.
@@ -73,14 +76,16 @@ def memory_parts(
     adapter = 0 if is_full else a.lora_parameters(settings.lora_r)
     trained = a.parameters if is_full else adapter
     autocast = 2 if size == 2 else 0  # float32 weights that are trained have a bfloat16 copy while a step lasts
-    base = _full_bytes(a, settings, autocast) if is_full else _base_bytes(a, settings, size)
+    is_unpacked = strategy == "cpu" and unpacks(a.parameters, size, memory_gib)
+    linear = replace(settings, quantization="none") if is_unpacked else settings
+    base = _full_bytes(a, settings, autocast) if is_full else _base_bytes(a, linear, size)
 
     layer = layer_bytes(a, settings, size=size, on_cpu=strategy == "cpu", length=batch.length)
     kept_layers = a.layers * (a.hidden_size * size if settings.gradient_checkpointing else layer)
     stored = tokens * (kept_layers + a.hidden_size * 4)  # the last norm's input
     # in the backward pass of a layer: its activations once more, and three gradients as wide as the feed-forward
     again = tokens * ((layer if settings.gradient_checkpointing else 0) + 3 * a.intermediate_size * size)
-    logits = batch.rows * a.vocab_size * _logit_bytes(a, batch, size)
+    logits = _logit_bytes(a, batch, size, strategy)
     parts = {
         "weights": base / shards,
         "adapter": adapter * (4 + autocast) / shards,
@@ -89,9 +94,15 @@ def memory_parts(
         "optimizer": trained * 8 / shards,  # AdamW: two float32 moments
         "activations": stored + max(0.0, again - logits),
         "logits": logits,
-        "workspace": _workspace_bytes(a, settings, size=size, strategy=strategy),
+        "workspace": _workspace_bytes(a, linear, size=size, strategy=strategy),
     }
     return {part: bytes_ / GIB for part, bytes_ in parts.items()}
+
+
+def unpacks(parameters: int, size: int, memory_gib: float) -> bool:
+    """Whether a CPU's memory (of one process) has room to keep an NF4 base unpacked, `size` bytes a parameter: a
+    quarter of it, for what a product then costs less."""
+    return parameters * size <= memory_gib * GIB / 4
 
 
 def compute_bytes(settings: TrainingSettings, *, on_cpu: bool) -> int:
@@ -121,11 +132,12 @@ def layer_bytes(a: Architecture, settings: TrainingSettings, *, size: int, on_cp
     """Bytes that autograd keeps of one layer, per token.
 
     norms        their float32 input and its float32 root mean square
-    attention    rotated queries and keys, values, output; float32 log-sum-exp of each head's scores (fused attention);
+    attention    rotated queries and keys, values, output; float32 log-sum-exp of each head's scores (fused attention;
+                 ours, training/attention.py, keeps no sums);
                  eager: keys and values once for each head, and each head's row of weights, `length` long
     feed-forward gate, its activation, up
-    LoRA         for each module its input after dropout in the compute dtype, the dropout's mask (a byte on CUDA, a
-                 float32 on a CPU) and r values; without dropout float32 inputs are kept once for those that share them
+    LoRA         for each module its input after dropout in the compute dtype, the dropout's mask (a byte) and r values;
+                 on a CPU (training/lora_linear.py) each distinct input once
     full         instead of those: the normalised values before the norm's weight, and each distinct linear input
     """
     hidden, wide, q, k = a.hidden_size, a.intermediate_size, a.queries, a.keys
@@ -136,7 +148,8 @@ def layer_bytes(a: Architecture, settings: TrainingSettings, *, size: int, on_cp
         weights = 4 + (size if size < 4 else 0) + (size if a.is_soft_capped else 0)  # softmax is float32
         attention = 3 * q * size + a.heads * length * weights
     else:
-        attention = (2 * q + 2 * k) * size + a.heads * 4
+        is_ours = on_cpu and size < 4 and settings.attention == "auto" and settings.method == "lora"
+        attention = (2 * q + 2 * k) * size + (0 if is_ours else a.heads * 4)
     feed_forward = 3 * wide * size
     inputs = [inputs for inputs, _ in a.linear_shapes.values()]
     if settings.method == "full":
@@ -144,22 +157,25 @@ def layer_bytes(a: Architecture, settings: TrainingSettings, *, size: int, on_cp
         # Gemma multiplies in float32; fused attention's output is o_proj's input, the eager one's is copied
         learned = normalised * (4 if a.norms_per_layer > 2 else size) + (2 * hidden + wide + eager_output) * size
         return float(norms + attention + feed_forward + learned)
-    if settings.lora_dropout:
-        adapters = sum(inputs) * (size + (4 if on_cpu else 1))
-    elif size == 4:
-        adapters = (2 * hidden + wide + eager_output) * size
-    else:
-        adapters = sum(inputs) * size
+    masks = sum(inputs) if settings.lora_dropout else 0
+    shared = on_cpu or (size == 4 and not masks)
+    adapters = masks + ((2 * hidden + wide + eager_output) if shared else sum(inputs)) * size
     return float(norms + attention + feed_forward + adapters + len(inputs) * settings.lora_r * size)
 
 
-def _logit_bytes(a: Architecture, batch: MicroBatch, size: int) -> float:
-    """Bytes per row and word of the vocabulary, at the worst of three moments: log-softmax forward (logits, those with
-    loss, their float32 copy, the result); its backward (result, the loss's gradient, its own); the gradient spread over
-    all kept positions (twice: by index, by slice)."""
+def _logit_bytes(a: Architecture, batch: MicroBatch, size: int, strategy: Strategy) -> float:
+    """Bytes of logits and what is made of them. In chunks (training/loss.py): two float32 copies of one chunk, and the
+    hidden states with loss and their gradient.
+
+    Where logits are capped, or lm_head is sharded, all at once, at the worst of three moments: log-softmax forward (the
+    logits, those with loss, their float32 copy, the result); its backward (result, the loss's gradient, its own); the
+    gradient spread over all kept positions (twice: by index, by slice)."""
+    if not a.is_soft_capped and strategy != "fsdp":
+        targets = batch.rows * batch.targets
+        return 8 * min(CHUNK, targets) * a.vocab_size + 2 * targets * a.hidden_size * size
     copies = size + 4 + (4 if size < 4 else 0)
     worst = max(size * batch.kept + copies * batch.targets, 12 * batch.targets, 2 * size * batch.kept)
-    return worst + (2 * size * batch.kept if a.is_soft_capped else 0)
+    return batch.rows * a.vocab_size * (worst + (2 * size * batch.kept if a.is_soft_capped else 0))
 
 
 def _workspace_bytes(a: Architecture, settings: TrainingSettings, *, size: int, strategy: Strategy) -> float:

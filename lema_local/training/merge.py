@@ -6,7 +6,7 @@ W' = W + (alpha / r) B A for every adapted matrix (arXiv 2106.09685), in float32
 Weights are read and written a file at a time: the memory needed is that of the largest, not of the model.
 
 An adapter trained over NF4 learned to live with NF4's rounding. Added to the plain weights it is another model; so the
-base can also be NF4's own values: each adapted matrix quantised as in training and multiplied out again.
+base can also be NF4's own values: each matrix that training quantised, rounded as it was and multiplied out again.
 """
 
 import json
@@ -21,12 +21,13 @@ from lema_local.errors import TrainingError
 from lema_local.records.keys import file_sha256
 from lema_local.training.base import COMPLETE
 from lema_local.training.packages import require
+from lema_local.training.quantization import Nf4, nf4_matrices, nf4_values
 from lema_local.training.quiet import quiet
+from lema_local.training.weights import INDEX, shapes_in, weight_files
 
 Dtype = Literal["bf16", "fp16", "fp32"]
 _TORCH: dict[Dtype, str] = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 _BYTES: dict[Dtype, int] = {"bf16": 2, "fp16": 2, "fp32": 4}
-INDEX = "model.safetensors.index.json"
 _PREFIX = "base_model.model."
 _ODD = (
     "use_dora",
@@ -37,14 +38,6 @@ _ODD = (
     "fan_in_fan_out",
     "trainable_token_indices",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Nf4:
-    """How the base was quantised in training: weights cast to `compute_dtype`, NF4 in blocks of 64."""
-
-    double: bool
-    compute_dtype: str  # torch's name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,28 +87,12 @@ def read_adapter(checkpoint: Path) -> Adapter:
     return Adapter(pairs, scale, config.get("base_model_name_or_path"))
 
 
-def weight_files(base: Path) -> list[Path]:
-    """The safetensors of a folder of weights, in order. Raises TrainingError where there are none."""
-    index = base / INDEX
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        files = [base / name for name in names]
-    else:
-        files = [base / "model.safetensors"]
-    missing = [file.name for file in files if not file.is_file()]
-    if missing:
-        raise TrainingError(
-            f"{base} lacks {', '.join(missing[:3])}: a base to merge into needs all of its *.safetensors."
-        )
-    return files
-
-
 def needs(base: Path, dtype: Dtype) -> Needs:
     """What merging into `base` takes, from the headers of its files alone."""
     sizes = []
     largest = 0
     for file in weight_files(base):
-        counts = [_size(shape) for shape in _shapes(file).values()]
+        counts = [_size(shape) for shape in shapes_in(file).values()]
         sizes.append(sum(counts) * _BYTES[dtype])
         largest = max([largest, *counts])
     return Needs(disk=sum(sizes) + 32 * 2**20, memory=max(sizes) + largest * 16)  # W, BA, their sum; the read one
@@ -125,7 +102,7 @@ def refuse_other_base(adapter: Adapter, base: Path) -> None:
     """TrainingError where the adapter's matrices do not fit this base one for one."""
     shapes: dict[str, tuple[int, ...]] = {}
     for file in weight_files(base):
-        shapes |= _shapes(file)
+        shapes |= shapes_in(file)
     for name, (a, b) in adapter.pairs.items():
         if shapes.get(name) != (b.shape[0], a.shape[1]):
             there = "x".join(map(str, shapes[name])) if name in shapes else "no such matrix"
@@ -174,34 +151,31 @@ def merge(
     try:
         partial.mkdir()
         with quiet():
-            total = sum(_merge_file(adapter, file, partial / file.name, dtype, nf4) for file in weight_files(base))
+            rounded = nf4_matrices(base) if nf4 else frozenset[str]()
+            files = weight_files(base)
+            total = sum(_merge_file(adapter, file, partial / file.name, dtype, nf4, rounded) for file in files)
         _write_rest(base, partial, dtype, total)
         (partial / "README.md").write_text(readme, encoding="utf-8")
-        files = {file.name: [file_sha256(file), file.stat().st_size] for file in sorted(partial.iterdir())}
-        (partial / COMPLETE).write_text(json.dumps({**facts, "files": files}, indent=1) + "\n", encoding="utf-8")
+        sums = {file.name: [file_sha256(file), file.stat().st_size] for file in sorted(partial.iterdir())}
+        (partial / COMPLETE).write_text(json.dumps({**facts, "files": sums}, indent=1) + "\n", encoding="utf-8")
         partial.rename(output)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def nf4_values(weight: Any, nf4: Nf4) -> Any:
-    """A weight as bitsandbytes' 4-bit matmul sees it: quantised as in training, multiplied out, float32."""
-    torch, functional = require("torch"), require("bitsandbytes.functional")
-    cast = weight.to(getattr(torch, nf4.compute_dtype)).contiguous()
-    packed, state = functional.quantize_4bit(cast, blocksize=64, compress_statistics=nf4.double, quant_type="nf4")
-    return functional.dequantize_4bit(packed, state).float()
-
-
-def _merge_file(adapter: Adapter, source: Path, target: Path, dtype: Dtype, nf4: Nf4 | None) -> int:
+def _merge_file(
+    adapter: Adapter, source: Path, target: Path, dtype: Dtype, nf4: Nf4 | None, nf4_names: frozenset[str]
+) -> int:
     torch, safetensors = require("torch"), require("safetensors")
     kind, merged = getattr(torch, _TORCH[dtype]), {}
     with safetensors.safe_open(source, framework="pt") as tensors, torch.no_grad():
         for name in tensors.keys():  # noqa: SIM118 (it is no dict)
             weight = tensors.get_tensor(name)
+            if nf4 is not None and name in nf4_names:
+                weight = nf4_values(weight, nf4)
             if name in adapter.pairs:
                 a, b = adapter.pairs[name]
-                plain = weight.float() if nf4 is None else nf4_values(weight, nf4)
-                weight = plain + adapter.scale * (b.float() @ a.float())
+                weight = weight.float() + adapter.scale * (b.float() @ a.float())
             rounded = weight.to(kind) if weight.is_floating_point() else weight
             if weight.is_floating_point() and not bool(torch.isfinite(rounded).all()):
                 raise TrainingError(f"{name} has values that {dtype} cannot hold: choose --dtype bf16 or fp32.")
@@ -229,15 +203,6 @@ def _write_rest(base: Path, target: Path, dtype: Dtype, total: int) -> None:
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
         raise TrainingError(f"{base} has no tokenizer that can be read ({reason}): complete the folder.") from error
-
-
-def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    safetensors = require("safetensors")
-    try:
-        with safetensors.safe_open(file, framework="pt") as tensors:
-            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
-    except (OSError, safetensors.SafetensorError) as error:
-        raise TrainingError(f"Cannot read {file} ({error}): fetch the base model again.") from error
 
 
 def _amount(size: int) -> str:

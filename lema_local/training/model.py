@@ -10,10 +10,14 @@ import os
 from typing import Any
 
 from lema_local.errors import TrainingError
+from lema_local.hardware import ram_gib
 from lema_local.settings.training import Attention, TrainingSettings
+from lema_local.training import attention, lora_linear
 from lema_local.training.base import BaseModel
 from lema_local.training.failures import cannot_load
+from lema_local.training.memory import unpacks
 from lema_local.training.packages import require
+from lema_local.training.quantization import refuse_experts, unpack
 
 
 def attention_implementation(wanted: Attention, *, on_cuda: bool) -> str:
@@ -47,6 +51,8 @@ def load_model(place: str, base: BaseModel, settings: TrainingSettings) -> Any:
         to_gpu = on_cuda and not is_sharded()
         device_map = {"": int(os.environ.get("LOCAL_RANK", "0")) if to_gpu else "cpu"}
     try:
+        config = transformers.AutoConfig.from_pretrained(place)
+        refuse_experts(config.to_dict(), base.name)
         model = transformers.AutoModelForCausalLM.from_pretrained(
             place,
             dtype=dtype,
@@ -56,13 +62,18 @@ def load_model(place: str, base: BaseModel, settings: TrainingSettings) -> Any:
         )
     except (OSError, ValueError, ImportError) as error:
         raise TrainingError(cannot_load(base, error)) from error
+    if not on_cuda and not is_sharded():
+        if settings.quantization == "nf4" and unpacks(model.num_parameters(), dtype.itemsize, _memory_gib()):
+            unpack(model)
+        if dtype is torch.bfloat16 and settings.attention == "auto":
+            attention.use(model)
     model.config.use_cache = False  # with a cache transformers would not look for packed examples, and mix them
     transformers.set_seed(settings.seed)
     if settings.method == "full":
         return model
     if settings.gradient_checkpointing:
         model.enable_input_require_grads()  # a frozen embedding's output would cut the graph of the first segment
-    return peft.get_peft_model(
+    adapted = peft.get_peft_model(
         model,
         peft.LoraConfig(
             r=settings.lora_r,
@@ -72,6 +83,14 @@ def load_model(place: str, base: BaseModel, settings: TrainingSettings) -> Any:
             task_type="CAUSAL_LM",
         ),
     )
+    if not on_cuda and not is_sharded():
+        lora_linear.fuse(adapted)
+    return adapted
+
+
+def _memory_gib() -> float:
+    """What one of this machine's training processes has."""
+    return ram_gib() / int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_sharded() -> bool:

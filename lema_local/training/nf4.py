@@ -3,8 +3,8 @@
     q_proj.weight   0.0312, -0.0187, ...   ->   0.0298, -0.0191, ...      (16 values a block of 64)
 
 QLoRA keeps 4 bits a weight and multiplies by the value they stand for. Serving those values needs no 4-bit kernels
-(vLLM 0.32 has no bitsandbytes) and takes the memory of the dtype. As in transformers, every linear layer of the blocks
-is rounded; embeddings, norms and lm_head are not.
+(vLLM 0.32 has no bitsandbytes) and takes the memory of the dtype. Which matrices are rounded is what
+transformers and bitsandbytes say of the model's class: training/quantization.py asks them.
 """
 
 import shutil
@@ -13,10 +13,9 @@ from pathlib import Path
 from lema_local.errors import TrainingError
 from lema_local.records.keys import content_key
 from lema_local.training.base import COMPLETE, made_once
-from lema_local.training.merge import Nf4, nf4_values, weight_files
 from lema_local.training.packages import require
-
-LINEAR = "_proj.weight"
+from lema_local.training.quantization import Nf4, nf4_matrices, nf4_values
+from lema_local.training.weights import weight_files
 
 
 def nf4_folder(source: str, *, cache: Path, nf4: Nf4) -> Path:
@@ -26,24 +25,24 @@ def nf4_folder(source: str, *, cache: Path, nf4: Nf4) -> Path:
     files = weight_files(folder)
     stamps = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
     once = [] if nf4.double else ["single"]  # folders made before there was a choice keep their names
-    key = content_key("nf4", nf4.compute_dtype, *stamps, *once)
+    key = content_key("nf4 by module", nf4.compute_dtype, *stamps, *once)
     others = shutil.ignore_patterns("*.safetensors", "*.bin", "*.pth", "*.gguf", COMPLETE, "original")
 
     def make(target: Path) -> None:
+        names = nf4_matrices(folder)
         shutil.copytree(folder, target, ignore=others, dirs_exist_ok=True)
         for file in files:
-            _round_file(file, target / file.name, nf4)
+            _round_file(file, target / file.name, nf4, names)
 
     return made_once(cache / "bases" / f"{folder.name}-nf4-{key[:12]}", make, what=f"NF4 values of {source}")
 
 
-def _round_file(source: Path, target: Path, nf4: Nf4) -> None:
+def _round_file(source: Path, target: Path, nf4: Nf4, names: frozenset[str]) -> None:
     torch, safetensors = require("torch"), require("safetensors.torch")
     kind = getattr(torch, nf4.compute_dtype)
     tensors = safetensors.load_file(source)
     for name, tensor in tensors.items():
-        is_linear = name.endswith(LINEAR) and tensor.dim() == 2
-        tensors[name] = (nf4_values(tensor, nf4) if is_linear else tensor).to(kind)
+        tensors[name] = (nf4_values(tensor, nf4) if name in names else tensor).to(kind)
     safetensors.save_file(tensors, target, metadata={"format": "pt"})
 
 

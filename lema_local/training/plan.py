@@ -54,7 +54,7 @@ def fit(architecture: Architecture, settings: TrainingSettings, *, num_gpus: int
     for strategy in strategies:
         for size in sizes:
             fitted = replace(settings, per_device_batch_size=size)
-            memory = memory_parts(architecture, fitted, strategy=strategy, num_gpus=num_gpus)
+            memory = memory_parts(architecture, fitted, strategy=strategy, num_gpus=num_gpus, memory_gib=memory_gib)
             if fits(memory, memory_gib, strategy):
                 return Fitted(fitted, strategy, memory, fits=True)
     return Fitted(fitted, strategy, memory, fits=False)

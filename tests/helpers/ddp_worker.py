@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import transformers
 
+from lema_local.training import lora_linear
 from lema_local.training import trainer as training
 from lema_local.training.job import Job
 
@@ -20,17 +21,17 @@ from lema_local.training.job import Job
 def main(job_file: str, out: str) -> None:
     job = Job.read(Path(job_file))
     seen: dict[str, Any] = {"norms": [], "clipped": [], "gradients": [], "dropout": ""}
-    build = training.build_trainer
+    build, draw = training.build_trainer, lora_linear.draw_mask
 
     def build_watched(loop: Any) -> Any:
         trainer = build(loop)
         trainer.add_callback(Callback())
-        dropout = next(module for module in trainer.model.modules() if isinstance(module, torch.nn.Dropout))
-        dropout.register_forward_hook(lambda _module, _inputs, output: note_dropout(output))
         return trainer
 
-    def note_dropout(output: Any) -> None:
-        seen["dropout"] = seen["dropout"] or hashlib.sha256((output[0, :2] == 0).numpy().tobytes()).hexdigest()
+    def draw_noted(x: Any, share: float) -> Any:
+        mask = draw(x, share)
+        seen["dropout"] = seen["dropout"] or hashlib.sha256(mask[:2].numpy().tobytes()).hexdigest()
+        return mask
 
     class Callback(transformers.TrainerCallback):
         def on_pre_optimizer_step(self, _args: Any, _state: Any, _control: Any, *, model: Any, **_: Any) -> None:
@@ -42,7 +43,7 @@ def main(job_file: str, out: str) -> None:
             if "grad_norm" in logs:
                 seen["norms"].append(logs["grad_norm"])
 
-    training.build_trainer = build_watched
+    training.build_trainer, lora_linear.draw_mask = build_watched, draw_noted
     training.train(
         examples=job.examples,
         base=job.base,

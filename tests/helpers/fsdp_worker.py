@@ -20,7 +20,7 @@ from torch.distributed.fsdp._traversal_utils import _get_fsdp_handles
 from lema_local.settings.training import TrainingSettings
 from lema_local.training.base import BaseModel
 from lema_local.training.collate import Collator
-from lema_local.training.loop import output_loss
+from lema_local.training.loss import output_loss
 from lema_local.training.model import load_model
 from lema_local.training.rows import Row
 

@@ -393,8 +393,8 @@ def test_rounding_to_nf4_gives_the_values_that_training_multiplies_by(tmp_path: 
     from tiny_model import write_tiny_model
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    from lema_local.training.merge import Nf4
     from lema_local.training.nf4 import nf4_folder
+    from lema_local.training.quantization import Nf4
 
     source = write_tiny_model(tmp_path / "tiny")
     other, rounded, again = (
@@ -423,8 +423,8 @@ def test_the_weights_that_are_served_are_rounded_as_the_profile_trains(
     pytest.importorskip("bitsandbytes")
     from tiny_model import write_tiny_model
 
-    from lema_local.training.merge import Nf4
     from lema_local.training.nf4 import nf4_folder
+    from lema_local.training.quantization import Nf4
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     source, dtype = write_tiny_model(tmp_path / "tiny"), DTYPES[bool(gpus())][1]

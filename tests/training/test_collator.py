@@ -4,7 +4,7 @@ import pytest
 from needs import needs
 
 from lema_local.training.collate import IGNORED, Collator, loss_positions
-from lema_local.training.loop import output_loss
+from lema_local.training.loss import output_loss
 from lema_local.training.order import data_order
 from lema_local.training.rows import Row
 

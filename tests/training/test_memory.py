@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,12 @@ from typing import Any
 import pytest
 from commands import ROOT
 
+from lema_local.hardware import ram_gib
 from lema_local.settings.architecture import Architecture, from_config
 from lema_local.settings.models import resolve_model
 from lema_local.settings.training import TrainingSettings
+from lema_local.training import attention as attention_of_ours
+from lema_local.training import lora_linear
 from lema_local.training.memory import GIB, MicroBatch, layer_bytes, memory_parts
 
 SETTINGS = TrainingSettings(quantization="none", gradient_checkpointing=False, lora_r=8)
@@ -57,6 +59,9 @@ def saved_bytes(family: str, layers: int, settings: TrainingSettings) -> int:
             r=settings.lora_r, lora_dropout=settings.lora_dropout, target_modules="all-linear", task_type="CAUSAL_LM"
         )
         model = peft.get_peft_model(model, lora)
+        assert lora_linear.fuse(model) == 7 * layers
+        if in_bfloat16:
+            attention_of_ours.use(model.base_model.model)
     model.train()
     known = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
     kept: dict[int, Any] = {}
@@ -65,9 +70,8 @@ def saved_bytes(family: str, layers: int, settings: TrainingSettings) -> int:
         kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
         return tensor
 
-    autocast = torch.autocast("cpu", dtype=torch.bfloat16) if in_bfloat16 else nullcontext()
     ids = torch.randint(0, 64, (2, LENGTH))
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocast:
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         out = model(input_ids=ids, logits_to_keep=1, use_cache=False).logits
     activations = [t for pointer, t in kept.items() if pointer not in known and LENGTH in t.shape]
     flat = [t for p, t in kept.items() if p not in known and LENGTH not in t.shape and t.shape[:1] == (2 * LENGTH,)]
@@ -118,8 +122,8 @@ def estimate(architecture: Architecture, settings: dict[str, Any]) -> tuple[floa
     batch = MicroBatch(
         t.per_device_batch_size, t.source_max_length + t.target_max_length, t.target_max_length + 1, t.target_max_length
     )
-    parts = memory_parts(architecture, t, strategy="cpu", num_gpus=0, batch=batch)
-    parameters = parts["weights"] + parts["adapter"]
+    parts = memory_parts(architecture, t, strategy="cpu", num_gpus=0, batch=batch, memory_gib=ram_gib())
+    parameters = parts["weights"] + architecture.lora_parameters(t.lora_r) * 4 / GIB
     runtime = memory_parts(architecture, replace(t, quantization="none"), strategy="cpu", num_gpus=0)["workspace"]
     return parameters, sum(parts.values()) - parameters - runtime
 
@@ -140,8 +144,12 @@ FULL_ROWS = {"source_max_length": 128, "target_max_length": 128, "quantization":
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="VmHWM is Linux's")
 @pytest.mark.parametrize(
     "changes",
-    [{"gradient_checkpointing": False}, {"gradient_checkpointing": True}],
-    ids=["kept", "checkpointed"],
+    [
+        {"gradient_checkpointing": False},
+        {"gradient_checkpointing": True},
+        {"gradient_checkpointing": False, "compute_dtype": "bfloat16"},
+    ],
+    ids=["kept", "checkpointed", "bfloat16"],
 )
 def test_a_small_model_peaks_where_the_plan_says(changes: dict[str, Any], tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")

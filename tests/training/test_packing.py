@@ -11,7 +11,7 @@ from training_runs import one_thread
 from lema_local.settings.training import TrainingSettings
 from lema_local.training.base import BaseModel
 from lema_local.training.collate import Collator
-from lema_local.training.loop import output_loss
+from lema_local.training.loss import output_loss
 from lema_local.training.model import load_model
 from lema_local.training.packing import balance, length, pack_steps, tokens
 from lema_local.training.rows import Row
