@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from lema_local.errors import MissingPackageError, ProfileError, TrainingError
+from lema_local.records.keys import content_key
 from lema_local.settings.models import HUB_ID, Model, cached_sha256, known_models
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _LAYER = re.compile(r"\.layers\.(\d{1,4})\.")
+_NO_IDENTITY = ("base_model_name_or_path", "revision", "inference_mode", "peft_version", "auto_mapping")
 _GGUF = b"GGUF"  # how such a file begins (ggml-org/ggml, docs/gguf.md)
 _MOST_HEADER_BYTES = 100_000_000
 
@@ -32,7 +34,7 @@ class Adapter:
     name: str
     path: Path  # a peft folder
     base: str  # a model's name, folder or Hub id
-    identity: str  # SHA-256 of its weights
+    identity: str  # of its weights and of what its config makes of them
 
 
 @cache
@@ -58,12 +60,12 @@ def find_adapter(name: str) -> Adapter | None:
     base = known_adapters().get(name, {}).get("base") or _model_of(str(_config(folder).get("base_model_name_or_path")))
     if weights is None or not base:
         raise ProfileError(f"{name} is no whole adapter: it needs {CONFIG} with its base model, and {WEIGHTS[0]}.")
-    return Adapter(name, folder, base, cached_sha256(weights))
+    return Adapter(name, folder, base, _peft_identity(folder, weights))
 
 
 def adapter_sha256(name: str, *, is_gguf: bool) -> str:
-    """The content of an adapter as its server loads it: a LoRA GGUF, or the weights of a peft folder. ProfileError for
-    anything else: a server would end when it loads it."""
+    """The content of an adapter as its server loads it: a LoRA GGUF, or the weights and config of a peft folder.
+    ProfileError for anything else: a server would end when it loads it."""
     path = Path(name)
     if is_gguf:
         if not _begins_with(path, _GGUF):
@@ -72,7 +74,14 @@ def adapter_sha256(name: str, *, is_gguf: bool) -> str:
     weights = next((path / file for file in WEIGHTS if (path / file).is_file()), None)
     if weights is None:
         raise ProfileError(f"No adapter at {name}: vllm loads a peft folder, with its {WEIGHTS[0]}.")
-    return cached_sha256(weights)
+    return _peft_identity(path, weights)
+
+
+def _peft_identity(folder: Path, weights: Path) -> str:
+    """Of the weights, and of what the config makes of them: another lora_alpha is another adapter. Where the base lies,
+    and what wrote the file, is not."""
+    config = {name: value for name, value in _config(folder).items() if name not in _NO_IDENTITY}
+    return content_key("peft adapter", cached_sha256(weights), json.dumps(config, sort_keys=True))
 
 
 def _begins_with(path: Path, magic: bytes) -> bool:

@@ -23,10 +23,12 @@ from pathlib import Path
 from lema_local.errors import TrainingError
 from lema_local.records.keys import file_sha256
 from lema_local.records.locks import lock
+from lema_local.training.gguf_fidelity import mend_tokenizer, rope_parameters
 from lema_local.training.packages import require
 from lema_local.training.quiet import quiet
 
 COMPLETE = "COMPLETE"
+_READING = 2  # what is read of a GGUF: folders of 1 lack its scaled positions and the split of digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +77,13 @@ def refuse_missing(base: BaseModel) -> None:
 
 def dequantized_gguf(source: Path, *, cache: Path) -> Path:
     """A directory of float32 HF weights and tokenizer made from the GGUF; made once, atomically, per file content."""
-    target = cache / "bases" / f"{source.stem}-f32-{file_sha256(source)[:12]}"
+    target = cache / "bases" / f"{source.stem}-f32-{_READING}-{file_sha256(source)[:12]}"
     return made_once(target, lambda folder: _dequantize(source, folder), what=f"made from {source.name}")
 
 
 def gguf_tokenizer(source: Path, *, cache: Path) -> Path:
     """A directory with the tokenizer of the GGUF alone, kept as its weights are: reading it takes ten seconds."""
-    target = cache / "bases" / f"{source.stem}-tokenizer-{file_sha256(source)[:12]}"
+    target = cache / "bases" / f"{source.stem}-tokenizer-{_READING}-{file_sha256(source)[:12]}"
     return made_once(target, lambda folder: _save_tokenizer(source, folder), what=f"made from {source.name}")
 
 
@@ -123,6 +125,7 @@ def _save_tokenizer(source: Path, target: Path) -> None:
     require("gguf")
     with _reading(source):
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
+        mend_tokenizer(tokenizer, source)
     tokenizer.save_pretrained(target)
 
 
@@ -138,6 +141,9 @@ def _dequantize(source: Path, target: Path) -> None:
         # Otherwise the next load would take the saved float32 weights for GGUF blocks.
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config
+        rope = model.config.rope_parameters if hasattr(model.config, "rope_parameters") else None
+        if rope is not None and rope.get("rope_type") == "default":
+            model.config.rope_parameters = rope_parameters(source, rope["rope_theta"]) or rope
         model.save_pretrained(target)
     tokenizer = gguf_tokenizer(source, cache=target.parent.parent)
     shutil.copytree(tokenizer, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(COMPLETE))

@@ -18,7 +18,7 @@ from lema_local.training.loss import keep_hidden_states, output_loss
 from lema_local.training.metrics import StepProgress
 from lema_local.training.model import is_sharded, load_model, uses_flash
 from lema_local.training.packages import require
-from lema_local.training.packing import Pack, length, pack_steps
+from lema_local.training.packing import Pack, length, pack_steps, refuse_leaks
 from lema_local.training.rows import Row
 from lema_local.training.watch import Watch, checkpoint_bytes, free_bytes
 
@@ -84,11 +84,14 @@ def build_trainer(loop: Loop) -> Any:
             return torch.utils.data.SequentialSampler(packs)
 
     model = load_model(loop.place, loop.base, settings)
+    collate = Collator(loop.pad_id, is_flat=settings.packing and uses_flash(model))
+    if settings.packing and not is_sharded():
+        refuse_leaks(model, collate, loop.base.name)
     trainer = Ordered(
         model=model,
         args=arguments,
         train_dataset=[{"rows": pack} for pack in packs],
-        data_collator=Collator(loop.pad_id, is_flat=settings.packing and uses_flash(model)),
+        data_collator=collate,
         compute_loss_func=partial(output_loss, head=None if is_sharded() else keep_hidden_states(model)),
     )
     trainer.remove_callback(transformers.trainer_callback.PrinterCallback)

@@ -10,8 +10,11 @@ micro-batches of a step must be.
 """
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from lema_local.errors import TrainingError
+from lema_local.training.packages import require
 from lema_local.training.rows import Row
 
 Pack = tuple[Row, ...]
@@ -45,6 +48,29 @@ def balance(rows: Sequence[Row], packs: int) -> list[Pack]:
         filled[index].append(row)
         heapq.heappush(shortest, (filled_to + length(row), index))
     return sorted(map(tuple, filled), key=tokens, reverse=True)
+
+
+def refuse_leaks(model: Any, collate: Callable[[Sequence[Mapping[str, Pack]]], dict[str, Any]], name: str) -> None:
+    """TrainingError where packed examples see each other: convolutions and linear attention (Qwen3-Next, LFM2, ...)
+    pass over the ends that position ids mark. Told by the model itself: an example behind two others that differ."""
+    torch = require("torch")
+    was_training = model.training
+    model.train()  # a 4-bit layer is not evaluated on a CPU: training/loss.py says why
+    last, outputs = Row(tuple(range(4, 16)), 1), []
+    try:
+        for first in (range(4, 12), range(20, 28)):
+            inputs = collate([{"rows": (Row(tuple(first), len(first)), last)}])
+            del inputs["labels"]
+            with torch.no_grad(), torch.random.fork_rng():
+                torch.manual_seed(0)  # the same dropout
+                outputs.append(model(**{key: value.to(model.device) for key, value in inputs.items()}).logits)
+    finally:
+        model.train(was_training)
+    if not torch.equal(*outputs):
+        raise TrainingError(
+            f"training.packing = true would let examples see each other in {name}, whose layers are not all softmax "
+            "attention: set packing = false."
+        )
 
 
 def tokens(pack: Pack) -> int:

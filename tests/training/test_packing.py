@@ -1,6 +1,8 @@
 """Packing: packed and separate examples give the same loss and gradient, and a mask that leaks would be seen."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,12 +10,13 @@ from needs import needs
 from tiny_model import write_tiny_model
 from training_runs import one_thread
 
+from lema_local.errors import TrainingError
 from lema_local.settings.training import TrainingSettings
 from lema_local.training.base import BaseModel
 from lema_local.training.collate import Collator
 from lema_local.training.loss import output_loss
 from lema_local.training.model import load_model
-from lema_local.training.packing import balance, length, pack_steps, tokens
+from lema_local.training.packing import balance, length, pack_steps, refuse_leaks, tokens
 from lema_local.training.rows import Row
 
 pytestmark = needs("torch", "transformers")
@@ -137,3 +140,72 @@ def test_packs_are_of_about_the_same_length() -> None:
     packs = balance(rows_of([9, 7, 5, 3, 8, 4]), 3)
     assert [tokens(pack) for pack in packs] == [12, 12, 12]
     assert [length(pack[0]) for pack in packs] == sorted((length(pack[0]) for pack in packs), reverse=True)
+
+
+TINY = {
+    "vocab_size": 320,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "pad_token_id": 0,
+}
+LINEAR = {
+    "layer_types": ["linear_attention", "full_attention"],
+    "head_dim": 16,
+    "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+}
+MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_n_groups": 1}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+FAMILIES: dict[str, tuple[bool, dict[str, Any]]] = {
+    "llama": (True, {}),
+    "qwen3": (True, {"head_dim": 16}),
+    "gemma3_text": (True, {"head_dim": 16}),
+    "lfm2": (False, {"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False}),
+    "qwen3_5_text": (False, LINEAR),
+    "qwen3_next": (False, {**LINEAR, **EXPERTS, "shared_expert_intermediate_size": 32}),
+    "granitemoehybrid": (False, {**MAMBA, "layer_types": ["mamba", "attention"], "num_local_experts": 0}),
+    "falcon_h1": (False, {**MAMBA, "mamba_d_ssm": 128}),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_packing_is_exact_or_refused_in_one_line(family: str) -> None:
+    import torch
+    import transformers
+
+    is_exact, more = FAMILIES[family]
+    torch.manual_seed(0)
+    built = transformers.AutoConfig.for_model(family, **TINY, **more)
+    model = transformers.AutoModelForCausalLM.from_config(built).train()
+    model.config.use_cache = False
+    collate = Collator(pad_id=0)
+    if is_exact:
+        refuse_leaks(model, collate, family)
+    else:
+        with pytest.raises(TrainingError, match=rf"packing = true .* see each other in {family}") as caught:
+            refuse_leaks(model, collate, family)
+        assert "\n" not in str(caught.value)
+    first, last = ROWS[0], ROWS[1]
+    packed = collate([{"rows": (first, last)}])
+    with torch.no_grad():
+        together = model(input_ids=packed["input_ids"], position_ids=packed["position_ids"]).logits[0]
+        alone = model(input_ids=torch.tensor([last.input_ids])).logits[0]
+    difference = (together[len(first.input_ids) :] - alone).abs().max().item()
+    assert (difference < 1e-5) is is_exact, difference
+
+
+def test_a_run_that_would_mix_its_packs_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from training_runs import SETTINGS, run
+
+    from lema_local.training import packing
+
+    place = write_tiny_model(tmp_path / "tiny")
+    monkeypatch.setattr(packing.require("torch"), "equal", lambda *_: False)
+    with pytest.raises(TrainingError, match="packing = false"):
+        run(BaseModel(name="tiny", path=place), tmp_path / "run", replace(SETTINGS, packing=True))
+    assert not list((tmp_path / "run").glob("step-*"))
