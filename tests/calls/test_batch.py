@@ -288,6 +288,63 @@ def test_a_batch_s_lies_cost_what_they_say_and_hostile_numbers_are_none(run: Run
     assert kept == {"no choices": (200, pytest.approx(0.0012)), "no response": (None, None)}
 
 
+@pytest.mark.parametrize(
+    ("word", "kept"), [("end_turn", "stop"), ("MAX_TOKENS", "length"), ("abort", None), ("content_filter", None)]
+)
+def test_a_result_ends_as_any_reply_does(run: Run, tmp_path: Path, word: str, kept: str | None) -> None:
+    first, *_ = lines_of(run, tmp_path)
+    row = result(first)
+    row["response"]["body"]["choices"][0]["finish_reason"] = word
+    found = batches.import_results(run, "sample", dumped([row]))
+    assert (found.new, found.failed) == ((1, 0) if kept else (0, 1))
+    if kept:
+        assert run.store.rows("select finish_reason from completion") == [{"finish_reason": kept}]
+    else:
+        (failed,) = run.store.rows("select error, raw, cost_usd from attempt")
+        assert failed["error"] == f"ended early: {word}"
+        assert failed["raw"] == "Step 1: 1 + 1 = 2. The answer is 2."
+        assert failed["cost_usd"] == pytest.approx(0.0012)
+
+
+def test_another_model_s_results_say_so_and_impossible_counts_are_cut(run: Run, tmp_path: Path) -> None:
+    rows = [result(line) for line in lines_of(run, tmp_path)[:3]]
+    for row in rows:
+        row["response"]["body"] |= {"model": "another", "usage": {"prompt_tokens": 9, "completion_tokens": 2 * 10**9}}
+    said: list[str] = []
+    run.notice = said.append
+    batches.import_results(run, "sample", dumped(rows))
+    kept = run.store.rows(
+        "select answered_by, max(completion_tokens) as most, count(*) as n from completion group by all"
+    )
+    assert [(row["answered_by"], row["n"], row["most"] < 10_000) for row in kept] == [("another", 3, True)]
+    assert said == [
+        "reasoner: its server says that another answered, not scripted: completion.answered_by has it.",
+        "reasoner: its server counts 2,000,000,000 tokens for one call: no more is believed than can be.",
+    ]
+
+
+def test_a_key_in_a_file_of_results_is_kept_nowhere(run: Run, tmp_path: Path, db: Path) -> None:
+    first, second, *_ = lines_of(run, tmp_path)
+    good, bad = result(first), error_row(second) | {"error": {"message": f"refused {CANARY}"}}
+    good["response"]["body"] |= {"model": CANARY, "id": CANARY}
+    lines = [json.dumps(row).replace("sk-", "\\u0073k-") for row in (good, bad)]
+    batches.import_results(run, "sample", lines)
+    kept = repr([run.store.rows(f"from {table}") for table in ("completion", "attempt")])
+    assert "[key]" in kept
+    assert CANARY not in kept
+
+
+def test_a_batch_is_handed_in_nowhere_else(run: Run, api: BatchServer) -> None:
+    stranger = BatchServer(result)
+    try:
+        api.points_to = stranger.base_url
+        with pytest.raises(EndpointError, match=f"says: go to {stranger.base_url}/files. Nothing was sent there"):
+            batches.submit(run, batches.work_of(run, "sample"))
+        assert (stranger.files, stranger.headers) == ({}, [])
+    finally:
+        stranger.stop()
+
+
 def test_the_commands_say_what_they_did_and_never_the_key(db: Path, profile: Path, api: BatchServer) -> None:
     def command(*arguments: str) -> str:
         done = lema("batch", *arguments, "--profile", profile, "--db", db, cwd=db.parent, BATCH_KEY=CANARY)

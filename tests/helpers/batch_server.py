@@ -18,6 +18,7 @@ class BatchServer:
         self.batches: dict[str, dict[str, Any]] = {}
         self.headers: list[str] = []
         self.refuse_with: int | None = None
+        self.points_to: str | None = None  # where a hand-in is sent on to
         self.loses_answers = False  # a batch is made, and the answer says that something broke
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
@@ -78,7 +79,9 @@ def _handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             data = self.rfile.read(int(self.headers["content-length"]))
             server.headers.append(str(self.headers["authorization"]))
-            if server.refuse_with:
+            if server.points_to:
+                self._send(307, b"", "application/json", location=server.points_to + self.path.removeprefix("/v1"))
+            elif server.refuse_with:
                 body = json.dumps({"error": {"message": f"refused {self.headers['authorization']}"}}).encode()
                 self._send(server.refuse_with, body, "application/json")
             elif self.path == "/v1/files":
@@ -97,8 +100,10 @@ def _handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:
         def _json(self, value: object) -> None:
             self._send(200, json.dumps(value).encode(), "application/json")
 
-        def _send(self, status: int, body: bytes, kind: str) -> None:
+        def _send(self, status: int, body: bytes, kind: str, **headers: str) -> None:
             self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.send_header("content-type", kind)
             self.send_header("content-length", str(len(body)))
             self.end_headers()

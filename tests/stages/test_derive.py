@@ -45,3 +45,22 @@ def test_a_grade_of_an_older_grader_is_put_right_and_counted(tmp_path: Path) -> 
             connection.execute("update rationale set is_correct = not is_correct where answer in ('0', '1')")
         assert rederive(store)[0] == Flip("rationale", 4, 1, 1, changed=2)
         assert store.rows("select answer from rationale where is_correct") == [{"answer": "1"}]
+
+
+def test_what_an_older_lema_kept_of_bad_ends_is_no_whole_mistake_any_more(tmp_path: Path) -> None:
+    p = problem()
+    ends = {"stop": False, "eos_token": False, None: False, "length": True, "MAX_TOKENS": True, "abort": True}
+    with Writer(tmp_path / "a.duckdb") as store:
+        store.add(p)
+        for n, end in enumerate(ends):
+            store.add(completion(p, n, purpose="sample", text="Step 1: Count. The answer is 7.", finish_reason=end))
+        derive(store, "sample")
+        with store.connect(write=True) as connection:  # as it was derived when only `length` was known
+            connection.execute(
+                "update rationale set is_cut = id in (select id from completion where finish_reason = 'length')"
+            )
+        assert len(store.rows("from mistake")) == 5
+        rederive(store)
+        rows = store.rows("select finish_reason, is_cut from rationale join completion using (id)")
+        assert {row["finish_reason"]: row["is_cut"] for row in rows} == ends
+        assert len(store.rows("from mistake")) == 3
