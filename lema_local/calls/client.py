@@ -20,7 +20,7 @@ from typing import Any, Self
 from lema_local.calls.endpoint import Endpoint, Prompt, Sampling, request_body
 from lema_local.calls.failures import RAW_REPLY_CHARACTERS, CallFailedError, Failure, failure_of, final_error
 from lema_local.calls.pacing import LONGEST_ASKED_WAIT_S, Budget, Gate, Host, Hosts
-from lema_local.calls.replies import Asked, Body, Reply, read_body, remarks, replies_of, usage_of_lie
+from lema_local.calls.replies import Asked, Body, Reply, claims_of_lie, read_body, remarks, replies_of
 from lema_local.calls.transport import Exchange, Transport, is_loopback
 from lema_local.calls.usage import Usage, cost_of
 from lema_local.errors import ProfileError
@@ -183,6 +183,7 @@ class Client:
             self._waiting.discard(task)
             try:
                 self._gate.check()
+                ticket.sent()
                 exchange = await self._transport.post(host.url + self._path, body)
             finally:
                 self._hosts.give_back(host)
@@ -223,7 +224,9 @@ class Client:
 
     def _read(self, host: Host, exchange: Exchange, asked: Asked, body: Body, prefill: str) -> _Outcome:
         """The samples of a body that ended well, and those that did not."""
-        self._look_at(asked, body)
+        for topic, remark in remarks(asked, body):
+            self._say_once(topic, remark)
+        self._stop_if_beyond(asked, body.claimed)
         replies = replies_of(body, self.endpoint.price, latency_s=exchange.latency_s, prefill=prefill)
         broken = tuple(
             failure_of(reply, prefill, exchange.raw, sample=k) for k, reply in enumerate(replies) if reply.fault
@@ -239,7 +242,9 @@ class Client:
 
     def _lie(self, host: Host, exchange: Exchange, asked: Asked, error: str) -> _Outcome:
         """A status that says yes, and no reply."""
-        usage = usage_of_lie(exchange.raw, asked)
+        claimed = claims_of_lie(exchange.raw)
+        self._stop_if_beyond(asked, claimed)
+        usage = asked.believed(claimed, len(exchange.raw))
         cost = cost_of(usage, self.endpoint.price)
         failure = Failure(error, exchange.status, exchange.raw[:RAW_REPLY_CHARACTERS], cost)
         return _Outcome(failure=failure, is_lie=True, usage=usage, wait_s=self._hosts.failed(host))
@@ -253,11 +258,9 @@ class Client:
             self._say_once("wait", f"its server asks for a longer wait; it is asked again after {clock(wait)}.")
         return _Outcome(failure=failure, is_slow_down=exchange.status == 429, wait_s=wait)
 
-    def _look_at(self, asked: Asked, body: Body) -> None:
-        """Say what a user should know of the server, and stop the run where it spends what no budget can hold."""
-        for topic, remark in remarks(asked, body):
-            self._say_once(topic, remark)
-        written = body.claimed.completion or 0
+    def _stop_if_beyond(self, asked: Asked, claimed: Usage) -> None:
+        """End the run where its budget cannot hold a server, which counts more than was asked for."""
+        written = claimed.completion or 0
         if written > asked.most_written:
             self._gate.close(
                 f"{self.endpoint.base_url} counts {written:,} tokens of a reply of which {asked.most_written:,} at "

@@ -192,10 +192,16 @@ class Budget:
 
 @dataclass(slots=True)
 class Ticket:
-    """One call's leave to go: what it used, as soon as that is known. Until then its worst case counts."""
+    """One call's leave to go. From when it is sent its worst case counts, until it is known what it used."""
 
-    tokens: int
-    usd: float
+    most_tokens: int
+    most_usd: float
+    tokens: int = 0
+    usd: float = 0.0
+
+    def sent(self) -> None:
+        """It is on its way, and may be charged for whatever becomes of it."""
+        self.tokens, self.usd = self.most_tokens, self.most_usd
 
     def settle(self, *, tokens: int, usd: float) -> None:
         """It used so much."""

@@ -150,10 +150,10 @@ def remarks(asked: Asked, body: Body) -> Iterator[tuple[str, str]]:
         yield "tokens", f"its server counts {most:,} tokens for one call: no more is believed than can be."
 
 
-def usage_of_lie(raw: str, asked: Asked) -> Usage:
+def claims_of_lie(raw: str) -> Usage:
     """The token counts that a body states although it holds no reply: they may have been charged for."""
     try:
-        return asked.believed(read_usage(_object(raw)), len(raw))
+        return read_usage(_object(raw))
     except ValueError:
         return Usage()
 

@@ -21,7 +21,7 @@ from lema_local.calls.echoes import scrubber
 from lema_local.calls.endpoint import Endpoint, Prompt
 from lema_local.calls.failures import RAW_REPLY_CHARACTERS, Failure, failure_of
 from lema_local.calls.prices import batch_discount
-from lema_local.calls.replies import Asked, judge_body, remarks, replies_of, usage_of_lie
+from lema_local.calls.replies import Asked, claims_of_lie, judge_body, remarks, replies_of
 from lema_local.calls.usage import cost_of
 from lema_local.errors import BudgetError, DataError, EndpointError, ProfileError
 from lema_local.records.keys import content_key
@@ -230,7 +230,7 @@ def _add(run: Run, result: Result, call: Call, work: Work, *, discount: float) -
         try:
             body = judge_body(result.body, asked, characters=len(raw))
         except ValueError as lie:
-            cost = cost_of(usage_of_lie(raw, asked), price)
+            cost = cost_of(asked.believed(claims_of_lie(raw), len(raw)), price)
             failure = Failure(str(lie), result.status, raw[:RAW_REPLY_CHARACTERS], cost)
         else:
             for topic, remark in remarks(asked, body):

@@ -77,6 +77,13 @@ def test_a_server_that_writes_more_than_it_may_is_asked_once_however_many_wait(s
     assert budget.spent == 210
 
 
+def test_so_is_one_that_counts_more_than_was_asked_for_and_sends_nothing(server: ScriptedServer) -> None:
+    server.then = lambda _: Say(body=body(choices=[], usage={"prompt_tokens": 10, "completion_tokens": 17}))
+    budget = Budget(10 * WORST)
+    assert spend(server, budget) == []
+    assert (server.calls, budget.spent) == (1, 27)
+
+
 def test_one_that_begins_to_later_ends_the_run_after_the_calls_under_way(server: ScriptedServer) -> None:
     together = threading.Barrier(8)
 
