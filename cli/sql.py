@@ -31,7 +31,7 @@ def command(
     output: Path | None,
     db: Path,
 ) -> None:
-    """Ask the database: a named query or view, or any SELECT. It is opened read-only.
+    """Ask the database: a named query or view, or any one SELECT. It is opened read-only, and reaches no other file.
 
     \b
     lema sql --list

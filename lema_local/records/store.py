@@ -315,6 +315,7 @@ class Writer(Store):
                     f"{self.path} is brought from schema version {found} to {schema.newest()}; as it was: {backup}"
                 )
             schema.bring_up_to_date(self.path, connection)
+            self._is_ours = True
 
     def _keep_merging(self) -> None:
         due = time.monotonic() + MERGE_EVERY_S

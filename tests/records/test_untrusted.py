@@ -176,6 +176,19 @@ def test_a_macro_and_a_view_of_the_users_own_are_left_alone(filled: Path) -> Non
         assert store.rows("from mine") == [{"n": 6}]
 
 
+def test_what_writes_reaches_the_files_beside_the_database_and_no_others(filled: Path, tmp_path: Path) -> None:
+    inner = tmp_path / "folder" / "lema.duckdb"
+    with Writer(inner) as store:
+        inner.with_name("near.txt").write_text("near")
+        with store.connect(write=True) as connection:
+            near = connection.execute(
+                "select content from read_text($file)", {"file": str(inner.with_name("near.txt"))}
+            )
+            assert near.fetchall() == [("near",)]
+        with pytest.raises(StoreError, match="Permission Error"), store.connect(write=True) as connection:
+            connection.execute("from read_text($file)", {"file": str(tmp_path / "beside.txt")})
+
+
 def test_two_connections_of_one_process_read_side_by_side(filled: Path) -> None:
     with Store(filled).connect() as one, Store(filled, own_views=True).connect() as two:
         assert one.execute("select count(*) from problem").fetchone() == (3,)
