@@ -30,7 +30,7 @@ ROOMS = {
     "answers": "records",
     "corrections": "answers records",
     "problems": "corrections answers records typed_toml",
-    "calls": "corrections records progress",
+    "calls": "corrections records printable progress",
     "prompts": "calls corrections records",
     "review": "prompts corrections records statistics printable",
     "settings": "review problems corrections records typed_toml",

@@ -20,6 +20,7 @@ from typing import Any
 from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
 from lema_local.calls.prices import Price
 from lema_local.calls.usage import Usage, believed, cost_of, read_usage, shares
+from lema_local.printable import line
 from lema_local.records.endings import ending
 
 REFERENCE_DERIVED = "reference-derived"
@@ -228,7 +229,7 @@ def _choice(choice: Mapping[str, Any], is_chat: bool) -> Choice:
     if text is None:
         text = _instead(message, end)
     if end not in ("stop", "length", None):
-        return Choice(text if isinstance(text, str) else "", None, f"ended early: {_printable(end, LONGEST_WORD)}")
+        return Choice(text if isinstance(text, str) else "", None, f"ended early: {line(end[:LONGEST_WORD])}")
     return Choice(text, end) if isinstance(text, str) else Choice("", end, NO_TEXT)
 
 
@@ -252,9 +253,4 @@ def _instead(message: Mapping[str, Any], finish_reason: object) -> str | None:
 
 
 def _answered_by(said: object, asked: str) -> str | None:
-    return _printable(said, LONGEST_MODEL) or None if isinstance(said, str) and said != asked else None
-
-
-def _printable(text: str, most: int) -> str:
-    """A server's word as it may stand in a line on a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:most])
+    return line(said[:LONGEST_MODEL]) or None if isinstance(said, str) and said != asked else None

@@ -16,6 +16,7 @@ from urllib.parse import urljoin, urlsplit
 
 from lema_local.calls.echoes import scrubber
 from lema_local.calls.replies import retry_after
+from lema_local.printable import line
 
 MOST_BODY_BYTES = 32_000_000  # a reply of 128 samples of 32,000 tokens; more than that is an attack or a bug
 REDIRECT = "redirect:"  # how errors of these kinds begin
@@ -101,7 +102,7 @@ class Transport:
         """What came with a status of 300 or more."""
         raw, status, headers = self.scrub(response.text), response.status_code, response.headers
         if status < 400 and (location := headers.get("location")):
-            there = "".join(filter(str.isprintable, self.scrub(urljoin(url, location))))[:LONGEST_ADDRESS]
+            there = line(self.scrub(urljoin(url, location))[:LONGEST_ADDRESS])
             return Exchange(raw, status, f"{REDIRECT} {url} -> {there}")
         return Exchange(raw, status, f"HTTP {status}", retry_after(headers))
 
