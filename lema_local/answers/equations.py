@@ -15,9 +15,9 @@ _GREEK = re.compile(
     r"\\(?:alpha|beta|gamma|delta|epsilon|theta|lambda|mu|rho|sigma|phi|varphi|psi|omega)(?![a-zA-Z]) ?"
 )
 _COMMAND = re.compile(r"\\[a-zA-Z]+ ?")
-_UNSOLVED = re.compile(r"\\(?:sqrt|ln|log|lfloor|lceil|sum|int|lim)(?![a-zA-Z])|\|")
+_UNSOLVED = re.compile(r"\\(?:sqrt|ln|log|lfloor|lceil|sum|int|lim)(?![a-zA-Z])|\|[^|]{0,20}[nxy]")
 _SUBSCRIPT = re.compile(r"_\{?\w{1,20}\}?")
-_CALL = re.compile(r"(?<=[a-zA-Z'])(?<![abkmntuvwxyz])(?:\^\{-1\})?\([^()=]{1,40}\)|(?<=[fgh])\^\{-1\}\([^()=]{1,40}\)")
+_CALL = re.compile(r"(?<=[a-zA-Z'])(?<![abkmntuvwxyz])(?:\^\{-1\})?\([^()]{1,40}\)|(?<=[fgh])\^\{-1\}\([^()]{1,40}\)")
 _NAME = re.compile(r"\{?[a-zA-Z]{1,60}'{0,3}\}?")
 _LETTERS = re.compile(r"[a-zA-Z'+*/(){},-]{1,80}")
 _ELEMENT_OF = re.compile(r"^\\?[a-zA-Z]{1,6}(?:_\{?\w\}?)?\\(?:in|equiv)(?![a-zA-Z])")
@@ -53,7 +53,7 @@ def _read(text: str, other: str) -> tuple[str, str] | None:
     text = text.replace("\\approx", "=")
     items = _split(text, ",")
     if len(items) == 1 or any("=" not in item for item in items[1:]):
-        return _read_one(text) if text.count("=") == _top_level(text, "=") else None
+        return _read_one(text)
     read = [_read_one(item) for item in items]
     found = [one for one in read if one is not None]
     if len(found) < len(items):
@@ -66,33 +66,32 @@ def _read(text: str, other: str) -> tuple[str, str] | None:
 
 
 def _read_one(text: str) -> tuple[str, str] | None:
-    first, *rest = text.split("=")
+    first, *rest = _split(text, "=")
     if not rest or not all(rest):
         return None
     if all(_says_so(side) for side in [first, *rest[:-1]]):
         value = rest[-1]
         return (
             (value, first)
-            if len(rest) == 1 and _is_value(_GREEK.sub("t", first)) and _NAME.fullmatch(value)
+            if len(rest) == 1 and _is_value(_GREEK.sub(" t", first)) and _NAME.fullmatch(value)
             else (first, value)
         )
     return None
 
 
 def _says_so(side: str) -> bool:
-    side = _GREEK.sub("t", side)
+    side = _GREEK.sub(" t", side)
     if _is_value(side):
         return True
-    bare = _CALL.sub("", _SUBSCRIPT.sub("", side))
-    if _UNSOLVED.search(bare):
+    if _UNSOLVED.search(side):
         return False
-    bare = _COMMAND.sub("", bare)
+    bare = _COMMAND.sub("", _CALL.sub("", _SUBSCRIPT.sub(" ", side))).replace(" ", "").replace("|", "")
     return bool(_NAME.fullmatch(bare) or (_LETTERS.fullmatch(bare) and len(set(re.findall("[a-zA-Z]", bare))) > 1))
 
 
 def _is_value(side: str) -> bool:
     """Whether a side holds no variable."""
-    return not re.search("[a-zA-Z]", _COMMAND.sub("", _SUBSCRIPT.sub("", side))) and any(c.isdigit() for c in side)
+    return not re.search("[a-zA-Z]", _COMMAND.sub("", _SUBSCRIPT.sub(" ", side))) and any(c.isdigit() for c in side)
 
 
 def _split(text: str, separator: str) -> list[str]:
@@ -107,7 +106,3 @@ def _split(text: str, separator: str) -> list[str]:
             parts.append(text[start:at])
             start = at + 1
     return [*parts, text[start:]]
-
-
-def _top_level(text: str, separator: str) -> int:
-    return len(_split(text, separator)) - 1

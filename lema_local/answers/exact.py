@@ -81,12 +81,12 @@ def extract_answer(text: str, kind: AnswerKind, *, anywhere: bool = False) -> st
     Never raises for what a text holds: replies are stored facts, and one that raised would end every command for good.
     """
     try:
-        return _extract(text, kind, anywhere=anywhere)
+        return _extract(text, kind, anywhere)
     except Exception:  # a fault of ours
         return None
 
 
-def _extract(text: str, kind: AnswerKind, *, anywhere: bool) -> str | None:
+def _extract(text: str, kind: AnswerKind, anywhere: bool) -> str | None:
     own = without_reasoning(text)
     if own is None:
         return None
@@ -129,6 +129,8 @@ def compare(answer: str | None, reference: str, kind: AnswerKind) -> tuple[bool 
 
     Never raises for what the texts hold: "not decided: failed" is a fault of ours.
     """
+    if answer == reference and answer.strip():
+        return True, "exact"
     try:
         if OR_ELSE not in reference:
             return _compare(answer, reference, kind)
@@ -146,8 +148,6 @@ def alternatives(reference: str) -> list[str]:
 def _compare(answer: str | None, reference: str, kind: AnswerKind) -> tuple[bool | None, str]:
     if answer is None or not answer.strip():
         return False, "missing"
-    if answer == reference:
-        return True, "exact"
     if kind == "number":
         same = numerals.same_number(answer, reference)
         if same is None:
@@ -164,7 +164,8 @@ def _before_next_question(text: str) -> str:
     """A reply up to a question that the model made up, or the end of its turn."""
     # ten times as fast as one pattern for all of them
     if (
-        ("Q" in text or "<|" in text or "</s>" in text or "Problem" in text or "Exercise" in text)
+        ("Q" in text or "Problem" in text or "Exercise" in text)
+        or ("<" in text and ("<|" in text or "</s>" in text))
         or "Human" in text
         or "User" in text
         or "Instruction" in text
