@@ -14,7 +14,7 @@ import duckdb
 
 from lema_local.errors import StoreError
 
-_SAYS_SO = ("corrupt", "checksum")
+_SAYS_SO = ("corrupt database", "corrupt wal", "computed checksum")
 
 
 def first_line(error: BaseException) -> str:
@@ -23,8 +23,10 @@ def first_line(error: BaseException) -> str:
 
 
 def is_damage(error: duckdb.Error) -> bool:
-    """Whether DuckDB met a block that does not match its checksum."""
-    return any(word in str(error).lower() for word in _SAYS_SO)
+    """Whether DuckDB met a block that does not match its checksum; what is wrong with a query or a value may speak of
+    checksums too."""
+    is_of_the_file = not isinstance(error, duckdb.ProgrammingError | duckdb.DataError)
+    return is_of_the_file and any(words in str(error).lower() for words in _SAYS_SO)
 
 
 class DamagedError(StoreError):
@@ -44,23 +46,26 @@ def in_one_line(path: Path, error: duckdb.Error) -> StoreError:
 def _damaged(path: Path, line: str) -> str:
     """The one line for a file of which `line` says that it is damaged."""
     whole, broken = whole_and_broken(path)
-    if whole:
-        reads = f"It still reads {', '.join(whole)} (lema export --table); not: {', '.join(broken) or 'views'}."
+    if whole or broken:
+        reads = f"It still reads {', '.join(whole)} (lema export --table)" + f"; not: {', '.join(broken)}" * bool(
+            broken
+        )
     else:
-        reads = "Nothing of it can be read."
+        reads = "Nothing of it can be read now"
     copies = [copy.name for copy in sorted(path.parent.glob(f"{path.name}.version-*.bak*"))]
     beside = f" (beside it: {', '.join(copies)})" if copies else ""
     ends = (".journal", ".journal.merging", ".reviews", ".reviews.merging")
     waiting = [name for end in ends if path.with_name(name := path.name + end).exists()]
     merges = f"; the next run merges {', '.join(waiting)} into it" if waiting else ""
     return (
-        f"{path} is damaged ({line.rstrip('.')}). {reads} Put a copy in its place, as `lema db backup` makes them"
+        f"{path} is damaged ({line.rstrip('.')}). {reads}. Put a copy in its place, as `lema db backup` makes them"
         f"{beside}{merges}."
     )
 
 
 def whole_and_broken(path: Path) -> tuple[list[str], list[str]]:
-    """The tables of a file that can be read to the end, and those that cannot; none of both where it does not open."""
+    """The tables of a file that can be read to the end, and those that cannot; none of both where it does not open
+    (or is held by another program at this moment)."""
     whole, broken = list[str](), list[str]()
     try:
         with closing(

@@ -203,6 +203,12 @@ def test_lines_that_cannot_be_merged_are_kept_with_why_and_block_no_other(db: Pa
     assert not db.with_name(f"lema.duckdb{end}.merging").exists()
 
 
+@pytest.mark.parametrize("sql", ["select computed_checksum from problem", "select error('corrupt database file')"])
+def test_a_query_that_speaks_of_checksums_is_no_damage(sound: Path, sql: str) -> None:
+    with pytest.raises(StoreError, match=r"^SQL: "):
+        Store(sound).rows(sql)
+
+
 def test_a_journal_of_an_older_lema_without_checksums_is_merged(db: Path) -> None:
     old = lines(*(b'{"table' + line_of(fact).partition(b'"table')[2] for fact in FACTS))
     assert b"crc32" not in old

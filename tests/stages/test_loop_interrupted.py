@@ -77,8 +77,8 @@ def test_kill_at_any_moment_loses_nothing_and_repeats_no_more_than_the_calls_in_
     db: Path, server: ScriptedServer, write_profile: Profile, forked: ForkedLema, kills: int
 ) -> None:
     server.then = lambda body: replace(reason_and_correct(body), delay_s=0.02)
-    concurrency, moments, at_most = 4, random.Random(3), 20
-    samples = max(6, kills * at_most // 8)
+    concurrency, moments, at_most = 4, random.Random(3), 10
+    samples = max(8, kills * at_most // 8)
     profile = write_profile(correctors=("corrector",), samples=samples, concurrency=concurrency)
     before = set[str]()
     for _ in range(kills):
