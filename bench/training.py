@@ -3,25 +3,32 @@
     python bench/training.py                     SmolLM2-135M, NF4, LoRA r = 64; about 3 minutes on 2 idle cores
     python bench/training.py --packing           ours alone: rows as they come, grouped by length, packed
     python bench/training.py --steps 2           shorter
+    python bench/training.py --beside ../before  another build too: a checkout with a .venv of its own
 
 Each side trains in a process of its own, on the same examples in the same order. A step of each in turn, so that what
 else the machine does hits all alike; a figure is the median over the steps, a ratio the median of the steps' ratios.
 CPU seconds tell the same where the cores are shared with others.
-The bare loop has the same model, adapter, micro-batches and loss, written out below: it is what the Trainer, the events
-and the bookkeeping cost. TRL (pip install trl) has its adapter in float32, as ours is; without it that side is left
-out. A measurement, not a test: it never fails on time.
+Ours computes in the dtype that `lema train` takes on this machine. The bare loop is plain transformers, bitsandbytes
+and peft in float32, with the same adapter, micro-batches and loss, written out below. TRL (pip install trl) has the
+same model, its adapter in float32, as ours is; without it that side is left out. A peak is that of the resident set
+since the process began. A measurement, not a test: it never fails on time.
 """
 
 import argparse
 import importlib.util
+import json
 import multiprocessing
 import os
 import random
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -30,11 +37,11 @@ from lema_local.prompts import cot_input
 from lema_local.settings.models import resolve_model
 from lema_local.settings.training import TrainingSettings
 from lema_local.training.base import BaseModel, default_cache, resolve_base
+from lema_local.training.bfloat16 import multiplies_bfloat16
 from lema_local.training.collate import IGNORED, Collator
-from lema_local.training.model import load_model
+from lema_local.training.job import Job
 from lema_local.training.order import data_order
 from lema_local.training.rows import Row, tokenize
-from lema_local.training.trainer import train
 
 SETTINGS = TrainingSettings(
     learning_rate=1e-3,
@@ -78,10 +85,11 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Seconds that a step took: on the clock, and of all cores for this process alone."""
+    """Seconds that a step took, on the clock and of all cores for this process alone, and its peak memory so far."""
 
     wall: float
     cpu: float
+    peak_gib: float
 
 
 Side = Callable[[Connection, Work], None]
@@ -90,6 +98,7 @@ Side = Callable[[Connection, Work], None]
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--steps", type=int, default=6, help="timed steps of each side, after one to warm up")
+    options.add_argument("--beside", type=Path, help="a checkout of another build, with its .venv")
     options.add_argument("--packing", action="store_true", help="compare our own ways to lay out a batch")
     given = options.parse_args()
     model = resolve_model("smollm2-135m-instruct")
@@ -99,22 +108,27 @@ def main() -> None:
     if given.packing:
         _compare_layouts(work, given.steps)
         return
-    sides: dict[str, tuple[Side, Work]] = {"ours": (_ours, work), "bare loop": (_bare, work)}
+    own = replace(work, settings=replace(SETTINGS, compute_dtype="bfloat16" if multiplies_bfloat16() else "auto"))
+    sides: dict[str, tuple[Side, Work]] = {"ours": (_ours, own), "bare loop": (_bare, work)}
+    if given.beside is not None:
+        sides[given.beside.name] = (partial(_build, str(given.beside / ".venv" / "bin" / "python")), work)
     if importlib.util.find_spec("trl") is None:
         print("TRL is not installed (pip install trl): its side is left out")
     else:
         sides["TRL"] = (_trl, work)
     measured = _interleaved(sides, given.steps)
     tokens = _step_tokens(work, given.steps)
-    print(f"SmolLM2-135M, NF4, LoRA r = {SETTINGS.lora_r}, batch {SETTINGS.global_batch_size}, CPU")
-    print(f"{'':<12}{'tok/s':>8}{'ours is':>10}{'CPU s a step':>15}{'ours is':>10}")
+    settings = f"NF4, LoRA r = {SETTINGS.lora_r}, batch {SETTINGS.global_batch_size}"
+    print(f"SmolLM2-135M, {settings}, CPU; ours computes in {own.settings.compute_dtype} (auto: float32)")
+    print(f"{'':<12}{'tok/s':>8}{'ours is':>10}{'CPU s a step':>15}{'ours is':>10}{'peak GiB':>10}{'ours is':>9}")
     for name, steps in measured.items():
         rate = statistics.median(count / step.wall for count, step in zip(tokens, steps, strict=True))
         pairs = list(zip(steps, measured["ours"], strict=True))
         wall = statistics.median(other.wall / own.wall for other, own in pairs)
         cpu = statistics.median(other.cpu / own.cpu for other, own in pairs)
         of_cpu = statistics.median(step.cpu for step in steps)
-        print(f"{name:<12}{rate:>8.1f}{wall:>9.2f}x{of_cpu:>15.2f}{cpu:>9.2f}x")
+        peak, ours = (side[-1].peak_gib for side in (steps, measured["ours"]))
+        print(f"{name:<12}{rate:>8.1f}{wall:>9.2f}x{of_cpu:>15.2f}{cpu:>9.2f}x{peak:>10.2f}{ours / peak:>8.2f}x")
 
 
 def _compare_layouts(work: Work, steps: int) -> None:
@@ -175,29 +189,55 @@ class Baton:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def pass_on(self) -> None:
-        self._wait(Step(time.perf_counter() - self._wall, time.process_time() - self._cpu))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        self._wait(Step(time.perf_counter() - self._wall, time.process_time() - self._cpu, peak))
 
 
 def _ours(connection: Connection, work: Work) -> None:
-    """train(), as the training process calls it: its own loading is over when the first step is."""
-    baton: Baton | None = None
+    _build(sys.executable, connection, work)
 
-    def on_progress(_progress: Any) -> None:
-        nonlocal baton
-        if baton is None:
-            baton = Baton(connection)
-        else:
-            baton.pass_on()
 
+def _build(python: str, connection: Connection, work: Work) -> None:
+    """train() of a build: its own loading is over when the first step is."""
+    script = Path(__file__).with_name("training_build.py")
     with tempfile.TemporaryDirectory() as directory:
-        train(
-            examples=work.examples,
-            base=work.base,
-            settings=work.settings,
-            directory=Path(directory),
-            on_checkpoint=lambda saved: None,
-            on_progress=on_progress,
-        )
+        job = Job(examples=work.examples, base=work.base, settings=work.settings, directory=Path(directory)).write()
+        command = [python, str(script), str(job)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            for line in process.stdout:
+                said = json.loads(line)
+                connection.send(said if said == "loaded" else Step(**said))
+                connection.recv()
+                process.stdin.write("go\n")
+                process.stdin.flush()
+
+
+def _plain_model(place: str, s: TrainingSettings) -> Any:
+    """The model as the libraries' own documentation makes it, in float32."""
+    import peft
+    import torch
+    import transformers
+
+    quantization = transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float32,
+    )
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        place, dtype=torch.float32, quantization_config=quantization, device_map="cpu"
+    )
+    model.config.use_cache = False
+    lora = peft.LoraConfig(
+        r=s.lora_r,
+        lora_alpha=s.lora_alpha,
+        lora_dropout=s.lora_dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    return peft.get_peft_model(model, lora)
 
 
 def _bare(connection: Connection, work: Work) -> None:
@@ -207,7 +247,7 @@ def _bare(connection: Connection, work: Work) -> None:
 
     place = resolve_base(work.base, cache=default_cache())
     rows, s = work.rows(AutoTokenizer.from_pretrained(place)), work.settings
-    model = load_model(place, work.base, s)
+    model = _plain_model(place, s)
     model.train()
     trained = [weights for weights in model.parameters() if weights.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=s.learning_rate, weight_decay=s.weight_decay)
@@ -265,7 +305,7 @@ def _trl(connection: Connection, work: Work) -> None:
 
     with tempfile.TemporaryDirectory() as directory:
         trainer = Ordered(
-            model=load_model(place, work.base, s),
+            model=_plain_model(place, s),
             processing_class=tokenizer,
             train_dataset=Dataset.from_list(data),
             args=SFTConfig(
