@@ -10,6 +10,7 @@ The version of a file is the number of the last migration. A file of a newer ver
 refused.
 """
 
+import hashlib
 import re
 from functools import cache
 from importlib.resources import files
@@ -22,6 +23,7 @@ from lema_local.records import bulk
 from lema_local.records.damage import tables_of
 
 _TABLE = re.compile(r"^create table (\w+) ", re.MULTILINE)
+_made_here: set[str] = set()  # _views_mark() of what this process made
 
 
 @cache
@@ -112,6 +114,15 @@ def shadow_views(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(views_sql().replace("create or replace ", "create or replace temp "))
 
 
+def _views_mark(connection: duckdb.DuckDBPyConnection) -> str:
+    """A hash over the texts of the file's views. In lower case: DuckDB writes `as double` in a view that was just made
+    for older shells, and `AS DOUBLE` once the file is read again."""
+    (texts,) = connection.execute(
+        "select lower(string_agg(sql, '' order by view_name)) from system.main.duckdb_views() where not internal"
+    ).fetchone() or (None,)
+    return hashlib.sha256(str(texts).encode()).hexdigest()
+
+
 def _refuse_newer(path: Path, found: int) -> None:
     if found > newest():
         raise StoreError(
@@ -150,5 +161,8 @@ def bring_up_to_date(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
                 raise StoreError(
                     f"{path} stays at its version: migration {version} failed ({line}). The copy beside it is whole."
                 ) from error
-    with bulk.transaction(connection):  # one commit, not one a view: a third of the time that opening a file takes
-        connection.execute(views_sql())
+    # to make the views takes four times as long as to open a file; what the file says of itself is no proof of them
+    if found != newest() or _views_mark(connection) not in _made_here:
+        with bulk.transaction(connection):
+            connection.execute(views_sql())
+        _made_here.add(_views_mark(connection))

@@ -12,7 +12,7 @@ from tiny_model import tiny_tokenizer
 from lema_local.records.store import Store, Writer
 from lema_local.stages.explain import explain
 
-pytestmark = needs("torch", "transformers")
+pytestmark = [needs("torch", "transformers"), pytest.mark.usefixtures("quick_python")]
 
 COUNTS = Counts(gold=8, sampled=20, right=14, corrections=6)
 

@@ -1,7 +1,6 @@
 """Training runs on the tiny model that several tests start, and how two of them are held against each other."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +28,6 @@ SETTINGS = TrainingSettings(
     gradient_checkpointing=False,
     seed=7,
 )
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread: quicker for so small a model, above all where other programs want the cores."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def run(

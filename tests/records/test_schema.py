@@ -112,6 +112,28 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
         assert connection.execute("select count(*) from duckdb_tables() where table_name = 'half'").fetchall() == [(0,)]
 
 
+@pytest.mark.parametrize(
+    "change", ["create or replace view pass_at_1 as select 7 as n", "drop view pass_at_1"], ids=["another", "none"]
+)
+def test_views_are_made_anew_where_they_are_not_ours_and_only_there(db: Path, change: str) -> None:
+    """A reader that asks for the views of today gets them from a file that has others."""
+
+    def columns(store: Store) -> list[str]:
+        return store.table("from pass_at_1")[0]
+
+    with Writer(db) as store:
+        wanted, size = columns(store), db.stat().st_size
+    with Writer(db):
+        pass
+    assert db.stat().st_size == size
+    with duckdb.connect(str(db)) as connection:
+        connection.execute(change)
+    assert columns(Store(db, own_views=True)) == wanted
+    with Writer(db):
+        pass
+    assert columns(Store(db)) == wanted
+
+
 def test_migrations_are_numbered_without_a_gap() -> None:
     names = sorted(
         file.name for file in files("lema_local.db").joinpath("migrations").iterdir() if file.name.endswith(".sql")

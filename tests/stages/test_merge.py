@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from needs import needs
-from tiny_model import write_tiny_model
 
 from lema_local.errors import TrainingError
 from lema_local.settings.training import TrainingSettings
@@ -40,22 +39,16 @@ Train = Callable[[str], Path]
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp("bases") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def checkpoints(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def checkpoints(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A checkpoint trained over each quantisation."""
     made = {}
     for quantization in ("nf4", "none"):
         directory = tmp_path_factory.mktemp(quantization)
         settings = replace(SETTINGS, quantization=quantization)
-        model = BaseModel(name="tiny", path=base, bos_text="<bos>")
-        Job(examples=EXAMPLES, base=model, settings=settings, directory=directory).write()
+        Job(examples=EXAMPLES, base=base, settings=settings, directory=directory).write()
         saved = train(
             examples=EXAMPLES,
-            base=model,
+            base=base,
             settings=settings,
             directory=directory,
             on_checkpoint=lambda _: None,
@@ -98,22 +91,22 @@ def logits(place: Path, adapter: Path | None = None, *, nf4: bool = False) -> An
 
 @pytest.mark.parametrize("quantization", ["nf4", "none"])
 def test_the_merged_model_is_the_one_that_was_trained(
-    base: Path, checkpoints: dict[str, Path], tmp_path: Path, quantization: str
+    tiny_model: Path, checkpoints: dict[str, Path], tmp_path: Path, quantization: str
 ) -> None:
     notices = merge(checkpoints[quantization], tmp_path / "merged")
-    trained = logits(base, checkpoints[quantization], nf4=quantization == "nf4")
+    trained = logits(tiny_model, checkpoints[quantization], nf4=quantization == "nf4")
     assert (logits(tmp_path / "merged") - trained).abs().max() < 1e-4
-    assert (logits(base) - trained).abs().max() > 0.05  # the adapter changes something
+    assert (logits(tiny_model) - trained).abs().max() > 0.05  # the adapter changes something
     assert "of memory" in notices[0]
     assert len(notices) == 1
 
 
 def test_a_named_base_is_merged_into_as_it_is_and_the_difference_is_said(
-    base: Path, checkpoints: dict[str, Path], tmp_path: Path
+    tiny_model: Path, checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
-    notices = merge(checkpoints["nf4"], tmp_path / "merged", base=str(base))
-    assert (logits(tmp_path / "merged") - logits(base, checkpoints["nf4"])).abs().max() < 1e-4
-    assert (logits(tmp_path / "merged") - logits(base, checkpoints["nf4"], nf4=True)).abs().max() > 1e-3
+    notices = merge(checkpoints["nf4"], tmp_path / "merged", base=str(tiny_model))
+    assert (logits(tmp_path / "merged") - logits(tiny_model, checkpoints["nf4"])).abs().max() < 1e-4
+    assert (logits(tmp_path / "merged") - logits(tiny_model, checkpoints["nf4"], nf4=True)).abs().max() > 1e-3
     assert "is not the model that was trained" in notices[0]
 
 
@@ -163,9 +156,9 @@ def test_an_adapter_of_another_base_is_refused(
 
 
 def test_a_base_of_another_name_is_merged_into_only_on_request(
-    base: Path, checkpoints: dict[str, Path], tmp_path: Path
+    tiny_model: Path, checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
-    renamed = shutil.copytree(base, tmp_path / "renamed")
+    renamed = shutil.copytree(tiny_model, tmp_path / "renamed")
     with pytest.raises(TrainingError, match=r"trained over tiny, not over renamed: .*--any-base"):
         merge(checkpoints["none"], tmp_path / "merged", base=str(renamed))
     merge(checkpoints["none"], tmp_path / "merged", base=str(renamed), any_base=True)
@@ -224,11 +217,11 @@ def test_no_room_is_said_before_anything_is_written(
 
 
 def test_values_beyond_fp16_are_refused_and_nothing_is_left(
-    base: Path, checkpoints: dict[str, Path], tmp_path: Path
+    tiny_model: Path, checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
     from safetensors.torch import load_file, save_file
 
-    loud = shutil.copytree(base, tmp_path / "tiny")
+    loud = shutil.copytree(tiny_model, tmp_path / "tiny")
     weights = load_file(loud / "model.safetensors")
     weights["model.norm.weight"][0] = 1e6
     save_file(weights, loud / "model.safetensors", metadata={"format": "pt"})

@@ -386,19 +386,19 @@ def test_a_published_adapter_that_cannot_be_fetched_is_one_line(db: Path, write_
     assert "Traceback" not in done.stderr
 
 
+@needs("torch", "bitsandbytes")
 @pytest.mark.parametrize("double", [True, False], ids=["double", "single"])
-def test_rounding_to_nf4_gives_the_values_that_training_multiplies_by(tmp_path: Path, double: bool) -> None:
-    torch = pytest.importorskip("torch")
-    pytest.importorskip("bitsandbytes")
-    from tiny_model import write_tiny_model
+def test_rounding_to_nf4_gives_the_values_that_training_multiplies_by(
+    tiny_model: Path, tmp_path: Path, double: bool
+) -> None:
+    import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     from lema_local.training.nf4 import nf4_folder
     from lema_local.training.quantization import Nf4
 
-    source = write_tiny_model(tmp_path / "tiny")
     other, rounded, again = (
-        nf4_folder(str(source), cache=tmp_path / "cache", nf4=Nf4(double=doubled, compute_dtype="float32"))
+        nf4_folder(str(tiny_model), cache=tmp_path / "cache", nf4=Nf4(double=doubled, compute_dtype="float32"))
         for doubled in (not double, double, double)
     )
     assert other != rounded == again
@@ -409,33 +409,37 @@ def test_rounding_to_nf4_gives_the_values_that_training_multiplies_by(tmp_path: 
         bnb_4bit_compute_dtype=torch.float32,
     )
     ids = torch.tensor([[1, 7, 19, 42, 5]])
-    quantized = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, quantization_config=four_bits)
-    served, plain = (AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32) for place in (rounded, source))
+    quantized = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32, quantization_config=four_bits)
+    served, plain = (
+        AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32) for place in (rounded, tiny_model)
+    )
     # with gradients, as in training: without, bitsandbytes takes a kernel on CPU that is 0.002 off
     trained_over, served, plain = (model(ids).logits.detach() for model in (quantized, served, plain))
     assert (served - trained_over).abs().max() < 1e-6
     assert (plain - trained_over).abs().max() > 1e-3
 
 
+@needs("torch", "bitsandbytes")
 def test_the_weights_that_are_served_are_rounded_as_the_profile_trains(
-    db: Path, tmp_path: Path, write_profile: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    db: Path,
+    tmp_path: Path,
+    tiny_model: Path,
+    write_profile: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pytest.importorskip("bitsandbytes")
-    from tiny_model import write_tiny_model
-
     from lema_local.training.nf4 import nf4_folder
     from lema_local.training.quantization import Nf4
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    source, dtype = write_tiny_model(tmp_path / "tiny"), DTYPES[bool(gpus())][1]
-    profile = vllm_profile(write_profile, base="nf4", model=str(source))
+    dtype = DTYPES[bool(gpus())][1]
+    profile = vllm_profile(write_profile, base="nf4", model=str(tiny_model))
     with Writer(db) as store:
         for double in (True, False):
             training = replace(profile.training, double_quantization=double)
             served = base_weights(Run(replace(profile, training=training), store))
             wanted = Nf4(double=double, compute_dtype=dtype)
             assert served is not None
-            assert served.path == nf4_folder(str(source), cache=tmp_path / "lema_local", nf4=wanted)
+            assert served.path == nf4_folder(str(tiny_model), cache=tmp_path / "lema_local", nf4=wanted)
 
 
 def model_of_three_layers(folder: Path) -> Path:

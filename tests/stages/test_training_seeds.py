@@ -1,7 +1,6 @@
 """`lema train` with several seeds: one command, killed and started again, every step and checkpoint recorded once."""
 
 import json
-import os
 import signal
 import subprocess
 import time
@@ -14,7 +13,6 @@ from typing import Any
 import pytest
 from commands import PROBLEMS, lema, lema_command
 from needs import needs
-from tiny_model import write_tiny_model
 
 from lema_local.errors import DataError
 from lema_local.records.store import Store, Writer
@@ -25,7 +23,7 @@ from lema_local.stages.run import Run
 from lema_local.stages.sweep import Target
 from lema_local.training.metrics import recorded
 
-pytestmark = needs("torch", "peft")
+pytestmark = [needs("torch", "peft"), pytest.mark.usefixtures("quick_python")]
 
 STEPS = 40
 PROFILE = """
@@ -55,11 +53,6 @@ gradient_checkpointing = false
 """
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
-
-
 def write_profile(folder: Path, model: Path, problems: Path = PROBLEMS) -> Path:
     path = folder / "tiny.toml"
     path.write_text(PROFILE.format(problems=problems, model=model, steps=STEPS))
@@ -72,22 +65,19 @@ def opened(db: Path, profile: Path, *, seeds: int) -> Iterator[Run]:
         yield Run(load_profile(str(profile), Overrides(seeds=seeds), environment={}), store)
 
 
-def test_several_seeds_are_one_command_that_may_be_killed(db: Path, tmp_path: Path, model: Path) -> None:
-    profile = write_profile(tmp_path, model)
+def test_several_seeds_are_one_command_that_may_be_killed(db: Path, tmp_path: Path, tiny_model: Path) -> None:
+    profile = write_profile(tmp_path, tiny_model)
     with opened(db, profile, seeds=1) as run:
         (alone,) = train.planned_runs(run)
     command = ("train", "--profile", profile, "--db", db, "--seeds", "2")
-    one_thread = {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        lema_command(*command), cwd=tmp_path, env=os.environ | one_thread, stderr=subprocess.DEVNULL
-    ) as process:
+    with subprocess.Popen(lema_command(*command), cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
         while len(recorded(alone.directory)) < 15:
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
-    done = lema(*command, "--json", cwd=tmp_path, **one_thread)
+    done = lema(*command, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "cot seed 42: going on from step" in done.stderr
     saved = json.loads(done.stdout)
@@ -125,7 +115,7 @@ def test_several_seeds_are_one_command_that_may_be_killed(db: Path, tmp_path: Pa
 
 
 def test_a_longer_run_goes_on_from_a_shorter_one_and_the_shorter_is_found_in_it(
-    db: Path, tmp_path: Path, model: Path
+    db: Path, tmp_path: Path, tiny_model: Path
 ) -> None:
     notices: list[str] = []
 
@@ -133,7 +123,7 @@ def test_a_longer_run_goes_on_from_a_shorter_one_and_the_shorter_is_found_in_it(
         run.profile = replace(run.profile, training=replace(run.profile.training, save_steps=2, **changed))
         return [c.step for c in train.train(run)]
 
-    with opened(db, write_profile(tmp_path, model), seeds=1) as run:
+    with opened(db, write_profile(tmp_path, tiny_model), seeds=1) as run:
         run.notice = notices.append
         assert trained(run, max_steps=2, save_at=(1,)) == [1, 2]
         assert trained(run, max_steps=5) == [1, 2, 4, 5]
@@ -143,21 +133,21 @@ def test_a_longer_run_goes_on_from_a_shorter_one_and_the_shorter_is_found_in_it(
         assert sum("training cot" in notice for notice in notices) == starts
 
 
-def test_an_arm_without_examples_is_named_before_any_training(db: Path, tmp_path: Path, model: Path) -> None:
+def test_an_arm_without_examples_is_named_before_any_training(db: Path, tmp_path: Path, tiny_model: Path) -> None:
     rows = [json.loads(line) for line in PROBLEMS.read_text().splitlines()]
     bare = tmp_path / "bare.jsonl"
     bare.write_text("".join(json.dumps({"question": r["question"], "answer": "7"}) + "\n" for r in rows))
-    with opened(db, write_profile(tmp_path, model, bare), seeds=1) as run:
+    with opened(db, write_profile(tmp_path, tiny_model, bare), seeds=1) as run:
         with pytest.raises(DataError, match=r"^There is no CoT example to train on: run `make data` first"):
             train.train(run)
         assert not (run.directory / "checkpoints").exists()
 
 
 @pytest.mark.parametrize("option", ["--seeds", "--keep"])
-def test_counts_below_one_are_refused(db: Path, tmp_path: Path, model: Path, option: str) -> None:
+def test_counts_below_one_are_refused(db: Path, tmp_path: Path, tiny_model: Path, option: str) -> None:
     with Writer(db):
         pass
-    done = lema("train", "--profile", write_profile(tmp_path, model), "--db", db, option, "0", cwd=tmp_path)
+    done = lema("train", "--profile", write_profile(tmp_path, tiny_model), "--db", db, option, "0", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: training.seeds and training.keep must be 1 or more")
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from needs import needs
-from tiny_model import tiny_tokenizer, write_tiny_model
-from training_runs import EXAMPLES, SETTINGS, assert_same_end, one_thread, run, weights
-from training_server import TrainingServer
+from tiny_model import tiny_tokenizer
+from training_process import run_until
+from training_runs import EXAMPLES, SETTINGS, assert_same_end, run, weights
 
 from lema_local.errors import TrainingError
 from lema_local.training.base import BaseModel
@@ -26,7 +26,7 @@ from lema_local.training.job import Job, _reason
 from lema_local.training.metrics import StepProgress
 from lema_local.training.watch import checkpoint_bytes
 
-pytestmark = needs("torch", "peft", "bitsandbytes")
+pytestmark = [needs("torch", "peft", "bitsandbytes"), pytest.mark.usefixtures("quick_python")]
 
 HUB = {  # repository -> status and the Hub's own code for it
     "closed/gated": (403, "GatedRepo"),
@@ -58,26 +58,14 @@ class Hub(BaseHTTPRequestHandler):
         """Silent."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
-
-
 @pytest.fixture(scope="module")
-def trainings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingServer]:
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+def hub() -> Iterator[None]:
+    """Where the processes of `quick_python` look for the Hub."""
+    http = ThreadingHTTPServer(("127.0.0.1", int(os.environ["LEMA_TESTS_HUB_PORT"])), Hub)
     threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
-    server = TrainingServer(f"http://127.0.0.1:{http.server_address[1]}", tmp_path_factory.mktemp("hub"))
-    yield server
-    server.stop()
+    yield
     http.shutdown()
     http.server_close()
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    return BaseModel(name="tiny", path=write_tiny_model(tmp_path_factory.mktemp("tiny")), bos_text="<bos>")
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +73,9 @@ def uninterrupted(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> 
     return run(base, tmp_path_factory.mktemp("uninterrupted"))
 
 
-def fails(trainings: TrainingServer, job: Job, **at: object) -> str:
+def fails(job: Job, **at: object) -> str:
     """The line that the job's process ends with."""
-    code = trainings.run(job.write(), **at)  # type: ignore[arg-type]
+    code = run_until(job.write(), **at)  # type: ignore[arg-type]
     log = job.directory / "training.log"
     said = _reason(code, log, job)
     assert code == 1
@@ -110,11 +98,9 @@ def fails(trainings: TrainingServer, job: Job, **at: object) -> str:
         ),
     ],
 )
-def test_a_model_that_the_hub_does_not_give_is_one_line(
-    trainings: TrainingServer, tmp_path: Path, name: str, words: str
-) -> None:
+def test_a_model_that_the_hub_does_not_give_is_one_line(hub: None, tmp_path: Path, name: str, words: str) -> None:
     job = Job(examples=tuple(EXAMPLES), base=BaseModel(name=name, hub_id=name), settings=SETTINGS, directory=tmp_path)
-    said = fails(trainings, job)
+    said = fails(job)
     assert said.startswith(f"The base model {name} ")
     assert words in said
 
@@ -122,15 +108,13 @@ def test_a_model_that_the_hub_does_not_give_is_one_line(
 @pytest.mark.slow  # how much an allocator holds in reserve depends on what ran before: run it by itself
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="bounds the address space, read from /proc")
 def test_memory_that_runs_out_names_the_next_smaller_batch_and_keeps_the_checkpoints(
-    trainings: TrainingServer, base: BaseModel, tmp_path: Path
+    base: BaseModel, tmp_path: Path
 ) -> None:
     """A real allocation fails: address space is bounded in the midst of the run, before its largest batch."""
     short = replace(SETTINGS, group_by_length=False, target_max_length=2048, max_steps=8)
     long = [("Question: 1 + 1\nAnswer:\n", "12 + 7 = 19. " * 300)] * 4
     job = Job(examples=(*EXAMPLES, *long), base=base, settings=short, directory=tmp_path)
-    said = fails(
-        trainings, job, at={"event": "open", "name": "/.metrics.jsonl", "mode": "w", "count": 1}, then="starve"
-    )
+    said = fails(job, at={"event": "open", "name": "/.metrics.jsonl", "mode": "w", "count": 1}, then="starve")
     assert said == (
         "Out of memory at training.per_device_batch_size 2: try 1, or training.gradient_checkpointing = true; "
         "training goes on from its last checkpoint."

@@ -1,15 +1,13 @@
 """method = "full": all weights train, a checkpoint is a model that loads by itself, and goes on like any other."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from needs import needs
-from tiny_model import write_tiny_model
-from training_runs import EXAMPLES, SETTINGS, one_thread, run
+from training_runs import EXAMPLES, SETTINGS, run
 
 from lema_local.errors import TrainingError
 from lema_local.records.store import Writer
@@ -27,17 +25,6 @@ FULL = replace(SETTINGS, method="full", quantization="none", learning_rate=1e-3,
 
 class Stopped(BaseException):
     """Like KeyboardInterrupt, but pytest does not take it for its own."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def on_one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    return BaseModel(name="tiny", path=write_tiny_model(tmp_path_factory.mktemp("tiny")), bos_text="<bos>")
 
 
 @pytest.fixture(scope="module")

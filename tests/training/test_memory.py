@@ -107,7 +107,7 @@ def peak(place: Path, directory: Path, settings: dict[str, Any], *, heap_as_it_i
     """What tests/helpers/training_peak.py measures. Unless told otherwise each larger block is the kernel's, not the
     heap's, so that what is freed is given back: the resident set is then what is in use."""
     (directory / "partial").mkdir(exist_ok=True)
-    environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
+    environment = dict(os.environ)
     if not heap_as_it_is:
         environment["MALLOC_MMAP_THRESHOLD_"] = "65536"  # mallopt(3)
     command = [sys.executable, str(SCRIPT), str(place), str(directory), json.dumps(settings)]

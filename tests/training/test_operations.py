@@ -1,6 +1,5 @@
 """Our operations against those they stand for: peft's LoRA layer, torch's attention, torch's cross entropy."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ pytest.importorskip("bitsandbytes")
 import peft
 import torch
 from tiny_model import write_tiny_model
-from training_runs import one_thread
 
 from lema_local.training import attention, loss
 from lema_local.training.collate import Collator
@@ -24,12 +22,6 @@ ROWS = [Row(tuple(3 + (n * 37 + at * 11) % 300 for at in range(length)), 4) for 
 # peft asks transformers for a name of before
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 DTYPES = ("float32", "bfloat16")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _on_one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")

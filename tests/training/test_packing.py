@@ -1,14 +1,11 @@
 """Packing: packed and separate examples give the same loss and gradient, and a mask that leaks would be seen."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from needs import needs
-from tiny_model import write_tiny_model
-from training_runs import one_thread
 
 from lema_local.errors import TrainingError
 from lema_local.settings.training import TrainingSettings
@@ -36,19 +33,12 @@ def rows_of(lengths: list[int]) -> list[Row]:
     return [row(number, tokens) for number, tokens in enumerate(lengths)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def on_one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
-
-
 @pytest.fixture(scope="module", params=["sdpa", "eager"])
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def model(request: pytest.FixtureRequest, base: BaseModel) -> Any:
     import torch
 
-    place = write_tiny_model(tmp_path_factory.mktemp("tiny"))
     settings = TrainingSettings(method="full", quantization="none", attention=request.param)
-    loaded = load_model(str(place), BaseModel(name="tiny", path=place), settings)
+    loaded = load_model(str(base.path), base, settings)
     with torch.no_grad():  # attention that looks somewhere: fresh weights of 0.02 spread over all positions alike
         for name, weights in loaded.named_parameters():
             if "q_proj" in name or "k_proj" in name:
@@ -199,13 +189,14 @@ def test_packing_is_exact_or_refused_in_one_line(family: str) -> None:
     assert (difference < 1e-5) is is_exact, difference
 
 
-def test_a_run_that_would_mix_its_packs_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_would_mix_its_packs_does_not_start(
+    base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from training_runs import SETTINGS, run
 
     from lema_local.training import packing
 
-    place = write_tiny_model(tmp_path / "tiny")
     monkeypatch.setattr(packing.require("torch"), "equal", lambda *_: False)
     with pytest.raises(TrainingError, match="packing = false"):
-        run(BaseModel(name="tiny", path=place), tmp_path / "run", replace(SETTINGS, packing=True))
+        run(base, tmp_path / "run", replace(SETTINGS, packing=True))
     assert not list((tmp_path / "run").glob("step-*"))

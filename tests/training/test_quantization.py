@@ -1,6 +1,5 @@
 """NF4 in training: unpacked it is the same bit for bit, and the modules decide what is rounded, not their names."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ pytest.importorskip("bitsandbytes")
 import torch
 import transformers
 from tiny_model import write_tiny_model
-from training_runs import SETTINGS, one_thread
+from training_runs import SETTINGS
 
 from lema_local.errors import TrainingError
 from lema_local.settings.training import TrainingSettings
@@ -47,12 +46,6 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "linear_value_head_dim": 16,
     },
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _on_one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 def write(directory: Path, family: str, **more: Any) -> Path:

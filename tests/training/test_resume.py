@@ -5,16 +5,15 @@ import os
 import random
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from needs import needs
-from tiny_model import write_tiny_model
-from training_runs import EXAMPLES, SETTINGS, assert_same_end, one_thread, run
-from training_server import TrainingServer, at_step
+from training_process import at_step, run_until
+from training_runs import EXAMPLES, SETTINGS, assert_same_end, run
 
 from lema_local.errors import MissingPackageError
 from lema_local.training.base import BaseModel
@@ -22,7 +21,7 @@ from lema_local.training.checkpoints import SavedCheckpoint, find_checkpoints, h
 from lema_local.training.job import Job
 from lema_local.training.metrics import StepProgress, recorded
 
-pytestmark = needs("torch", "peft", "bitsandbytes")
+pytestmark = [needs("torch", "peft", "bitsandbytes"), pytest.mark.usefixtures("quick_python")]
 
 COSINE = replace(SETTINGS, schedule="cosine", warmup_steps=2)
 Moment = dict[str, Any]
@@ -32,27 +31,9 @@ class Stopped(BaseException):
     """Like KeyboardInterrupt, but pytest does not take it for its own."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    return BaseModel(name="tiny", path=write_tiny_model(tmp_path_factory.mktemp("tiny")), bos_text="<bos>")
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> list[SavedCheckpoint]:
     return run(base, tmp_path_factory.mktemp("uninterrupted"), COSINE)
-
-
-@pytest.fixture(scope="module")
-def trainings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingServer]:
-    server = TrainingServer("http://127.0.0.1:9", tmp_path_factory.mktemp("hub"))
-    yield server
-    server.stop()
 
 
 def job_in(directory: Path, base: BaseModel) -> Path:
@@ -72,9 +53,9 @@ MOMENTS: dict[str, Moment] = {
 
 @pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS.keys())
 def test_killed_at_any_moment_training_goes_on_to_the_same_weights(
-    base: BaseModel, uninterrupted: list[SavedCheckpoint], trainings: TrainingServer, tmp_path: Path, moment: Moment
+    base: BaseModel, uninterrupted: list[SavedCheckpoint], tmp_path: Path, moment: Moment
 ) -> None:
-    assert trainings.run(job_in(tmp_path, base), at=moment) == -signal.SIGKILL
+    assert run_until(job_in(tmp_path, base), at=moment) == -signal.SIGKILL
     whole = [saved.step for saved in find_checkpoints(tmp_path)]
     first: list[int] = []
     notices: list[str] = []
@@ -91,14 +72,14 @@ def assert_files_are_listed(directory: Path) -> None:
 
 
 def test_killed_twice_in_a_row_training_goes_on_to_the_same_weights(
-    base: BaseModel, uninterrupted: list[SavedCheckpoint], trainings: TrainingServer, tmp_path: Path
+    base: BaseModel, uninterrupted: list[SavedCheckpoint], tmp_path: Path
 ) -> None:
     job = job_in(tmp_path, base)
-    assert trainings.run(job, at=at_step(4)) == -signal.SIGKILL
+    assert run_until(job, at=at_step(4)) == -signal.SIGKILL
     assert [saved.step for saved in find_checkpoints(tmp_path)] == [2]
-    assert trainings.run(job, at=at_step(3)) == -signal.SIGKILL  # the third step from 2 on: step 5
+    assert run_until(job, at=at_step(3)) == -signal.SIGKILL  # the third step from 2 on: step 5
     assert [saved.step for saved in find_checkpoints(tmp_path)] == [2, 4]
-    assert trainings.run(job) == 0
+    assert run_until(job) == 0
     assert_same_end(find_checkpoints(tmp_path), uninterrupted)
 
 
@@ -174,12 +155,12 @@ def test_where_both_states_are_broken_training_begins_anew_and_says_so(
 
 @pytest.mark.parametrize("keep", [1, 2])
 def test_keep_bounds_the_disk_and_a_killed_run_still_goes_on(
-    base: BaseModel, uninterrupted: list[SavedCheckpoint], trainings: TrainingServer, tmp_path: Path, keep: int
+    base: BaseModel, uninterrupted: list[SavedCheckpoint], tmp_path: Path, keep: int
 ) -> None:
     settings = replace(COSINE, keep=keep)
     assert settings.identity == COSINE.identity
     job = Job(examples=tuple(EXAMPLES), base=base, settings=settings, directory=tmp_path)
-    assert trainings.run(job.write(), at=at_step(5)) == -signal.SIGKILL
+    assert run_until(job.write(), at=at_step(5)) == -signal.SIGKILL
     steps: list[int] = []
     again = run(base, tmp_path, settings, on_progress=lambda progress: steps.append(progress.step))
     assert steps == [5, 6]

@@ -7,15 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from needs import needs
-from tiny_model import write_tiny_model
-from training_runs import EXAMPLES, SETTINGS, assert_same_end, one_thread, run, weights
+from training_runs import EXAMPLES, SETTINGS, assert_same_end, run, weights
 
 from lema_local.errors import DataError, TrainingError
 from lema_local.training.base import BaseModel
@@ -29,17 +27,6 @@ from lema_local.training.job import Job, _reason, read_examples, run_job, saved_
 from lema_local.training.lint import Lint, read_lint
 
 pytestmark = needs("torch", "peft", "bitsandbytes")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    return BaseModel(name="tiny", path=write_tiny_model(tmp_path_factory.mktemp("tiny")), bos_text="<bos>")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from commands import ROOT
 from needs import needs
-from tiny_model import write_tiny_model
 
 from lema_local.errors import TrainingError
 from lema_local.settings.training import TrainingSettings
@@ -19,7 +18,7 @@ from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import find_checkpoints
 from lema_local.training.job import Job, run_job
 
-pytestmark = needs("torch", "peft", "bitsandbytes")
+pytestmark = [needs("torch", "peft", "bitsandbytes"), pytest.mark.usefixtures("quick_python")]
 
 # Outputs of 5 to 60 tokens: micro-batches of unequal weight, on which a mean of means would go wrong.
 EXAMPLES = tuple(
@@ -53,11 +52,6 @@ use_cpu: true
 """
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    return BaseModel(name="tiny", path=write_tiny_model(tmp_path_factory.mktemp("tiny")), bos_text="<bos>")
-
-
 def job_of(base: BaseModel, directory: Path, settings: TrainingSettings = SETTINGS) -> Job:
     return Job(examples=EXAMPLES, base=base, settings=settings, directory=directory)
 
@@ -86,7 +80,7 @@ def assert_same_weights(one: Path, other: Path, tolerance: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def one(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[float]]:
+def one(quick_python: None, base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[float]]:
     directory = tmp_path_factory.mktemp("one")
     return directory, losses_of(job_of(base, directory))
 
@@ -143,8 +137,7 @@ def start_two(worker: str, *arguments: str, **environment: str) -> None:
     """A script of this directory in two processes under torchrun."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command = [sys.executable, *launcher, str(ROOT / "tests" / "helpers" / worker), *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
     assert done.returncode == 0, done.stderr
 
 
