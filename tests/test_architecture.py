@@ -24,6 +24,8 @@ ROOMS = {
     "printable": "",
     "markdown": "printable",
     "progress": "printable",
+    "guard": "printable",
+    "loopback": "",
     "statistics": "",
     "records": "",
     "typed_toml": "records",
@@ -32,12 +34,12 @@ ROOMS = {
     "problems": "corrections answers records typed_toml",
     "calls": "corrections records printable progress",
     "prompts": "calls corrections records",
-    "review": "prompts corrections records statistics printable",
+    "review": "prompts corrections records statistics loopback guard",
     "settings": "review problems corrections records typed_toml",
     "serving": "settings calls hardware",
     "examples": "settings prompts corrections answers records",
     "training": "settings prompts records hardware progress",
-    "report": "settings review records statistics hardware printable typed_toml",
+    "report": "settings review prompts corrections records statistics hardware loopback guard printable typed_toml",
     "stages": "training examples serving settings review prompts calls problems corrections answers records statistics "
     "hardware markdown progress",
     "doctor": "serving settings calls records hardware",
@@ -49,8 +51,8 @@ ROOMS = {
 ONLY = {
     "duckdb": {"records", "problems"},
     "openai": {"calls"},
-    "starlette": {"review", "servers"},
-    "uvicorn": {"review", "servers"},
+    "starlette": {"guard", "report", "review", "servers"},
+    "uvicorn": {"loopback", "servers"},
 }
 HEAVY = {
     "torch", "transformers", "peft", "bitsandbytes", "accelerate", "llama_cpp", "gguf", "safetensors", "vllm",

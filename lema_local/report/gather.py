@@ -33,6 +33,19 @@ class CorrectionSample:
     corrector: str
     reasoner: str
     is_reference_derived: bool
+    is_graded: bool = True  # a reply that has just come is graded at the end of its stage
+
+    @property
+    def outcome(self) -> str:
+        """kept, rejected, or not graded yet."""
+        if not self.is_graded:
+            return "ungraded"
+        return "kept" if self.item.rejected_because is None else "rejected"
+
+    @property
+    def verdict(self) -> str:
+        """The same, with the reason."""
+        return f"rejected: {reason}" if (reason := self.item.rejected_because) else self.outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,8 @@ from lema_local.report.tables import (
     view_table,
 )
 
+LIVE_MARK = "<!-- live -->"  # no value can hold it: its < would be escaped
+
 
 @dataclass(frozen=True, slots=True)
 class Contents:
@@ -56,26 +58,24 @@ class Contents:
     seed: int
 
 
-def render_page(contents: Contents) -> str:
-    """The HTML text."""
-    environment = _environment()
-    script = _asset("report.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+def render_page(contents: Contents, *, watched: bool = False) -> str:
+    """The HTML text. With `watched` it is for a server (report/watch.py): it holds LIVE_MARK where the live part goes,
+    and runs a second script, the server's."""
     c, evidence = contents, contents.evidence
     tested = [claim for claim in c.claims if claim.n is not None]
     untested = [claim for claim in c.claims if claim.n is None]
     kinds = [f"{p.change} by LeMa" for p in c.samples.changed]
-    kinds += [
-        "kept" if (reason := s.item.rejected_because) is None else f"rejected: {reason}" for s in c.samples.corrections
-    ]
+    kinds += [sample.verdict for sample in c.samples.corrections]
+    template = environment().get_template("report.html")
     return printable.characters(
-        environment.get_template("report.html").render(
+        template.render(
             title=c.title,
             database=c.database,
             made_at=c.made_at.strftime("%Y-%m-%d %H:%M %Z"),
-            css=_as_it_is(_asset("theme.css", folder="") + _asset("report.css")),
-            script=_as_it_is(script),
-            script_hash=f"sha256-{digest}",
+            css=_as_it_is(asset("theme.css", folder="") + asset("report.css")),
+            script=_as_it_is(asset("report.js")),
+            script_hash=script_hash(),
+            watched=_as_it_is(LIVE_MARK) if watched else None,
             answers=[
                 {
                     "sentence": answer.sentence,
@@ -232,17 +232,25 @@ def _as_it_is(text: str) -> Any:
     return Markup(text)  # noqa: S704
 
 
-def _asset(name: str, *, folder: str = "assets") -> str:
+def script_hash() -> str:
+    """Of the page's script, as a policy (CSP) names it."""
+    digest = hashlib.sha256(asset("report.js").encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+def asset(name: str, *, folder: str = "assets") -> str:
+    """The text of a file of the page."""
     return files("lema_local.report").joinpath(folder, name).read_text(encoding="utf-8")
 
 
-def _environment() -> Any:
+def environment() -> Any:
+    """Jinja's, which escapes every value. MissingPackageError without the extra `report`."""
     try:
         import jinja2
     except ImportError as error:
         raise MissingPackageError("The report needs Jinja2: pip install 'lema-local[report]'") from error
     return jinja2.Environment(
-        loader=jinja2.FunctionLoader(_asset),
+        loader=jinja2.FunctionLoader(asset),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

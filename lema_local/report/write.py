@@ -40,29 +40,7 @@ def write_report(
     only. Raises StoreError for a database that cannot be read, DataError for a file that cannot be written,
     MissingPackageError without the extra `report`.
     """
-    evidence, samples = gather(store, seed=seed)
-    answers, shown = list(_answers(evidence)), figures(evidence, paper(), ON_PAGE)
-    drawn = _drawn([*(picture for _, picture in answers if picture), *shown], on_notice)
-    page = render_page(
-        Contents(
-            title=title,
-            database=store.path.name,
-            made_at=datetime.now(UTC),
-            evidence=evidence,
-            paper=paper(),
-            claims=[*training_claims(evidence, paper()), *corrector_claims(evidence, paper())],
-            answers=[
-                (answer, *(_with_svg(picture, drawn) if picture else (None, None))) for answer, picture in answers
-            ],
-            figures=[_with_svg(figure, drawn) for figure in shown],
-            samples=samples,
-            manifest=gather_manifest(store, profile),
-            rejections=store.rows("from rejections"),
-            costs=store.rows("from correction_cost"),
-            missing=_missing(evidence),
-            seed=seed,
-        )
-    )
+    page, evidence = report_page(store, title=title, seed=seed, profile=profile, on_notice=on_notice)
     written = [_write(output, page.encode())]
     if pictures is not None:
         forests = (forest(e, IN_FILE, name=f"answer-{number}") for number, e in enumerate(evidence.experiments, 1))
@@ -72,6 +50,38 @@ def write_report(
                 written.append(_write(pictures / f"{name}.svg", picture.svg.encode()))
                 written.append(_write(pictures / f"{name}.png", picture.png))
     return written
+
+
+def report_page(
+    store: Store,
+    *,
+    title: str,
+    seed: int,
+    profile: Profile | None,
+    on_notice: Callable[[str], None],
+    watched: bool = False,
+) -> tuple[str, Evidence]:
+    """The page as HTML, `watched` as render_page has it, and what it rests on."""
+    evidence, samples = gather(store, seed=seed)
+    answers, shown = list(_answers(evidence)), figures(evidence, paper(), ON_PAGE)
+    drawn = _drawn([*(picture for _, picture in answers if picture), *shown], on_notice)
+    contents = Contents(
+        title=title,
+        database=store.path.name,
+        made_at=datetime.now(UTC),
+        evidence=evidence,
+        paper=paper(),
+        claims=[*training_claims(evidence, paper()), *corrector_claims(evidence, paper())],
+        answers=[(answer, *(_with_svg(picture, drawn) if picture else (None, None))) for answer, picture in answers],
+        figures=[_with_svg(figure, drawn) for figure in shown],
+        samples=samples,
+        manifest=gather_manifest(store, profile),
+        rejections=store.rows("from rejections"),
+        costs=store.rows("from correction_cost"),
+        missing=_missing(evidence),
+        seed=seed,
+    )
+    return render_page(contents, watched=watched), evidence
 
 
 def _answers(evidence: Evidence) -> Iterator[tuple[Headline, Figure | None]]:
