@@ -16,7 +16,7 @@ SEVERAL = $(if $(SEEDS),--seeds "$(SEEDS)")
 SPENDING = $(if $(BUDGET),--budget "$(BUDGET)")
 
 .NOTPARALLEL:
-.PHONY: data train eval report study setup setup-train setup-dev setup-vllm test test-slow test-vllm check bench doctor clean
+.PHONY: data train eval report study setup setup-train setup-dev setup-vllm test test-slow test-vllm llama-server check bench doctor clean
 
 data: $(VENV)/.data
 	@$(LEMA) data $(OPTIONS) $(SPENDING)
@@ -111,6 +111,17 @@ setup-vllm: .venv-vllm/.done
 	@# the registry's builds of these want CUDA's torch; serving text needs none of them
 	@command -v nvidia-smi >/dev/null 2>&1 || .venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
+
+# llama.cpp's own server, for the recipe llama_server. llama-cpp-python is built again from its sources: a wheel in a
+# cache has no server. That takes some minutes more than the first time.
+llama-server: $(VENV)/.data
+	@version=$$($(VENV)/bin/python -c 'import importlib.metadata; print(importlib.metadata.version("llama-cpp-python"))') && \
+	echo "Building llama-cpp-python $$version with llama.cpp's server" && \
+	CMAKE_ARGS="-DCMAKE_PROJECT_INCLUDE=$(CURDIR)/servers/llama_server.cmake $$CMAKE_ARGS" $(VENV)/bin/python -m pip install --quiet \
+		--disable-pip-version-check --force-reinstall --no-deps --no-cache-dir --no-binary llama-cpp-python \
+		"llama-cpp-python==$$version"
+	@$(VENV)/bin/python -c 'import llama_cpp, pathlib, sys; sys.exit(not (pathlib.Path(llama_cpp.__file__).parent / "lib" / "llama-server").exists())' || \
+		{ echo "This llama-cpp-python carries no llama-server that can be built here: the recipe llama_cpp does without"; exit 1; }
 
 clean:
 	rm -rf $(VENV) .venv-vllm build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

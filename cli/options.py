@@ -15,6 +15,7 @@ from lema_local.records.store import Store, Writer
 from lema_local.settings.profiles import Overrides, load_profile
 from lema_local.settings.tables import Arm
 from lema_local.stages.evolve import restore
+from lema_local.stages.forms import resolve_forms
 from lema_local.stages.run import Experiment, Run
 from lema_local.stages.warm_up import resolve_warm_up
 
@@ -172,6 +173,7 @@ def open_run(
     wait = click.get_current_context().meta.get("lema.wait", False)
     with Writer(db, wait=wait, on_notice=notice) as store:
         run = Run(loaded, store, notice, budget=Budget(budget) if budget else None, offline=offline)
+        resolve_forms(run)
         resolve_warm_up(run)
         restore(run)
         yield run

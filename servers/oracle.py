@@ -102,8 +102,8 @@ class Faults:
 class App:
     """The ASGI application; plain ASGI, because a yardstick must cost less than what it measures."""
 
-    def __init__(self, oracle: Oracle, faults: Faults, *, latency_s: float = 0.0) -> None:
-        self.oracle, self.faults, self.latency_s = oracle, faults, latency_s
+    def __init__(self, oracle: Oracle, faults: Faults, *, latency_s: float = 0.0, name: str = "oracle") -> None:
+        self.oracle, self.faults, self.latency_s, self.name = oracle, faults, latency_s, name
         self._number = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,7 +115,7 @@ class App:
         elif path == "/health" and method == "GET":
             await _send(send, 200, {"status": "ok", "problems": len(self.oracle.problems)})
         elif path == "/v1/models" and method == "GET":
-            model = {"id": "oracle", "object": "model", "created": 0, "owned_by": "lema_local"}
+            model = {"id": self.name, "object": "model", "created": 0, "owned_by": "lema_local"}
             await _send(send, 200, {"object": "list", "data": [model]})
         elif path == "/faults" and method == "GET":
             counts = {"calls": self.faults.calls, "served": self.faults.served, "faults": dict(self.faults.counts)}
@@ -320,13 +320,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lema_local.servers.oracle", description=__doc__.splitlines()[0])
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="0: any free one, named on stderr")
-    parser.add_argument(
-        "--problems", type=Path, help="JSONL of question, answer, solution; without: FIXED_REPLY to all"
-    )
+    parser.add_argument("--problems", type=Path, help="JSONL of question, answer, solution; without: FIXED_REPLY")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds that each call waits")
     parser.add_argument("--faults", default="", help="KIND:SHARE,... of " + " ".join(FAULT_KINDS))
     parser.add_argument("--rate", type=float, help="calls per second; those above it get 429")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--name", default="oracle", help="under which /v1/models lists it")
     options = parser.parse_args(argv)
     try:
         faults = Faults(parse_faults(options.faults), rate=options.rate, seed=options.seed)
@@ -335,7 +334,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LemaError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    app = App(oracle, faults, latency_s=max(0.0, options.latency))
+    app = App(oracle, faults, latency_s=max(0.0, options.latency), name=options.name)
     config = uvicorn.Config(app, access_log=False, log_level="critical", lifespan="off", ws="none", backlog=2048)
     # uvicorn raises the signal again once it has shut down: a stop that was asked for is a success
     for number in (signal.SIGTERM, signal.SIGINT):

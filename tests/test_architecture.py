@@ -36,7 +36,7 @@ ROOMS = {
     "prompts": "calls corrections records",
     "review": "prompts corrections records statistics loopback guard",
     "settings": "review problems corrections records typed_toml",
-    "serving": "settings calls hardware",
+    "serving": "settings calls records hardware",
     "examples": "settings prompts corrections answers records",
     "training": "settings prompts records hardware progress",
     "report": "settings review prompts corrections records statistics hardware loopback guard printable typed_toml",

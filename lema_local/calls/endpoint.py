@@ -100,6 +100,10 @@ class Endpoint:
     # fields this server needs to do just what `Sampling` says
     request: Mapping[str, Any] = field(default_factory=dict)
     structured_form: Literal["openai", "llama_cpp"] = "openai"  # how it takes a JSON schema
+    # The adapters of a llama.cpp server, in its order. Every request then states each one's scale, the base's too: one
+    # that does not would read on in a cache that was computed under others.
+    adapters: tuple[str, ...] = ()
+    answers_as: str | None = None  # the name that its replies have, whichever of its adapters is on
     hint: str = ""  # what to do when nothing answers there
     # where the served model is an adapter: the name of the model under it at the same server
     adapter_over: str | None = None
@@ -124,6 +128,9 @@ def request_body(endpoint: Endpoint, prompt: Prompt, sampling: Sampling, index: 
         endpoint.max_tokens_field: sampling.max_tokens,
         **endpoint.request,
     }
+    if endpoint.adapters:
+        names = enumerate(endpoint.adapters)
+        body["lora"] = [{"id": k, "scale": float(name == endpoint.served_model)} for k, name in names]
     if n > 1:
         body["n"] = n
     if sampling.seed is not None:

@@ -35,7 +35,7 @@ BYTES_A_CHARACTER = 4  # at most, in UTF-8; and a token is a byte at least
 class Asked:
     """The request, as far as a reply must fit it."""
 
-    model: str  # the name that was asked for
+    model: str  # the name that the reply should have
     is_chat: bool
     requires_usage: bool
     samples: int
@@ -46,7 +46,7 @@ class Asked:
     def of(cls, endpoint: Endpoint, prompt: Prompt, sampling: Sampling, samples: int = 1) -> "Asked":
         """What a call asks for."""
         return cls(
-            endpoint.served_model,
+            endpoint.answers_as or endpoint.served_model,
             endpoint.api == "chat",
             endpoint.requires_usage,
             samples,

@@ -4,8 +4,10 @@ build_command(load_recipe("vllm"), model, ServeOptions(adapters={"cot-100": Path
 # [".venv-vllm/bin/python", "-m", "vllm.entrypoints.openai.api_server", "--model", ..., "--lora-modules", "cot-100=/a"]
 """
 
+import importlib.util
 import json
 import os
+import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,6 +31,11 @@ class ServeOptions:
     port: int | None = None  # None: any free one
     context_length: int = 4096
     servers: int = 1  # that share the cores
+    parallel: int = 16  # calls in one batch, of a recipe that batches
+    weights: Path | None = None  # the GGUF that is served, where it is not the model's own file (forms.py)
+    # What ends the name under which it serves the model: by it lema knows its own server. Empty: the plain name.
+    mark: str = field(default_factory=lambda: secrets.token_hex(4))
+    key: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)  # for servers that take one
     # name -> what this recipe loads: a LoRA GGUF (which may be made later) or a peft folder
     adapters: Mapping[str, Path] = field(default_factory=dict)
     lora_rank: int = 64  # the largest of the adapters
@@ -40,6 +47,10 @@ class ServeOptions:
     def models_path(self, recipe: Recipe, port: int) -> Path:
         """Where the file of models lies, for a server that takes one."""
         return self.log_directory / f"{recipe.name}-{port}.json"
+
+    def served_model(self, recipe: Recipe, model: Model | None) -> str:
+        """The name under which it serves the model."""
+        return "-".join(part for part in (model.name if model else recipe.name, self.mark) if part)
 
 
 def servers_that_fit(asked: int, recipe: Recipe, model: Model | None) -> int:
@@ -59,11 +70,9 @@ def build_command(recipe: Recipe, model: Model | None, options: ServeOptions, *,
         return command
     if recipe.has_models_file:  # which says all the rest
         command = command[: _options_begin(command)]
-    for part in recipe.adapter:
-        if part == "{adapters}":
-            command += [f"{name}={path}" for name, path in options.adapters.items()]
-        else:
-            command.append(part.format(**values))
+    command += [part.format(**values) for part in recipe.adapter]
+    for name, path in options.adapters.items():
+        command += [part.format(adapter_name=name, adapter_path=path) for part in recipe.each_adapter]
     return command
 
 
@@ -96,19 +105,23 @@ def _values(recipe: Recipe, model: Model | None, options: ServeOptions, port: in
         # on the last core costs more than that core gives (2 cores: 160 -> 58 tokens/s; one thread: 135, undisturbed).
         "threads": str(max(1, cores() - 1) if options.servers == 1 else share),
         "problems": str(options.problems or os.devnull),
-        "served_model": model.name if model else recipe.name,
+        "served_model": options.served_model(recipe, model),
+        "parallel": str(options.parallel),
+        "batch_context": str(options.parallel * options.context_length),
         "dtype": options.dtype,
         "verbose": str(options.is_verbose).lower(),
         "models_file": str(options.models_path(recipe, port)),
     }
     if recipe.weights == "gguf" and model is not None:
-        values["model_path"] = str(model.gguf())
+        values["model_path"] = str(options.weights or model.gguf())
     elif recipe.weights == "hf" and model is not None:
         devices = gpus()
         tensor_parallel = tensor_parallel_size(model, devices)
         values["model_path"] = model.source
         values["tensor_parallel"] = str(tensor_parallel)
         values["data_parallel"] = str(data_parallel_size(tensor_parallel, devices))
+    if recipe.program is not None:
+        values["program"] = str(program_path(recipe))
     if options.adapters:
         rank = next((rank for rank in VLLM_LORA_RANKS if rank >= options.lora_rank), None)
         if rank is None:
@@ -116,6 +129,14 @@ def _values(recipe: Recipe, model: Model | None, options: ServeOptions, port: in
         values["lora_rank"] = str(rank)
         values["adapters_in_memory"] = str(min(len(options.adapters), MOST_ADAPTERS_IN_MEMORY))
     return values
+
+
+def program_path(recipe: Recipe) -> Path:
+    """Where a recipe's program lies if it was built: beside llama-cpp-python's library. ServerError without that."""
+    package = importlib.util.find_spec("llama_cpp")
+    if package is None or package.origin is None or recipe.program is None:
+        raise ServerError(f"{recipe.name} comes with llama-cpp-python: pip install 'lema-local[llama]'")
+    return Path(package.origin).parent / "lib" / recipe.program
 
 
 def _interpreter(recipe: Recipe) -> str:

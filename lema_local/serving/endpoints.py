@@ -19,6 +19,7 @@ from lema_local.calls.endpoint import Endpoint
 from lema_local.calls.prices import Price, find_price
 from lema_local.calls.transport import is_loopback
 from lema_local.errors import EndpointError, ProfileError
+from lema_local.serving.forms import choose_form, served_form
 from lema_local.serving.recipes import Recipe, load_recipe
 from lema_local.settings.endpoints import EndpointProfile
 from lema_local.settings.models import Model, resolve_model
@@ -34,6 +35,7 @@ class ResolvedEndpoint:
     profile: EndpointProfile
     recipe: Recipe | None  # None: served already, at a base URL
     model: Model | None  # the weights that its recipe serves; None where it serves none
+    form: str  # of the weights that a recipe with a choice serves, else "file"
     endpoint: Endpoint  # who answers, what keys and dry runs need; a recipe's has no base URL before it is started
 
 
@@ -58,10 +60,13 @@ class Endpoints:
 
     def _look_up(self, name: str, profile: EndpointProfile) -> ResolvedEndpoint:
         if profile.recipe is None:
-            return ResolvedEndpoint(name, profile, None, None, _served_already(name, profile))
+            return ResolvedEndpoint(name, profile, None, None, "file", _served_already(name, profile))
         recipe = load_recipe(profile.recipe)
         model = None if recipe.weights == "none" else self.model(profile.model)
-        return ResolvedEndpoint(name, profile, recipe, model, _by_recipe(name, profile, recipe, model))
+        form = "file"
+        if recipe.forms and model is not None:
+            form = choose_form(model).form if profile.form == "auto" else profile.form
+        return ResolvedEndpoint(name, profile, recipe, model, form, _by_recipe(name, profile, recipe, model, form))
 
 
 def _served_already(name: str, profile: EndpointProfile) -> Endpoint:
@@ -72,11 +77,11 @@ def _served_already(name: str, profile: EndpointProfile) -> Endpoint:
     return _endpoint(name, profile, base_url=base_url, model=profile.model, identity=identity)
 
 
-def _by_recipe(name: str, profile: EndpointProfile, recipe: Recipe, model: Model | None) -> Endpoint:
+def _by_recipe(name: str, profile: EndpointProfile, recipe: Recipe, model: Model | None, form: str) -> Endpoint:
     if model is None:
         model_name, identity = recipe.name, f"{recipe.name}:1"
     elif recipe.weights == "gguf":
-        model_name, identity = model.name, model.gguf_identity
+        model_name, identity = model.name, model.gguf_identity + served_form(recipe, form)
     else:
         model_name, identity = model.name, f"{model.served_identity}:{recipe.name}"
     if profile.warm_up_steps:  # whose identity is that of the checkpoint it will be (stages/warm_up.py)
@@ -99,7 +104,7 @@ def _endpoint(
         identity=identity,
         api=profile.api,
         more_base_urls=tuple(url.rstrip("/") for url in profile.more_base_urls),
-        concurrency=profile.concurrency,
+        concurrency=profile.parallel if recipe and recipe.batches else profile.concurrency,
         requests_per_minute=profile.requests_per_minute,
         tokens_per_minute=profile.tokens_per_minute,
         deadline_s=profile.deadline_s,
@@ -110,7 +115,7 @@ def _endpoint(
         max_tokens_field=profile.max_tokens_field,
         is_reference_derived=recipe.reference_derived if recipe else False,
         request=recipe.request if recipe else {},
-        structured_form=recipe.structured if recipe else "openai",
+        structured_form=profile.structured_form or (recipe.structured if recipe else "openai"),
     )
 
 

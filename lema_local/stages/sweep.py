@@ -1,8 +1,9 @@
 """The sweep: the base model and every adapter over it, served and asked what is pending, with no merge.
 
-One server serves them all, adapters as model names: vLLM keeps one in its batch and some in memory, llama.cpp's server
-loads the one that is asked, from a LoRA GGUF made from the checkpoint. A plain base URL serves what it has. What goes
-wrong with one target is said in one line, and the rest of the sweep goes on:
+One server serves them all. vLLM has adapters as model names, keeps one in its batch and some in memory; llama.cpp's
+server has all in memory, from LoRA GGUFs made from the checkpoints, and each request says which is on; that of
+llama-cpp-python loads the one that is asked. A plain base URL serves what it has. What goes wrong with one target is
+said in one line, and the rest of the sweep goes on:
 
     cot-40 is not evaluated: The checkpoint runs/checkpoints/cot-1f2e/step-000040 is damaged or gone: ...
 """
@@ -73,7 +74,7 @@ def sweep(run: Run, targets: Sequence[Target]) -> Outcome:
         with open_endpoint(student, options=run.serve_options) as endpoint:
             return sum((complete_target(run, target, endpoint) for target in open_targets), Outcome())
     work = _Sweep(run, student.recipe, base_weights(run), open_targets)
-    if work.recipe.weights == "hf":  # it loads every adapter when it starts, and dies of one that is broken
+    if work.recipe.loads_adapters_first:  # and dies of one that is broken
         work.leave_out_broken()
     while work.left:
         work.serve()
@@ -180,7 +181,7 @@ class _Sweep:
         return adapter_rank(target.folder(self.run)) if self.recipe.weights == "hf" else 1
 
     def _loaded(self, target: Target) -> Path:
-        """What the server loads; llama.cpp when it is first asked for it."""
+        """What the server loads."""
         folder = target.folder(self.run)
         if self.recipe.weights != "gguf":
             return folder

@@ -23,6 +23,7 @@ from pathlib import Path
 from lema_local.errors import TrainingError
 from lema_local.records.keys import file_sha256
 from lema_local.records.locks import lock
+from lema_local.settings.models import cache_directory
 from lema_local.training.gguf_fidelity import mend_tokenizer, rope_parameters
 from lema_local.training.packages import require
 from lema_local.training.quiet import quiet
@@ -50,9 +51,8 @@ class BaseModel:
 
 
 def default_cache() -> Path:
-    """The directory for things that can be made again: $XDG_CACHE_HOME/lema_local or ~/.cache/lema_local."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "lema_local"
+    """The directory for things that can be made again."""
+    return cache_directory()
 
 
 def resolve_base(base: BaseModel, *, cache: Path) -> str:

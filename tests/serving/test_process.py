@@ -28,7 +28,7 @@ LLAMA_7B = resolve_model("llama-2-7b")
 
 
 def test_every_recipe_loads_and_an_unknown_one_is_refused() -> None:
-    assert recipe_names() == ["llama_cpp", "oracle", "vllm"]
+    assert recipe_names() == ["llama_cpp", "llama_server", "oracle", "vllm"]
     assert all(load_recipe(name).command for name in recipe_names())
     with pytest.raises(ProfileError, match="No recipe named vlm"):
         load_recipe("vlm")
@@ -76,16 +76,15 @@ def test_the_gpus_that_one_replica_leaves_over_hold_more_of_them(
 
 def test_llama_cpp_serves_every_adapter_from_one_process(tmp_path: Path) -> None:
     model = resolve_model("smollm2-135m-instruct")
-    options = ServeOptions(
-        adapters={"cot-20": Path("/a.gguf"), "lema-20": Path("/b.gguf")}, context_length=512, log_directory=tmp_path
-    )
+    adapters = {"cot-20": Path("/a.gguf"), "lema-20": Path("/b.gguf")}
+    options = ServeOptions(adapters=adapters, context_length=512, log_directory=tmp_path, mark="mark")
     recipe = load_recipe("llama_cpp")
     command = build_command(recipe, model, options, port=8001)
     assert command[1:] == ["-m", "llama_cpp.server", "--config_file", str(tmp_path / "llama_cpp-8001.json")]
     file = json.loads(models_file(recipe, model, options, port=8001))
     assert (file["host"], file["port"]) == ("127.0.0.1", "8001")
     assert [(each["model_alias"], each.get("lora_path")) for each in file["models"]] == [
-        ("smollm2-135m-instruct", None), ("cot-20", "/a.gguf"), ("lema-20", "/b.gguf")
+        ("smollm2-135m-instruct-mark", None), ("cot-20", "/a.gguf"), ("lema-20", "/b.gguf")
     ]  # fmt: skip
     assert {each["n_ctx"] for each in file["models"]} == {"512"}
 
@@ -255,6 +254,46 @@ def test_a_server_that_cannot_start_says_its_last_line_and_where_the_rest_is(tmp
     with pytest.raises(ServerError, match="did not start") as failed, serve("oracle", model=None, options=options):
         pass
     assert str(tmp_path) in str(failed.value)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_is_asked_for_a_name_that_was_made_up_for_its_server(name: str) -> None:
+    recipe, options = load_recipe(name), ServeOptions(mark="5c1d")
+    model = {"vllm": LLAMA_7B, "oracle": None}.get(name, Model(name="m", gguf_path=Path("m.gguf")))
+    assert recipe.health == "/v1/models"
+    assert options.served_model(recipe, model) in build_command(recipe, model, options, port=8000)
+    assert ServeOptions().mark != ServeOptions().mark
+
+
+def test_a_stranger_on_the_port_is_not_taken_for_our_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve("oracle", model=None, options=ServeOptions(log_directory=tmp_path)) as stranger:
+        taken = int(stranger.base_url.split(":")[2].split("/")[0])
+        monkeypatch.setattr("lema_local.serving.process.free_port", lambda host: taken)  # taken after it was found free
+        with (
+            pytest.raises(ServerError, match="did not start"),
+            serve("oracle", model=None, options=ServeOptions(log_directory=tmp_path)),
+        ):
+            pass
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_server_is_given_no_key_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "VLLM_API_KEY", "MY_CORRECTOR", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, f"value-of-{name}")
+    with serve("oracle", model=None, options=ServeOptions(log_directory=tmp_path)) as server:
+        given = Path(f"/proc/{server.process.pid}/environ").read_text()
+    assert [part for part in given.split("\0") if "value-of-" in part] == [
+        "CUDA_VISIBLE_DEVICES=value-of-CUDA_VISIBLE_DEVICES"
+    ]
+
+
+def test_a_program_that_is_not_built_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lema_local.serving.process.program_path", lambda recipe: tmp_path / "llama-server")
+    with (
+        pytest.raises(MissingPackageError, match="make llama-server builds it"),
+        serve("llama_server", model=None, options=ServeOptions()),
+    ):
+        pass
 
 
 def test_vllm_without_its_environment_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

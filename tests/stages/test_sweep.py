@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from adapters import adapter
 from commands import lema
 from needs import needs
 from scripted_server import Body, Say, ScriptedServer, chat, completion
@@ -57,24 +58,6 @@ max_retries = 1
 [evaluation]
 max_tokens = 6
 """
-
-
-def adapter(folder: Path, *, strength: float, width: int = 576, rank: int = 4) -> Path:
-    """A LoRA adapter over the queries of SmolLM2's first three layers, as peft writes one."""
-    import numpy
-    from safetensors.numpy import save_file
-
-    folder.mkdir(parents=True)
-    random = numpy.random.default_rng(0)
-    tensors = {}
-    for layer in range(3):
-        name = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
-        tensors[f"{name}.lora_A.weight"] = random.normal(size=(rank, width)).astype("float32")
-        tensors[f"{name}.lora_B.weight"] = (strength * random.normal(size=(width, rank))).astype("float32")
-    save_file(tensors, folder / "adapter_model.safetensors")
-    config = {"peft_type": "LORA", "r": rank, "lora_alpha": 8, "base_model_name_or_path": "smollm2-135m-instruct"}
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    return folder
 
 
 def checkpoint(directory: Path, step: int, **made: Any) -> Checkpoint:

@@ -1,0 +1,154 @@
+"""Tokens a second of the recipes that serve a GGUF on this CPU, in one run.
+
+    python bench/generation.py [--model smollm2-135m-instruct] [--problems 48] [--tokens 160] [--repeats 3] [--forms]
+
+Every recipe answers the same prompts, those of the profile laptop, by HTTP and through the client of a run; starting
+its servers is not counted. `--forms` prints the table of forms and batch sizes instead, of one thread, by CPU time. A
+measurement, not a test: it never fails on time. llama_server needs `make llama-server`.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tabulate import tabulate
+
+from lema_local.calls.client import Client
+from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
+from lema_local.hardware import cores
+from lema_local.serving.command import ServeOptions
+from lema_local.serving.endpoints import Endpoints, ResolvedEndpoint
+from lema_local.serving.forms import weights_in_form
+from lema_local.serving.llama_batches import Batches
+from lema_local.serving.process import open_recipe
+from lema_local.settings.endpoints import EndpointProfile
+from lema_local.settings.profiles import load_profile
+from lema_local.stages.run import Experiment
+from lema_local.stages.sample import prompts, wanted_of
+
+FORMS = ("file", "bf16", "f16", "q8_0", "q4_0")
+BATCHES = (1, 4, 8, 16, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a recipe did with all the prompts."""
+
+    tokens: int
+    prompt_tokens: int
+    wall_s: float
+    memory_mb: float  # of its largest server, at its end
+
+    @property
+    def tokens_per_s(self) -> float:
+        return self.tokens / self.wall_s
+
+
+def measure(resolved: ResolvedEndpoint, asked: Sequence[Prompt], sampling: Sampling, folder: Path) -> Measured:
+    """All prompts by one recipe; the start of its server is not counted."""
+    with open_recipe(resolved, options=ServeOptions(log_directory=folder)) as (endpoint, servers):
+        asyncio.run(_ask(endpoint, asked[:2], replace(sampling, max_tokens=4)))
+        began = time.perf_counter()
+        replies = asyncio.run(_ask(endpoint, asked, sampling))
+        wall_s = time.perf_counter() - began
+        memory = max(_memory_mb(server.process.pid) for server in servers.servers)
+    return Measured(sum(n for _, n in replies), sum(n for n, _ in replies), wall_s, memory)
+
+
+async def _ask(endpoint: Endpoint, asked: Sequence[Prompt], sampling: Sampling) -> list[tuple[int, int]]:
+    """Prompt and completion tokens of each reply."""
+    free = asyncio.Semaphore(endpoint.most_calls)
+
+    async def one(client: Client, prompt: Prompt, index: int) -> tuple[int, int]:
+        async with free:
+            reply = await client.complete(prompt, sampling, index=index)
+        return reply.prompt_tokens or 0, reply.completion_tokens or 0
+
+    async with Client(endpoint) as client:
+        return await asyncio.gather(*(one(client, prompt, k) for k, prompt in enumerate(asked)))
+
+
+def _memory_mb(pid: int) -> float:
+    """The most that a process has held of memory; 0 where there is no /proc."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM")), 0.0)
+
+
+def recipes(model: str) -> dict[str, EndpointProfile]:
+    """What is compared, the recipe of before first."""
+    profile = EndpointProfile(model=model, api="completions", context_length=1024)
+    return {
+        f"llama_cpp, {cores()} servers": replace(profile, recipe="llama_cpp", servers=cores()),
+        "llama_server, 16 in a batch": replace(profile, recipe="llama_server"),
+        "llama_server, the file as it is": replace(profile, recipe="llama_server", form="file"),
+        f"llama_server, {cores()} servers": replace(profile, recipe="llama_server", servers=cores()),
+    }
+
+
+def processor() -> str:
+    """Its name and those of its units that llama.cpp's kernels are chosen by."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    units = [flag for flag in said.get("flags", "").split() if flag.startswith(("avx", "amx", "f16c", "fma"))]
+    return f"{said.get('model name', platform.machine())} ({' '.join(units)})"
+
+
+def print_forms(model: str) -> None:
+    """Forms and batch sizes: tokens a second of one thread."""
+    found = Endpoints().model(model)
+    rows = []
+    for form in FORMS:
+        with Batches(weights_in_form(found, form)) as batches:
+            speeds = [batches.tokens_per_s(sequences=n) for n in BATCHES]
+            rows.append([form, batches.prompt_tokens_per_s(), *speeds])
+    print(tabulate(rows, ["form", "prompt", *(f"{n} in a batch" for n in BATCHES)], floatfmt=".0f"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--problems", type=int, default=48)
+    parser.add_argument("--tokens", type=int, default=160)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--forms", action="store_true")
+    parser.add_argument("--only", default="", help="recipes whose name has this")
+    options = parser.parse_args()
+    print(f"{processor()}, {cores()} cores, load {os.getloadavg()[0]:.1f}")
+    if options.forms:
+        print_forms(options.model)
+        return
+    experiment = Experiment(load_profile("laptop"), None)  # type: ignore[arg-type]  # no store is asked
+    problems = experiment.problems.train[: options.problems]
+    sampling = Sampling(temperature=0.7, max_tokens=options.tokens, seed=1)
+    endpoints, rows, first = Endpoints(), [], None
+    compared = {name: profile for name, profile in recipes(options.model).items() if options.only in name}
+    taken: dict[str, list[Measured]] = {name: [] for name in compared}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(options.repeats):  # in turn, so that what else the machine does meets all of them
+            for name, profile in compared.items():
+                resolved = endpoints.resolve("reasoner", profile)
+                calls = list(wanted_of(experiment.profile, "reasoner", resolved.endpoint, problems))
+                render = prompts(problems, "completions")
+                taken[name].append(measure(resolved, [render(call) for call in calls], sampling, Path(folder)))
+    for name, each in taken.items():
+        speed = statistics.median(m.tokens_per_s for m in each)
+        first = first or speed
+        rows.append([name, speed, speed / first, each[0].tokens, each[0].prompt_tokens, max(m.memory_mb for m in each)])
+    print(tabulate(rows, ["recipe", "tokens/s", "ratio", "tokens", "of prompts", "MB"], floatfmt=("", ".0f", ".2f")))
+
+
+if __name__ == "__main__":
+    main()

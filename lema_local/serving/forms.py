@@ -1,0 +1,163 @@
+"""In which form llama.cpp's server holds a GGUF's weights: as the file has them, or the same weights unpacked.
+
+A processor multiplies some forms many times faster than others, which depends on its units and on the size of a batch.
+So the form is chosen by measurement, once a machine, model and version of llama.cpp, and kept in the cache:
+
+    choose_form(model)
+    # Choice(form="bf16", measured={"file": Measured(196, 0.974), "bf16": Measured(434, 0.996), ...})
+
+A form qualifies where its top token is that of the file's weights, computed in float32 from all their digits, at 99% of
+the positions or more. The file's own kernels are not held to that: they are what was served before. Speeds are tokens
+a second of one thread that writes 16 sequences on together.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from lema_local.errors import ServerError
+from lema_local.hardware import cores, ram_gib
+from lema_local.records.keys import content_key
+from lema_local.records.locks import lock
+from lema_local.serving.llama_batches import Batches, convert
+from lema_local.serving.recipes import Recipe, load_recipe
+from lema_local.settings.models import Model, cache_directory
+
+LEAST_AGREEMENT = 0.99
+FASTER = 1.1  # than the file as it is, to be worth another file
+SEQUENCES = 16
+_TEXTS = ("correct_number.1.txt", "judge.1.txt")  # what the positions are taken from: about 1,600 tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a form gave."""
+
+    tokens_per_s: float  # of one thread, SEQUENCES in a batch
+    agreement: float | None = None  # with the file's weights in float32; None: not asked, for it was too slow
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The form that is served, and why."""
+
+    form: str
+    measured: dict[str, Measured]
+
+    @property
+    def speed_up(self) -> float:
+        """Times the file's speed as it is."""
+        return self.measured[self.form].tokens_per_s / self.measured["file"].tokens_per_s if self.measured else 1.0
+
+
+def served_form(recipe: Recipe, form: str) -> str:
+    """What a model's identity says of engine and form, after the file's: its greedy text is another engine's not."""
+    return f":{recipe.name}-{importlib.metadata.version(recipe.engine)}:{form}" if recipe.engine else ""
+
+
+def weights_in_form(model: Model, form: str, *, on_notice: Callable[[str], None] = lambda message: None) -> Path:
+    """The GGUF file that is served: the model's own, or one in the cache, which is made where it is not there."""
+    if form == "file":
+        return model.gguf()
+    target = _cached(model, form)
+    with _locked():
+        if not target.is_file():
+            on_notice(f"writing {model.name} as {form} (once)")
+            convert(model.gguf(), target, form)
+    return target
+
+
+@cache
+def choose_form(model: Model) -> Choice:
+    """The fastest form that qualifies on this machine. Measured once; a few seconds for a small model. A model whose
+    float32 weights would not fit in a quarter of the memory is served as its file has it."""
+    if model.gguf().stat().st_size * 8 > ram_gib() * 2**30 / 4:
+        return Choice("file", {})
+    key = content_key("form", model.gguf_identity, _machine(), *load_recipe("llama_server").forms)
+    with _locked():
+        known = _read()
+        if key not in known:
+            known[key] = asdict(_measure(model))
+            _write(known)
+    found = known[key]
+    return Choice(found["form"], {form: Measured(**each) for form, each in found["measured"].items()})
+
+
+def _measure(model: Model) -> Choice:
+    text = "\n".join(files("lema_local").joinpath("templates", name).read_text(encoding="utf-8") for name in _TEXTS)
+    exact = _cached(model, "f32")
+    made = [exact]
+    try:
+        convert(model.gguf(), exact, "f32")
+        with Batches(exact) as batches:
+            wanted = batches.top_tokens(text)
+        with Batches(model.gguf()) as batches:
+            plain = Measured(batches.tokens_per_s(sequences=SEQUENCES), _share(wanted, batches.top_tokens(text)))
+        measured, chosen = {"file": plain}, "file"
+        for form in load_recipe("llama_server").forms:
+            made.append(_cached(model, form))
+            convert(model.gguf(), made[-1], form)
+            with Batches(made[-1]) as batches:
+                speed = batches.tokens_per_s(sequences=SEQUENCES)
+                is_fast = speed > max(FASTER * plain.tokens_per_s, measured[chosen].tokens_per_s)
+                agreement = _share(wanted, batches.top_tokens(text)) if is_fast else None
+            measured[form] = Measured(speed, agreement)
+            if agreement is not None and agreement >= LEAST_AGREEMENT:
+                chosen = form
+        made = [path for path in made if path != _cached(model, chosen)]
+        return Choice(chosen, measured)
+    finally:
+        for path in made:
+            path.unlink(missing_ok=True)
+
+
+def _share(wanted: list[int], found: list[int]) -> float:
+    return sum(a == b for a, b in zip(wanted, found, strict=True)) / len(wanted)
+
+
+def _machine() -> str:
+    """Processor with its units, the cores, and the build of llama.cpp."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
+    except OSError:
+        processor = [platform.machine(), platform.processor()]
+    return "\n".join([*processor, str(cores()), importlib.metadata.version("llama-cpp-python")])
+
+
+def _cached(model: Model, form: str) -> Path:
+    return cache_directory() / "weights" / f"{model.gguf_identity.removeprefix('gguf:')[:32]}-{form}.gguf"
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    """One process at a time makes files in the cache."""
+    try:
+        cache_directory().mkdir(parents=True, exist_ok=True)
+        with (cache_directory() / "forms.lock").open("w", encoding="utf-8") as file:
+            lock(file)
+            yield
+    except OSError as error:
+        raise ServerError(f"Cannot write in {cache_directory()}: {error.strerror}. Set XDG_CACHE_HOME.") from error
+
+
+def _read() -> dict[str, Any]:
+    try:
+        known = json.loads((cache_directory() / "forms.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _write(known: dict[str, Any]) -> None:
+    partial = cache_directory() / f"forms.{os.getpid()}"
+    partial.write_text(json.dumps(known, indent=1), encoding="utf-8")
+    partial.replace(cache_directory() / "forms.json")
