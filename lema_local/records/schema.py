@@ -60,9 +60,10 @@ def version_of(path: Path, connection: duckdb.DuckDBPyConnection) -> int | None:
     if not tables:
         return None
     if {"meta", "completion"} <= tables:
-        row = connection.execute("select value from meta where key = 'schema_version'").fetchone()
-        if row and str(row[0]).isdecimal():
-            return int(row[0])
+        # all rows: a result that is left open keeps DuckDB 2.0 from other work on the connection
+        rows = connection.execute("select value from meta where key = 'schema_version'").fetchall()
+        if rows and str(rows[0][0]).isdecimal():
+            return int(rows[0][0])
     refuse_disguised(path, connection)
     raise StoreError(f"{path} is a DuckDB database of something else. Name another file with --db.")
 
@@ -117,9 +118,9 @@ def shadow_views(connection: duckdb.DuckDBPyConnection) -> None:
 def _views_mark(connection: duckdb.DuckDBPyConnection) -> str:
     """A hash over the texts of the file's views. In lower case: DuckDB writes `as double` in a view that was just made
     for older shells, and `AS DOUBLE` once the file is read again."""
-    (texts,) = connection.execute(
+    ((texts,),) = connection.execute(
         "select lower(string_agg(sql, '' order by view_name)) from system.main.duckdb_views() where not internal"
-    ).fetchone() or (None,)
+    ).fetchall()
     return hashlib.sha256(str(texts).encode()).hexdigest()
 
 

@@ -330,8 +330,9 @@ def test_a_dead_server_is_set_aside_and_asked_again_later(server: ScriptedServer
 
 
 def test_requests_keep_to_their_rate(server: ScriptedServer) -> None:
+    began = time.monotonic()  # the first request may be late where others work
     many(endpoint(server.base_url, requests_per_minute=1200, concurrency=8), 20)
-    assert server.times[-1] - server.times[0] >= 19 * 60 / 1200 - 0.05
+    assert server.times[-1] - began >= 19 * 60 / 1200
 
 
 def test_tokens_keep_to_their_rate_as_they_are_used_not_as_they_were_feared(server: ScriptedServer) -> None:

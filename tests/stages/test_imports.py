@@ -114,7 +114,7 @@ def test_a_question_that_two_problems_ask_with_other_answers_is_not_guessed(fill
 
 def test_parquet_is_read_and_what_was_exported_comes_back(filled: Writer, tmp_path: Path) -> None:
     take_in(filled, tmp_path, [{"question": TINA.question, "rationale": WRONG, "model": "m1"}], "rationale")
-    with filled.connect() as connection:
+    with filled.connect(writes=(tmp_path / "m.parquet",)) as connection:
         connection.execute("copy mistake to $file (format parquet)", {"file": str(tmp_path / "m.parquet")})
     with Writer(tmp_path / "other.duckdb") as other:
         other.add(TINA)
