@@ -76,6 +76,7 @@ order by reasoner, dataset, template, settings;
 --   rate: mistakes / (correct + mistakes), 0 to 1
 --   low, high: of rate, 95% Wilson interval; replies to one problem that are alike are one observation
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
+--   replies, mistaken_replies: of those not cut off, and of mistakes, those that differ from each other: what an interval or test counts
 create or replace view mistakes_by_level as
 select
     reasoner, dataset, level,
@@ -86,7 +87,9 @@ select
     mistakes / nullif(correct + mistakes, 0) as rate,
     wilson_low(count(distinct reply) filter (is_mistake), count(distinct reply) filter (not is_cut)) as low,
     wilson_high(count(distinct reply) filter (is_mistake), count(distinct reply) filter (not is_cut)) as high,
-    template, settings
+    template, settings,
+    count(distinct reply) filter (not is_cut) as replies,
+    count(distinct reply) filter (is_mistake) as mistaken_replies
 from sampled_rationale
 group by reasoner, dataset, level, model_identity, template, settings
 order by reasoner, dataset, template, settings, level;

@@ -58,6 +58,7 @@ order by correction.is_reference_derived, correction.id;
 --   rate: corrected / mistakes, 0 to 1
 --   low, high: of rate, 95% Wilson interval; mistakes of one problem that are alike to the letter are one observation
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
+--   replies, right_replies: of mistakes and right_answer, those that differ from each other: what an interval or test counts
 create or replace view self_correction_rate as
 select
     reasoner, corrector, is_self, is_reference_derived, dataset,
@@ -67,7 +68,9 @@ select
     corrected / nullif(mistakes, 0) as rate,
     wilson_low(count(distinct mistaken_reply) filter (rejected_because is null), count(distinct mistaken_reply)) as low,
     wilson_high(count(distinct mistaken_reply) filter (rejected_because is null), count(distinct mistaken_reply)) as high,
-    template, settings
+    template, settings,
+    count(distinct mistaken_reply) as replies,
+    count(distinct mistaken_reply) filter (is_correct) as right_replies
 from graded_correction
 group by reasoner, corrector, is_self, is_reference_derived, dataset, template, settings
 order by is_reference_derived, reasoner, corrector, dataset, template, settings;
@@ -81,6 +84,7 @@ order by is_reference_derived, reasoner, corrector, dataset, template, settings;
 --   rate: corrected / mistakes, 0 to 1
 --   low, high: of rate, 95% Wilson interval; mistakes of one problem that are alike to the letter are one observation
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
+--   replies, corrected_replies: of mistakes and corrected, those that differ from each other: what an interval or test counts
 create or replace view correction_by_level as
 with counts as (
     select
@@ -102,7 +106,7 @@ select
     corrected / nullif(mistakes, 0) as rate,
     wilson_low(corrected_replies, replies) as low,
     wilson_high(corrected_replies, replies) as high,
-    template, settings
+    template, settings, replies, corrected_replies
 from counts
 left join collected using (dataset, level)
 order by is_reference_derived, dataset, corrector, template, settings, level;

@@ -1,6 +1,7 @@
 """The paper's claims about correctors (sections 3.1 and 4.3, Figure 4) as rows. Pure.
 
-Rows of correctors that write from the reference solution decide nothing and are left out here.
+Rows of correctors that write from the reference solution decide nothing and are left out here. Counts are of replies
+that differ: copies of one reply to one prompt are one observation.
 """
 
 from collections import defaultdict
@@ -71,7 +72,7 @@ def _rates(rates: Sequence[Row], paper: Paper) -> Iterator[Claim]:
             command = "make data PROFILE=a100 DATASET=math, with this reasoner and CORRECTOR_MODEL=gpt-4"
             yield replace(claim, because=command)
             continue
-        right, given = same[0]["right_answer"], same[0]["mistakes"]
+        right, given = same[0]["right_replies"], same[0]["replies"]
         found = replace(claim, ours=percent(right / given), n=given, interval=_interval(right, given))
         yield _held_against(found, printed.rate / 100, right, given)
 
@@ -111,7 +112,7 @@ def _self_correction(rates: Sequence[Row]) -> Iterator[Claim]:
 
 def _summed(rows: Iterator[Row]) -> tuple[int, int]:
     """(right answers, mistakes given)."""
-    found = [(row["right_answer"], row["mistakes"]) for row in rows]
+    found = [(row["right_replies"], row["replies"]) for row in rows]
     return sum(k for k, _ in found), sum(n for _, n in found)
 
 
@@ -122,20 +123,19 @@ def _levels(by_level: Sequence[Row], mistakes: Sequence[Row]) -> Iterator[Claim]
     rises = Claim(
         LEVELS, "Mistakes are more frequent at higher levels", "MATH", "more mistakes from level 1 to 5 (a curve)"
     )
-    corrected = list(_trends(falls, by_level, "corrector", "corrected", "mistakes", is_falling=True))
-    sampled = list(_trends(rises, mistakes, "reasoner", "mistakes", "graded", is_falling=False))
+    corrected = list(_trends(falls, by_level, "corrector", "corrected_replies", is_falling=True))
+    sampled = list(_trends(rises, mistakes, "reasoner", "mistaken_replies", is_falling=False))
     because = "The problems corrected so far have no levels: make data DATASET=math"
     yield from corrected or [replace(falls, because=because)]
     yield from sampled or [replace(rises, because=because)]
 
 
-def _trends(claim: Claim, rows: Sequence[Row], who: str, part: str, whole: str, *, is_falling: bool) -> Iterator[Claim]:
+def _trends(claim: Claim, rows: Sequence[Row], who: str, part: str, *, is_falling: bool) -> Iterator[Claim]:
     groups: dict[tuple[str, str], list[tuple[int, int, int]]] = defaultdict(list)
     for row in rows:
         digits = "".join(filter(str.isdecimal, row["level"]))
-        total = row["correct"] + row["mistakes"] if whole == "graded" else row[whole]
         if digits:
-            groups[row[who], row["dataset"]].append((row[part], total, int(digits)))
+            groups[row[who], row["dataset"]].append((row[part], row["replies"], int(digits)))
     for (name, dataset), group in groups.items():
         found = trend(*zip(*group, strict=True))
         if found is None:
