@@ -146,6 +146,7 @@ def test_a_server_that_is_killed_in_the_middle_is_started_once_more(
         mine = f"/proc/{os.getpid()}/task/*/children"
         while True:
             children = [pid for file in Path("/").glob(mine[1:]) for pid in file.read_text().split()]
+            children = [pid for pid in children if b"llama_cpp" in Path(f"/proc/{pid}/cmdline").read_bytes()]
             if children and any(db.parent.glob("runs/logs/llama_cpp-*.log")) and asked.is_set():
                 os.kill(int(children[0]), signal.SIGKILL)
                 return
