@@ -4,7 +4,7 @@
 is one for training. It takes `-m MODULE`, `-c CODE` or a script, hands its arguments, environment, working directory
 and files 0 to 2 to the server, passes signals on and ends as the forked process ended. If it is killed, the forked
 process is killed too. What one with torch starts by sys.executable is forked as well, so torchrun's workers are.
-One server serves all workers of a run of the tests; it imports nothing before it is asked for the first process.
+Two servers serve all workers of a run of the tests; each imports nothing before it is asked for its first process.
 """
 
 import importlib
@@ -46,31 +46,34 @@ os._exit(code)
 
 
 class QuickPython:
-    """The server's process, and the program that asks it."""
+    """The servers' processes, and the programs that ask them. One has torch and one has not: what is imported reads the
+    environment once (huggingface_hub), so a process without torch must find none of it."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        address, self.executable, self.with_torch = folder / "socket", folder / "python", folder / "python-with-torch"
-        for program in (self.executable, self.with_torch):
-            has_torch = program == self.with_torch
-            program.write_text(_CLIENT.format(python=sys.executable, address=str(address), has_torch=has_torch))
-            program.chmod(0o755)
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(str(address))
-        listener.listen(64)
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, str(listener.fileno()), str(self.with_torch)],
-            pass_fds=[listener.fileno()],
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            preexec_fn=die_with_parent(),
-        )
-        listener.close()
+        self.executable, self.with_torch = folder / "python", folder / "python-with-torch"
+        self._processes = [self._start(program, environment) for program in (self.executable, self.with_torch)]
+
+    def _start(self, program: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+        address, has_torch = program.with_suffix(".socket"), program == self.with_torch
+        program.write_text(_CLIENT.format(python=sys.executable, address=str(address), has_torch=has_torch))
+        program.chmod(0o755)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(address))
+            listener.listen(64)
+            return subprocess.Popen(
+                [sys.executable, __file__, str(listener.fileno()), str(self.with_torch)],
+                pass_fds=[listener.fileno()],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                preexec_fn=die_with_parent(),
+            )
 
     def stop(self) -> None:
-        """It holds nothing: taking torch down in order would cost seconds."""
-        self._process.kill()
-        self._process.wait()
+        """They hold nothing: taking torch down in order would cost seconds."""
+        for process in self._processes:
+            process.kill()
+            process.wait()
 
 
 def _load(*, has_torch: bool) -> None:
