@@ -60,7 +60,7 @@ def _parse_correction(rng: random.Random) -> None:
 
 
 def test_no_text_makes_a_rule_or_a_parser_raise() -> None:
-    _fuzz(17, 5_000)
+    _fuzz(17, 20_000)
 
 
 @pytest.mark.slow
