@@ -31,19 +31,17 @@ def headline(experiment: Experiment) -> Headline | None:
     effect, difference = experiment.effect(ARM, AGAINST), experiment.difference(ARM, AGAINST)
     if effect is None or difference is None:
         return None
-    seeds = experiment.over_seeds(ARM, AGAINST)
+    seeds, seen = experiment.over_seeds(ARM, AGAINST), side_of(effect.low, effect.high)
     if seeds is None:
-        side = side_of(effect.low, effect.high) if difference.p_holm < SIGNIFICANT else 0
+        side = seen if difference.p_holm < SIGNIFICANT else 0
         counted, then = "1 seed", f"{difference.because or 'one seed says nothing of the next'}; more: --seeds {ENOUGH}"
     else:
-        side = side_of(effect.low, effect.high) if effect.is_enough else 0
-        counted, then = f"{len(seeds.compared.seeds)} seeds", what_would_tell(seeds)
-    if seeds is not None and side == 0 and side_of(effect.low, effect.high):
-        then = f"fewer than {ENOUGH} seeds err too often to say more"
+        side, counted = seen if effect.is_enough else 0, f"{len(seeds.compared.seeds)} seeds"
+        then = what_would_tell(seeds) if side == seen else f"fewer than {ENOUGH} seeds err too often to say more"
     data = experiment.arms.get(ARM)
     what = "Training on corrections from reference solutions" if data and data.reference_derived else "LeMa"
     verdict = ("No difference was shown", f"{what} helped", f"{what} harmed")[side]
-    if side == 0 and effect.is_level:
+    if side == 0 and effect.is_level and effect.is_enough:
         verdict = f"The two are level within {100 * effect.margin:g} points"
     sentence = f"{verdict}: {_measured(effect, counted)}"
     return Headline(f"{sentence}; {then}." if side == 0 else f"{sentence}.", _basis(experiment))

@@ -39,6 +39,12 @@ def test_several_seeds_are_judged_together_and_few_of_them_not_at_all() -> None:
     assert few.endswith("fewer than 5 seeds err too often to say more.")
 
 
+def test_a_few_seeds_are_not_called_level() -> None:
+    for seeds, begins in ((2, "No difference was shown"), (5, "The two are level within 3 points")):
+        found = [row for seed in range(seeds) for arm in ("cot", "lema") for row in rows(arm, 100, 60, seed=seed)]
+        assert sentence(Experiment("m", "b", set_reports(found, margin=0.03)[0], {})).startswith(begins)
+
+
 def test_what_cannot_be_told_says_how_many_seeds_five_points_would_take() -> None:
     found = [
         row
