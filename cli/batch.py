@@ -1,4 +1,4 @@
-"""lema batch: pending calls by file, for OpenAI's Batch API and `vllm run-batch`."""
+"""lema batch: pending calls by file, for OpenAI's Batch API and for clusters."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -24,29 +24,70 @@ def command() -> None:
     """Have pending calls done by file: at half the price by OpenAI's Batch API, or by a cluster's own scheduler.
 
     \b
-    lema batch export --purpose sample --output calls.jsonl
-    vllm run-batch -i calls.jsonl -o results.jsonl --model meta-llama/Llama-2-70b-hf --served-model-name llama-2-70b
-    lema batch import results.jsonl --purpose sample
+    lema batch export --purpose sample --parts 8 --output parts
+    lema batch run parts/part-0.jsonl --url http://127.0.0.1:8000/v1          # one a job: docs/cluster.md
+    lema batch import parts --purpose sample
     """
 
 
 @command.command("export")
 @run_options
 @_PURPOSE
-@click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The file to write.")
-def export_command(profile: str, db: Path, purpose: Purpose, output: Path, **overrides: Any) -> None:
-    """Write the pending calls of one endpoint as OpenAI batch JSONL.
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="The file, or the folder of parts.")
+@click.option("--parts", type=click.IntRange(1, 100_000), metavar="N", help="As N parts, for `lema batch run`.")
+def export_command(profile: str, db: Path, purpose: Purpose, output: Path, parts: int | None, **overrides: Any) -> None:
+    """Write the pending calls of one endpoint as OpenAI batch JSONL: one file for `vllm run-batch`, which takes only
+    calls of chat, or a folder of parts for `lema batch run`, which takes all.
 
     \b
     lema batch export --purpose correct --output calls.jsonl
+    lema batch export --purpose sample --parts 8 --output parts       # part-0.jsonl to part-7.jsonl
     """
     from lema_local.records.exports import refuse_own_files
-    from lema_local.stages.batch import export, work_of
+    from lema_local.stages.batch import export, export_parts, work_of
 
     with open_run(db, profile, overrides) as run:
         refuse_own_files(run.store, output)
         work = work_of(run, purpose)
-        notice(f"{export(work, output)} calls to {work.endpoint.name} ({work.endpoint.model}) written to {output}")
+        calls = export(work, output) if parts is None else export_parts(work, output, parts)
+        notice(f"{calls} calls to {work.endpoint.name} ({work.endpoint.model}) written to {output}")
+
+
+@command.command("run")
+@click.argument("part", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--url", "urls", required=True, multiple=True, help="Base URL of a server; may be repeated.")
+@click.option("--key-env", metavar="NAME", help="The environment variable that holds its API key.")
+@click.option("--concurrency", type=int, default=8, show_default=True, help="Calls at once, of each URL.")
+@click.option("--deadline", type=float, default=300.0, show_default=True, metavar="S", help="Seconds a call may take.")
+@click.option("--without-usage", is_flag=True, help="Take replies without token counts (requires_usage = false).")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Default: PART with .results.jsonl.")
+def run_command(
+    part: Path,
+    urls: tuple[str, ...],
+    key_env: str | None,
+    concurrency: int,
+    deadline: float,
+    without_usage: bool,
+    output: Path | None,
+) -> None:
+    """Make the calls of one part at a server that is there. It needs no database and no profile: a job of a cluster
+    runs it beside its own server. Run it again to go on; a call that has a reply is not made again.
+
+    \b
+    lema batch run parts/part-$SLURM_ARRAY_TASK_ID.jsonl --url http://127.0.0.1:8000/v1 --concurrency 64
+    """
+    from lema_local.stages.batch_run import Servers, results_of, run_part
+
+    servers = Servers(
+        base_urls=urls,
+        api_key_env=key_env,
+        concurrency=concurrency,
+        deadline_s=deadline,
+        requires_usage=not without_usage,
+    )
+    output = output or results_of(part)
+    outcome = run_part(part, output, servers, notice=notice)
+    echo(f"{outcome.done} done, {outcome.failed} failed (run again to ask for those); results in {output}")
 
 
 @command.command("submit")
@@ -117,19 +158,20 @@ def drop_command(batch: str, profile: str, db: Path, **overrides: Any) -> None:
 
 
 @command.command("import")
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @run_options
 @_PURPOSE
-def import_command(file: Path, profile: str, db: Path, purpose: Purpose, **overrides: Any) -> None:
-    """Import a file of results: in any order, in parts, with error rows, and twice without doubling.
+def import_command(files: tuple[Path, ...], profile: str, db: Path, purpose: Purpose, **overrides: Any) -> None:
+    """Import files of results, or all of a folder of parts: in any order, with error rows, and twice without doubling.
 
     \b
     lema batch import results.jsonl --purpose sample
+    lema batch import parts --purpose sample
     """
-    from lema_local.stages.batch import import_results
+    from lema_local.stages.batch import import_files
 
-    with open_run(db, profile, overrides) as run, file.open(encoding="utf-8", errors="replace", newline="\n") as lines:
-        _say(import_results(run, purpose, filter(str.strip, lines)))
+    with open_run(db, profile, overrides) as run:
+        _say(import_files(run, purpose, files))
 
 
 def _say(found: Any) -> None:

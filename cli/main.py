@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": (".train", "Fine-tune the student with QLoRA on each arm."),
     "eval": (".eval", "Evaluate the base model and every checkpoint; print whether LeMa helped."),
     "problems": (".problems", "Load or generate the problems of a profile and check them."),
-    "batch": (".batch", "Have pending calls done by file: the Batch API, or vllm run-batch."),
+    "batch": (".batch", "Have pending calls done by file: the Batch API, or a cluster's own jobs."),
     "report": (".report", "Write one HTML file: claims, tables, figures, samples, manifest."),
     "status": (".status", "Count what is in the database."),
     "review": (".review", "Grade corrections by hand, or by a judge; counts and agreement."),

@@ -12,11 +12,12 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
+from lema_local.calls.batches import BatchRequest
 from lema_local.calls.endpoint import Endpoint, Prompt, Sampling, request_body
 from lema_local.calls.failures import RAW_REPLY_CHARACTERS, CallFailedError, Failure, failure_of, final_error
 from lema_local.calls.pacing import LONGEST_ASKED_WAIT_S, Budget, Gate, Host, Hosts
@@ -126,10 +127,27 @@ class Client:
         Retries faults of transport, server and reply; `on_failure` hears of each. Raises CallFailedError when this call
         cannot be had, EndpointError when no call to this endpoint can, BudgetError before a call that might pass it.
         """
+
+        def body(n: int) -> dict[str, Any]:
+            return request_body(self.endpoint, prompt, sampling, indexes[0], n=n)
+
+        return await self._waited_for(self._samples(prompt, sampling.max_tokens, len(indexes), body, on_failure))
+
+    async def send(
+        self, request: BatchRequest, *, on_failure: Callable[[Failure], None] = lambda failure: None
+    ) -> Reply:
+        """The reply to a line of a batch file, whose body is sent as it stands. Raises as `samples` does."""
+        asked = self._samples(request.prompt, request.max_tokens, 1, lambda n: dict(request.body), on_failure)
+        (reply,) = await self._waited_for(asked)
+        assert reply is not None  # of one sample, the one that came
+        return reply
+
+    async def _waited_for(self, asked: Coroutine[Any, Any, list[Reply | None]]) -> list[Reply | None]:
+        """What comes of it; `stop` knows of it meanwhile."""
         task = asyncio.current_task()
         self._waiting.add(task)
         try:
-            return await self._samples(prompt, sampling, indexes, on_failure)
+            return await asked
         finally:
             self._waiting.discard(task)
 
@@ -142,18 +160,22 @@ class Client:
                 task.cancel()
 
     async def _samples(
-        self, prompt: Prompt, sampling: Sampling, indexes: Sequence[int], on_failure: Callable[[Failure], None]
+        self,
+        prompt: Prompt,
+        max_tokens: int,
+        wanted: int,
+        body_of: Callable[[int], dict[str, Any]],
+        on_failure: Callable[[Failure], None],
     ) -> list[Reply | None]:
         failures, patient_until, refuses_n = 0, math.inf, False
         while True:
-            asked = len(indexes) if self.takes_n and not refuses_n else 1
-            body = request_body(self.endpoint, prompt, sampling, indexes[0], n=asked)
-            outcome = await self._try(prompt, body, Asked.of(self.endpoint, prompt, sampling, asked))
+            asked = wanted if self.takes_n and not refuses_n else 1
+            outcome = await self._try(prompt, body_of(asked), Asked.of(self.endpoint, prompt, max_tokens, asked))
             for broken in outcome.broken:
                 on_failure(broken)
             if outcome.failure is None:
                 self.takes_n = self.takes_n and not refuses_n and len(outcome.replies) >= asked
-                return [*outcome.replies, *[None] * (len(indexes) - len(outcome.replies))]
+                return [*outcome.replies, *[None] * (wanted - len(outcome.replies))]
             on_failure(outcome.failure)
             if asked > 1 and outcome.failure.status in (400, 422) and not self._stopped:
                 refuses_n = True  # if it is `n` that it does not know, it takes the same request without it

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
+from lema_local.calls.endpoint import Endpoint, Prompt
 from lema_local.calls.prices import Price
 from lema_local.calls.usage import Usage, believed, cost_of, read_usage, shares
 from lema_local.printable import line
@@ -43,14 +43,14 @@ class Asked:
     prompt_tokens: int  # at most (Prompt.most_tokens)
 
     @classmethod
-    def of(cls, endpoint: Endpoint, prompt: Prompt, sampling: Sampling, samples: int = 1) -> "Asked":
+    def of(cls, endpoint: Endpoint, prompt: Prompt, max_tokens: int, samples: int = 1) -> "Asked":
         """What a call asks for."""
         return cls(
             endpoint.answers_as or endpoint.served_model,
             endpoint.api == "chat",
             endpoint.requires_usage,
             samples,
-            sampling.max_tokens,
+            max_tokens,
             prompt.most_tokens,
         )
 

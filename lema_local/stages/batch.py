@@ -1,7 +1,8 @@
 """Pending calls by file instead of one by one: export them, hand them in at the Batch API, import what came.
 
-The file is OpenAI batch JSONL, which `vllm run-batch` takes too, so that a cluster's own scheduler can do the work. A
-batch that is handed in is recorded with its calls, and no stage makes those calls meanwhile.
+The files are OpenAI batch JSONL, so that a cluster's own scheduler can do the work: `vllm run-batch` on a file of chat,
+`lema batch run` (batch_run.py) on the parts of any. A batch that is handed in is recorded with its calls, and no stage
+makes those calls meanwhile.
 """
 
 import functools
@@ -9,7 +10,8 @@ import itertools
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,14 +93,44 @@ def work_of(run: Run, purpose: Purpose) -> Work:
 
 
 def export(work: Work, output: Path) -> int:
-    """Write the pending calls to a file; returns how many."""
-    try:
-        with output.open("w", encoding="ascii") as file:
-            for line in work.lines():
-                file.write(line + "\n")
-    except OSError as error:
-        raise DataError(f"Cannot write {output}: {error.strerror}. Name another file with --output.") from error
+    """Write the pending calls to a file that `vllm run-batch` takes; returns how many. DataError for calls that it
+    does not take."""
+    if work.endpoint.api == "completions":
+        raise DataError(
+            f"{work.endpoint.name} is asked by /v1/completions, and `vllm run-batch` takes only lines of chat. Add "
+            "--parts 1 (or more): `lema batch run` takes them."
+        )
+    with _writing(output):
+        _write(output, work.lines())
     return len(work.pending)
+
+
+def export_parts(work: Work, folder: Path, parts: int) -> int:
+    """Write the pending calls to part-0.jsonl, part-1.jsonl, ... of a folder, for `lema batch run`; returns how many
+    calls. Consecutive ones, for a server's prefix cache. DataError where the folder has parts already, which may be at
+    work."""
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if next(folder.glob("part-*"), None):
+            raise DataError(f"{folder} holds parts already, which may be at work. Name another folder with --output.")
+        lines, calls = work.lines(), len(work.pending)
+        for part in range(parts):
+            size = calls * (part + 1) // parts - calls * part // parts
+            _write(folder / f"part-{part}.jsonl", itertools.islice(lines, size))
+    return calls
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    with path.open("w", encoding="ascii") as file:
+        file.writelines(line + "\n" for line in lines)
+
+
+@contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"Cannot write {output}: {error.strerror}. Name another with --output.") from error
 
 
 def submit(run: Run, work: Work) -> list[Batch]:
@@ -194,24 +226,52 @@ def _asked(run: Run, batch: Batch) -> RemoteBatch | None:
     return None
 
 
+def import_files(run: Run, purpose: Purpose, paths: Sequence[Path]) -> Imported:
+    """The same of files, and of folders in which `lema batch run` wrote its results."""
+    return _import(run, purpose, {f"{path}, line": _lines(path) for path in _result_files(paths)}, discount=1.0)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+        yield from file
+
+
+def _result_files(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        inside = sorted(path.glob("*.results.jsonl"))
+        if not inside:
+            raise DataError(f"{path} holds no *.results.jsonl: `lema batch run` writes one beside each part.")
+        yield from inside
+
+
 def import_results(run: Run, purpose: Purpose, lines: Iterable[str], *, discount: float = 1.0) -> Imported:
     """Add the results that this profile's calls wait for, in whatever order they come; what is there stays as it is."""
+    return _import(run, purpose, {"line": lines}, discount=discount)
+
+
+def _import(run: Run, purpose: Purpose, files: Mapping[str, Iterable[str]], *, discount: float) -> Imported:
     wanted = {call.id: (call, work) for work in works(run, purpose) for call in work.wanted}
     missing = run.store.missing("completion", list(wanted))
     counts: Counter[str] = Counter()
     scrub = _scrubber(run, {work.endpoint.name for _, work in wanted.values()})
-    for number, line in enumerate(lines, start=1):
+    numbered = ((name, number, line) for name, lines in files.items() for number, line in enumerate(lines, start=1))
+    for name, number, line in numbered:
+        if not line.strip():
+            continue
         try:
             result = read_result(scrub(line))
         except ValueError as error:
             counts["bad_lines"] += 1
-            run.notice(f"line {number}: {error}; skipped")
+            run.notice(f"{name} {number}: {error}; skipped")
             continue
         if result.custom_id not in wanted:
             counts["foreign"] += 1
         elif result.custom_id not in missing:
             counts["known"] += 1
-        elif _add(run, result, *wanted[result.custom_id], discount=discount):
+        elif _add(run, result, *wanted[result.custom_id], discount=discount, line=line):
             missing.discard(result.custom_id)
             counts["new"] += 1
         else:
@@ -220,13 +280,13 @@ def import_results(run: Run, purpose: Purpose, lines: Iterable[str], *, discount
     return Imported(**counts)
 
 
-def _add(run: Run, result: Result, call: Call, work: Work, *, discount: float) -> bool:
+def _add(run: Run, result: Result, call: Call, work: Work, *, discount: float, line: str) -> bool:
     """Record a result, as a completion or as a failed attempt; whether it was a completion."""
-    e, failure = work.endpoint, Failure(result.error or "no response", result.status)
+    e, failure = work.endpoint, Failure(result.error or "no response", result.status, result.raw)
     if result.body is not None:
         raw, price = json.dumps(result.body), e.price.discounted(discount) if e.price else None
         prompt = work.render(call)
-        asked = Asked.of(e, prompt, call.sampling)
+        asked = Asked.of(e, prompt, call.sampling.max_tokens)
         try:
             body = judge_body(result.body, asked, characters=len(raw))
         except ValueError as lie:
@@ -240,7 +300,7 @@ def _add(run: Run, result: Result, call: Call, work: Work, *, discount: float) -
                 run.store.add(completion(call, result.custom_id, reply))
                 return True
             failure = failure_of(reply, prompt.prefill, raw)
-    run.store.add(attempt(call.id, e, failure))
+    run.store.add(attempt(call.id, e, failure, line=line))
     return False
 
 

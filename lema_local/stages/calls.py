@@ -267,11 +267,11 @@ def completion(call: Call, wanted: str, reply: Reply) -> Completion:
     )
 
 
-def attempt(wanted: str, endpoint: Endpoint, failure: Failure) -> Attempt:
-    """A failed call as a record."""
+def attempt(wanted: str, endpoint: Endpoint, failure: Failure, *, line: str | None = None) -> Attempt:
+    """A failed call as a record; `line`: of the file of results that brought it, and may bring it again."""
     # append-only: each attempt has an id of its own
     return Attempt(
-        id=content_key("attempt", wanted, time.time_ns(), uuid.uuid4().hex),
+        id=content_key("attempt", wanted, *([time.time_ns(), uuid.uuid4().hex] if line is None else [line])),
         completion_id=wanted,
         error=failure.error,
         status=failure.status,
