@@ -18,6 +18,7 @@ from .options import (
     open_run,
     run_options,
     seeds_option,
+    training_set_option,
     truncate_option,
 )
 from .output import echo, echo_json
@@ -30,6 +31,7 @@ BAD_ROWS_SHOWN = 10
 @seeds_option
 @match_option
 @arms_option
+@training_set_option
 @truncate_option
 @call_options
 @click.option("--base", type=click.Choice(["bf16", "nf4", "merged"]), help="vLLM: over which weights adapters answer.")
@@ -68,6 +70,7 @@ def command(
     samples: int | None,
     temperature: float | None,
     checkpoints: str | None,
+    training_sets: tuple[str, ...],
     **overrides: Any,
 ) -> None:
     """Evaluate the base model and every checkpoint of every arm: zero-shot, greedy, with no merge.
@@ -93,7 +96,7 @@ def command(
     # the path of a set that has none of its own, and the author of answers, are not the run's data and student
     path = overrides.pop("data_path") if any("=" not in each for each in on) else None
     author = overrides.pop("model") if imported else None
-    with open_run(db, profile, overrides, budget=budget, offline=offline) as run:
+    with open_run(db, profile, overrides, budget=budget, offline=offline, training_sets=training_sets) as run:
         e = with_options(
             run.profile.evaluation,
             on=on,

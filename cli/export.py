@@ -8,7 +8,7 @@ import click
 from lema_local.examples.shapes import SHAPES
 from lema_local.settings.tables import Arm
 
-from .options import notice, open_run, param_option, run_options
+from .options import notice, open_run, param_option, require_database, run_options
 
 
 @click.command("export")
@@ -19,11 +19,14 @@ from .options import notice, open_run, param_option, run_options
     help="The arm's training examples; built if it is not there.",
 )
 @click.option(
+    "--training-set", metavar="ID|ARM", help="An arm's training examples as the database holds them, and nothing else."
+)
+@click.option(
     "--shape",
     type=click.Choice(SHAPES),
     default="plain",
     show_default=True,
-    help="With --arm: the columns that a trainer reads.",
+    help="Of an arm: the columns that a trainer reads.",
 )
 @click.option("--table", help="A table or view, whole.")
 @click.option("--query", help="A named query, or any SELECT.")
@@ -41,6 +44,7 @@ def command(
     profile: str,
     db: Path,
     arm: Any,
+    training_set: str | None,
     shape: Any,
     table: str | None,
     query: str | None,
@@ -55,20 +59,35 @@ def command(
 
     \b
     lema export --arm lema --output lema.jsonl
+    lema export --training-set lema --db theirs.duckdb --output lema-arm        (from the database alone)
     lema export --arm lema --shape llama-factory --output lema-arm     (a folder: with data card and configuration)
     lema export --table correction --format parquet --output corrections.parquet
     lema export --query pass_at_1 --format datasets --output results   (then: datasets.load_dataset("results"))
     """
+    from lema_local.errors import LemaError, StoreError
     from lema_local.records.exports import export
     from lema_local.records.queries import query_parameters, query_text
     from lema_local.records.store import Store
-    from lema_local.stages.export_arm import export_arm
+    from lema_local.stages.export_arm import export_arm, export_set
+    from lema_local.stages.recorded import is_part, is_recorded, recorded_set, size_of
 
-    if sum(option is not None for option in (arm, table, query)) != 1:
-        raise click.UsageError("Give one of --arm, --table and --query.")
+    if sum(option is not None for option in (arm, training_set, table, query)) != 1:
+        raise click.UsageError("Give one of --arm, --training-set, --table and --query.")
     if arm is not None:
-        with open_run(db, profile, overrides) as run:
-            rows = export_arm(run, arm, output, shape=shape, form=form)  # type: ignore[arg-type]
+        try:
+            with open_run(db, profile, overrides) as run:
+                rows = export_arm(run, arm, output, shape=shape, form=form)  # type: ignore[arg-type]
+        except LemaError as error:
+            if not is_recorded(db, arm):
+                raise
+            raise StoreError(f"{error} The arm as it was built is in {db}: --training-set {arm}") from error
+    elif training_set is not None:
+        require_database(db)
+        store = Store(db)
+        built = recorded_set(store, training_set)
+        if is_part(built):
+            notice(f"{db} holds a part of this training set: {len(built.examples)} of {size_of(built)} examples.")
+        rows = export_set(store, built, output, shape=shape, form=form)  # type: ignore[arg-type]
     else:
         asked = str(query if table is None else table)
         text, values = query_text(asked), query_parameters(asked, params)

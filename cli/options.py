@@ -138,6 +138,17 @@ def arms_option(function: F) -> F:
     )(function)
 
 
+def training_set_option(function: F) -> F:
+    """--training-set, of the commands that train arms or look for what was trained."""
+    return click.option(
+        "--training-set",
+        "training_sets",
+        multiple=True,
+        metavar="ID|ARM",
+        help="This training set as the database holds it, instead of the profile's arms; one of each arm.",
+    )(function)
+
+
 def truncate_option(function: F) -> F:
     """--truncate, of the commands that train arms or look for what was trained."""
     return click.option(
@@ -166,16 +177,24 @@ def require_database(db: Path) -> None:
 
 @contextmanager
 def open_run(
-    db: Path, profile: str, overrides: dict[str, Any], *, budget: float | None = None, offline: bool = False
+    db: Path,
+    profile: str,
+    overrides: dict[str, Any],
+    *,
+    budget: float | None = None,
+    offline: bool = False,
+    training_sets: tuple[str, ...] = (),
 ) -> Iterator[Run]:
     """The experiment that the options describe, with its database open for writing."""
     loaded = load_profile(profile, Overrides(**overrides))
     wait = click.get_current_context().meta.get("lema.wait", False)
     with Writer(db, wait=wait, on_notice=notice) as store:
-        run = Run(loaded, store, notice, budget=Budget(budget) if budget else None, offline=offline)
+        budgeted = Budget(budget) if budget else None
+        run = Run(loaded, store, notice, budget=budgeted, offline=offline, training_sets=training_sets)
         resolve_forms(run)
-        resolve_warm_up(run)
-        restore(run)
+        if not training_sets:  # which came of reasoners and evolved problems that need not be at hand
+            resolve_warm_up(run)
+            restore(run)
         yield run
 
 

@@ -18,6 +18,7 @@ from .options import (
     require_database,
     run_options,
     seeds_option,
+    training_set_option,
     truncate_option,
 )
 from .output import echo, echo_json
@@ -33,6 +34,7 @@ from .output import echo, echo_json
 @click.option("--accelerate-config", metavar="FILE", help="A file of `accelerate config`: nodes, GPUs and sharding.")
 @match_option
 @arms_option
+@training_set_option
 @click.option("--dry-run", is_flag=True, help="Print the plan (steps, memory, launch line) and stop. Needs no torch.")
 @click.option("--gpus", help="Plan for these GPUs instead of the ones here, e.g. 4xA100-80GB.")
 @click.option("--lint", is_flag=True, help="Look at every example with the base model's tokenizer, and stop.")
@@ -49,6 +51,7 @@ def command(
     lint: bool,
     strict: bool,
     as_json: bool,
+    training_sets: tuple[str, ...],
     **overrides: Any,
 ) -> None:
     """Fine-tune the student with QLoRA on each arm of the profile.
@@ -58,12 +61,15 @@ def command(
     \b
     lema train
     lema train --lint --strict
+    lema train --db theirs.duckdb --training-set lema            (as it was built there: no problem file is needed)
     lema train --profile a100 --model llama-2-70b --dataset gsm8k --dry-run --gpus 4xA100-80GB
     """
     if context.invoked_subcommand is not None:
         refuse_options_before(context)
         return
     if dry_run:
+        if training_sets:
+            raise click.UsageError("--training-set does not go with --dry-run, which plans the profile's arms.")
         from .train_plan import print_plan
 
         print_plan(profile, overrides, db=db, gpus=gpus, as_json=as_json)
@@ -72,11 +78,11 @@ def command(
         raise click.UsageError("--gpus goes with --dry-run.")
     require_database(db)
     if lint:
-        _lint(profile, db, overrides, strict=strict, as_json=as_json)
+        _lint(profile, db, overrides, training_sets, strict=strict, as_json=as_json)
         return
     from lema_local.stages.train import train
 
-    with open_run(db, profile, overrides) as run:
+    with open_run(db, profile, overrides, training_sets=training_sets) as run:
         checkpoints = train(run, strict=strict)
     if as_json:
         rows = [
@@ -89,11 +95,13 @@ def command(
         echo(f"{c.arm} step {c.step}: loss {c.loss:.3f}, {c.tokens_seen} tokens, {c.samples_seen} samples  {c.path}")
 
 
-def _lint(profile: str, db: Path, overrides: dict[str, Any], *, strict: bool, as_json: bool) -> None:
+def _lint(
+    profile: str, db: Path, overrides: dict[str, Any], training_sets: tuple[str, ...], *, strict: bool, as_json: bool
+) -> None:
     from lema_local.stages.lint import lint_arms
     from lema_local.training.lint import refuse_flawed
 
-    with open_run(db, profile, overrides) as run:
+    with open_run(db, profile, overrides, training_sets=training_sets) as run:
         arms = lint_arms(run)
     if as_json:
         echo_json([{"arm": arm.name, **arm.lint.as_dict()} for arm in arms])

@@ -79,7 +79,12 @@ class Assembled:
     @property
     def id(self) -> str:
         """What identifies the set: arm, seed and its sorted example ids, hashed."""
-        return content_key("training_set", self.arm, self.seed, [c.example.id for c in self.candidates])
+        return training_set_id(self.arm, self.seed, [c.example.id for c in self.candidates])
+
+
+def training_set_id(arm: str, seed: int, example_ids: Sequence[str]) -> str:
+    """The id of a training set of these examples, given sorted."""
+    return content_key("training_set", arm, seed, list(example_ids))
 
 
 def assemble(arm: Arm, ingredients: Ingredients, *, seed: int) -> Assembled:
@@ -174,6 +179,10 @@ def _matched(
     notes["estimated_output_tokens"] = {"this": have, "lema": target}
     notes["paths_beyond_target"] = min(taken, len(more))
     notes["repeated"] = max(0, taken - len(more))
+    counts = Counter(c.example.id for c in chosen)
+    repeats = {id_: count - 1 for id_, count in sorted(counts.items()) if count > 1}
+    if repeats:  # the database links an example to its set once: this tells how often it trains beside that
+        notes["repeats"] = repeats
     return chosen
 
 

@@ -64,8 +64,9 @@ def sidecars(shape: Shape, name: str, data_file: str) -> dict[str, str]:
     return {}
 
 
-def card(shape: Shape, manifest: Mapping[str, Any], *, dataset: str, data_file: str) -> str:
-    """The data card of an exported arm, from its manifest: Markdown whose first line is the reference-derived share."""
+def card(shape: Shape, manifest: Mapping[str, Any], *, dataset: str, data_file: str, rows: int) -> str:
+    """The data card of an exported arm, from its manifest: Markdown whose first line is the reference-derived share.
+    `rows` are exported: fewer than the manifest's examples where the database holds a part of them."""
     corrections, derived = manifest["corrections"], manifest["corrections_reference_derived"]
     share = f"{derived / corrections:.0%}" if corrections else "there are none"
     tokens, augmentation = manifest["tokens"], manifest["augmentation"]
@@ -76,6 +77,7 @@ def card(shape: Shape, manifest: Mapping[str, Any], *, dataset: str, data_file: 
         CARD_MARK,
         f"# {manifest['arm']} of {dataset}",
         "",
+        *([f"**A part: {rows} of its {manifest['examples']} examples.**", ""] if rows < manifest["examples"] else []),
         f"{manifest['examples']} examples: {manifest['cot']} CoT and {manifest['corrections']} corrections, by the "
         "method of LeMa (arXiv 2310.20689).",
         "",

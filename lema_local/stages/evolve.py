@@ -57,7 +57,9 @@ def evolve(run: Run) -> Outcome:
 
 def restore(run: Experiment) -> None:
     """Give a run the problems that were evolved for its profile before. Calls nothing."""
-    run.add_train_problems(made(run)[2])
+    problems = made(run)[2]
+    if problems:  # or else nobody has asked for the run's problems yet, whose files may be far away
+        run.add_train_problems(problems)
 
 
 def made(run: Experiment) -> tuple[list[Call], list[Call], list[Problem]]:

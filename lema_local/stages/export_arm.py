@@ -7,7 +7,7 @@ from lema_local.errors import StoreError
 from lema_local.examples.shapes import CARD_MARK, Shape, card, sidecars
 from lema_local.records import bulk
 from lema_local.records.exports import Form, copy_rows, refuse_own_files, writing_rows
-from lema_local.records.store import stage_sql
+from lema_local.records.store import Store, stage_sql
 from lema_local.settings.tables import Arm
 from lema_local.stages.build import Built, build
 from lema_local.stages.run import Run
@@ -19,32 +19,38 @@ create or replace temp table export_row
 
 
 def export_arm(run: Run, arm: Arm, output: Path, *, shape: Shape, form: Form) -> int:
-    """Write an arm, built if it is not there; returns the rows.
+    """The same as export_set, of an arm as its records are now: built if it is not there."""
+    refuse_own_files(run.store, output)
+    (built,) = build(run, (arm,))
+    return export_set(run.store, built, output, shape=shape, form=form)
+
+
+def export_set(store: Store, built: Built, output: Path, *, shape: Shape, form: Form) -> int:
+    """Write the examples of a training set; returns the rows.
 
     A path with a suffix (`lema.jsonl`) is the file. One without, or the form "datasets" (Parquet), is a folder:
     train.jsonl, README.md (the data card) and the trainer's configuration. Raises StoreError where that cannot be
     written, or the folder holds another's files.
     """
-    refuse_own_files(run.store, output)
+    refuse_own_files(store, output)
     if form != "datasets" and output.suffix and not output.is_dir():
         if shape == "llama-factory":
             raise StoreError(f"LLaMA-Factory reads a folder: give --output {output.with_suffix('')} for one.")
-        return _write(run, build(run, (arm,))[0], output, shape, form)
+        return _write(store, built, output, shape, form)
     _refuse_anothers(output)
-    built = build(run, (arm,))[0]
     data, other = output / "train.jsonl", output / "train.parquet"
     if form != "jsonl":
         data, other = other, data
+    of = built.training_set
+    manifest = json.loads(of.manifest)
     files = {
-        "README.md": card(
-            shape, json.loads(built.training_set.manifest), dataset=run.profile.data.dataset, data_file=data.name
-        ),
-        **sidecars(shape, f"lema_{arm}".replace("-", "_"), data.name),
+        "README.md": card(shape, manifest, dataset=of.dataset, data_file=data.name, rows=len(built.examples)),
+        **sidecars(shape, f"lema_{of.arm}".replace("-", "_"), data.name),
     }
     try:
         output.mkdir(parents=True, exist_ok=True)
         other.unlink(missing_ok=True)  # what an export in the other format left: both would be read
-        rows = _write(run, built, data, shape, form)
+        rows = _write(store, built, data, shape, form)
         for name, text in files.items():
             (output / name).write_text(text, encoding="utf-8")
     except OSError as error:
@@ -61,12 +67,12 @@ def _refuse_anothers(folder: Path) -> None:
         raise StoreError(f"{folder} holds files and no data card of lema's: export to another folder.")
 
 
-def _write(run: Run, built: Built, file: Path, shape: Shape, form: Form) -> int:
+def _write(store: Store, built: Built, file: Path, shape: Shape, form: Form) -> int:
     """From memory, not from the tables: an example that trains twice is exported twice."""
     rows = (
         [position, e.kind, e.prompt, e.output, e.source_id, e.problem_id] for position, e in enumerate(built.examples)
     )
-    with writing_rows(run.store, file) as (connection, part):
+    with writing_rows(store, file) as (connection, part):
         connection.execute(_TABLE)
         bulk.append(connection, "export_row", rows)
         shaped = connection.sql(stage_sql(f"shape_{shape.replace('-', '_')}"))

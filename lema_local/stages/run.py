@@ -59,6 +59,7 @@ class Run(Experiment):
     store: Writer
     budget: Budget | None = field(default=None, kw_only=True)  # what this run may spend; None: no limit
     offline: bool = field(default=False, kw_only=True)  # every completion must be in the store: call nothing
+    training_sets: tuple[str, ...] = field(default=(), kw_only=True)  # those of the store to train on, instead of built
     said: set[str] = field(default_factory=set, repr=False, kw_only=True)  # topics of notices that come once a run
 
     def checkpoint_path(self, checkpoint: Checkpoint) -> Path:

@@ -20,6 +20,7 @@ from lema_local.settings.tables import Arm
 from lema_local.settings.training import ComputeDtype, TrainingSettings
 from lema_local.stages.build import Built, build
 from lema_local.stages.plan import manifest_tokens
+from lema_local.stages.recorded import recorded_set
 from lema_local.stages.run import Experiment, Run
 from lema_local.training.base import BaseModel
 from lema_local.training.bfloat16 import multiplies_bfloat16
@@ -56,12 +57,13 @@ def student_model(experiment: Experiment) -> Model:
 
 
 def planned_runs(run: Run, arms: tuple[Arm, ...] | None = None) -> list[TrainingRun]:
-    """The training runs of the profile's arms, built from the records as they are now; seed after seed.
+    """The training runs of the profile's arms, built from the records as they are now (or of the training sets that the
+    run names, as they are recorded); seed after seed.
 
     Every seed trains on the same training sets: it changes the LoRA weights at the start, the dropout and the order.
     """
     model = student_model(run)
-    training, everything = run.profile.training, build(run, arms)
+    training, everything = run.profile.training, _recorded(run) if run.training_sets else build(run, arms)
     sizes = {b.training_set.arm: arm_size(b.training_set) for b in everything}
     settings_of = arm_settings(training, sizes)
     seeds = range(training.seed, training.seed + training.seeds)
@@ -79,6 +81,13 @@ def planned_runs(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Training
         label = f"{arm} seed {settings.seed}" if training.seeds > 1 else arm
         planned.append(TrainingRun(run_id, built, model, settings, directory, label))
     return planned
+
+
+def _recorded(run: Run) -> list[Built]:
+    found = [recorded_set(run.store, name, whole=True) for name in run.training_sets]
+    if len({built.training_set.arm for built in found}) < len(found):
+        raise TrainingError("Of each arm one training set trains at a time: give --training-set one of each.")
+    return found
 
 
 def dtype_of(run: Experiment, model: Model, wanted: Sequence[tuple[str, str, TrainingSettings]]) -> ComputeDtype:

@@ -1,0 +1,99 @@
+"""A training set as a database holds it: an arm that was built, with every text, from the file alone.
+
+Neither the problem files nor the models that it came from need to be at hand:
+
+    recorded_set(Store(Path("study.duckdb")), "lema")        # by its arm, where one training set is of this arm
+    recorded_set(Store(Path("study.duckdb")), "5edb3e05")    # by the beginning of its id
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from lema_local.errors import StoreError
+from lema_local.examples.arms import training_set_id
+from lema_local.records.store import Store, stage_sql
+from lema_local.records.types import Example, TrainingSet
+from lema_local.stages.build import Built
+
+_MOST_REPEATS = 1_000  # of one example: a manifest from elsewhere takes no more memory than its texts can bear
+_ID = re.compile(r"[0-9a-f][0-9a-f-]{3,35}")
+
+
+def recorded_set(store: Store, name: str, *, whole: bool = False) -> Built:
+    """The training set of this id (its first four characters, or more) or of this arm, its examples by id.
+
+    A database may hold a part of a set, as examples/sample.duckdb does: `is_part` tells. StoreError where there is no
+    such set or more than one; where its texts are not those that its id was made from; with `whole`, of a part.
+    """
+    found = _find(store, name)
+    linked = [Example(**row) for row in store.rows(stage_sql("recorded_examples"), id=found["id"])]
+    repeats = _repeats(found["manifest"])
+    examples = tuple(example for example in linked for _ in range(1 + repeats.get(example.id, 0)))
+    built = Built(
+        TrainingSet(
+            id=found["id"],
+            arm=found["arm"],
+            dataset=found["dataset"],
+            seed=found["seed"],
+            cot_examples=found["cot_examples"],
+            correction_examples=found["correction_examples"],
+            manifest=found["manifest"],
+            example_ids=tuple(example.id for example in examples),
+        ),
+        examples,
+    )
+    known = built.training_set
+    if not examples:
+        raise StoreError(f"{store.path} holds no example of training set {known.id} ({known.arm}).")
+    if is_part(built):
+        if whole:
+            raise StoreError(
+                f"{store.path} holds {len(examples)} of the {size_of(built)} examples of training set {known.id}: only "
+                "a whole one trains. Take the database that it was built in."
+            )
+    elif training_set_id(known.arm, known.seed, known.example_ids) != known.id:
+        raise StoreError(f"The examples of training set {known.id} in {store.path} are not those that it was built of.")
+    return built
+
+
+def is_part(built: Built) -> bool:
+    """Whether the database holds fewer of its examples than it was built of."""
+    return len(built.examples) < size_of(built)
+
+
+def size_of(built: Built) -> int:
+    """How many examples it was built of."""
+    return built.training_set.cot_examples + built.training_set.correction_examples
+
+
+def is_recorded(db: Path, arm: str) -> bool:
+    """Whether there is a database that holds a training set of this arm."""
+    return db.exists() and bool(Store(db).rows("select 1 as one from training_set where arm = $arm limit 1", arm=arm))
+
+
+def _repeats(manifest: str) -> dict[str, int]:
+    """How often an example trains beside the first time, where it does (examples/arms.py)."""
+    given = json.loads(manifest).get("repeats", {})
+    return {id_: count for id_, count in given.items() if isinstance(count, int) and 0 < count <= _MOST_REPEATS}
+
+
+def _find(store: Store, name: str) -> dict[str, Any]:
+    rows = store.rows("from training_set order by arm, dataset, seed, id")
+    prefix = name.strip().lower()
+    found = [row for row in rows if row["arm"] == name]
+    if not found and _ID.fullmatch(prefix):
+        found = [row for row in rows if row["id"].startswith(prefix)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        arms = ", ".join(dict.fromkeys(row["arm"] for row in rows)) or "none: `lema data` builds them"
+        raise StoreError(f"{store.path} has no training set {name}: give the id or the arm of one ({arms}).")
+    some = ", ".join(f"{row['id'][:8]} ({row['arm']} of {row['dataset']}, {_size(row)})" for row in found[:5])
+    more = ", ..." if len(found) > 5 else ""
+    raise StoreError(f"{store.path} has {len(found)} training sets {name}: give the id of one: {some}{more}.")
+
+
+def _size(row: dict[str, Any]) -> str:
+    return f"{row['cot_examples']} CoT + {row['correction_examples']} corrections"
