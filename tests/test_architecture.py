@@ -37,7 +37,7 @@ ROOMS = {
     "review": "prompts corrections records statistics loopback guard",
     "settings": "review problems corrections records typed_toml",
     "serving": "settings calls records hardware",
-    "examples": "settings prompts corrections answers records",
+    "examples": "settings prompts corrections answers records markdown",
     "training": "settings prompts records hardware progress",
     "report": "settings review prompts corrections records statistics hardware loopback guard printable typed_toml",
     "stages": "training examples serving settings review prompts calls problems corrections answers records statistics "

@@ -1,7 +1,7 @@
--- Conversations, as TRL, axolotl (chat_template) and others read them: a chat template goes around the texts.
+-- Conversations, as axolotl (chat_template) and others read them: a chat template goes around the texts.
 select [
-    {'role': 'user', 'content': prompt},
-    {'role': 'assistant', 'content': output}
+    {'role': 'user', 'content': trim(prompt, chr(10) || ' ')},
+    {'role': 'assistant', 'content': trim(output, chr(10) || ' ')}
 ] as messages
 from export_row
 order by position

@@ -2,7 +2,7 @@
 
 An arm in a shape is `train.jsonl` (or .parquet); the folder around it is a data set that `datasets.load_dataset` reads:
 
-    lema-gsm8k/README.md            the card: reference-derived share first, counts, sources, tokens, how to train
+    lema-gsm8k/README.md            the card: the Hub's header; reference-derived share, counts, sources, tokens, use
     lema-gsm8k/train.jsonl          {"prompt": "Please solve ...", "completion": "48 / 2 = 24 ... The answer is 72."}
     lema-gsm8k/dataset_info.json    (llama-factory)  or axolotl.yml (axolotl)
 
@@ -12,25 +12,41 @@ and LLaMA-Factory 0.9 (data/README.md: dataset_info.json, alpaca formatting; tem
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args
 
-Shape = Literal["plain", "trl", "messages", "axolotl", "llama-factory"]
+from lema_local.markdown import front_matter, table, text
+
+Shape = Literal["plain", "trl", "trl-chat", "messages", "axolotl", "llama-factory"]
 SHAPES: tuple[str, ...] = get_args(Shape)
 CARD_MARK = "<!-- written by lema export -->"  # a card that we may write anew
 
+_EVALUATE_CHAT = "A student trained so is evaluated with its template too."
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_TOKENS = {
+    "prompt": "in prompts",
+    "output": "in outputs",
+    "longest_prompt": "in the longest prompt",
+    "longest_output": "in the longest output",
+}
 _USE: dict[str, str] = {
     "plain": "Columns: kind (cot, correction), prompt, output, source_id, problem_id. Train on the output alone.",
     "trl": (
         "TRL's prompt-completion format: `SFTTrainer(train_dataset=...)` takes loss on the completion alone and adds "
         "EOS. The base tokenizer's BOS is what the trainer adds: make sure that there is exactly one."
     ),
+    "trl-chat": (
+        "TRL's conversational prompt-completion format: `SFTTrainer(train_dataset=...)` puts the model's chat template "
+        f"around the texts and takes loss on the completion alone, with any template. {_EVALUATE_CHAT}"
+    ),
     "messages": (
-        "Conversations: the trainer puts the model's chat template around the texts, so such a student must be "
-        "evaluated with it too, which `lema eval` does not do. In TRL set `assistant_only_loss=True`."
+        "Conversations, for trainers that put the model's chat template around them and take loss on the assistant's "
+        "turn (axolotl: `type: chat_template`). TRL's `assistant_only_loss` wants a template with generation marks, "
+        f"which few models have: for TRL export `--shape trl-chat`. {_EVALUATE_CHAT}"
     ),
     "axolotl": (
-        "axolotl: the `datasets` entry is in axolotl.yml; keep `train_on_inputs: false`. Nothing is put around the "
-        "prompt, EOS is added."
+        "axolotl: the `datasets` entry is in axolotl.yml, with the path of this folder as it was written: change it "
+        "where the folder moves. Keep `train_on_inputs: false`. Nothing is put around the prompt, EOS is added."
     ),
     "llama-factory": (
         "LLaMA-Factory: `dataset_dir` is this folder, `dataset` the name in dataset_info.json, `template: fewshot` "
@@ -40,18 +56,19 @@ _USE: dict[str, str] = {
 }
 
 
-def sidecars(shape: Shape, name: str, data_file: str) -> dict[str, str]:
-    """File name -> text of the configuration that goes with a shape; {} where there is none."""
+def sidecars(shape: Shape, name: str, data_file: Path) -> dict[str, str]:
+    """File name -> text of the configuration that goes with a shape; {} where there is none. `data_file`: its absolute
+    path, because axolotl looks from wherever it is started."""
     if shape == "llama-factory":
         columns = {"prompt": "instruction", "response": "output"}
-        info = {name: {"file_name": data_file, "formatting": "alpaca", "columns": columns}}
+        info = {name: {"file_name": data_file.name, "formatting": "alpaca", "columns": columns}}
         return {"dataset_info.json": json.dumps(info, indent=2) + "\n"}
     if shape == "axolotl":
-        kind = "parquet" if data_file.endswith(".parquet") else "json"
+        kind = "parquet" if data_file.suffix == ".parquet" else "json"
         lines = (
             "train_on_inputs: false",
             "datasets:",
-            f"  - path: {data_file}",
+            f"  - path: {json.dumps(str(data_file), ensure_ascii=False)}",
             f"    ds_type: {kind}",
             "    type:",
             '      system_prompt: ""',
@@ -65,32 +82,34 @@ def sidecars(shape: Shape, name: str, data_file: str) -> dict[str, str]:
 
 
 def card(shape: Shape, manifest: Mapping[str, Any], *, dataset: str, data_file: str, rows: int) -> str:
-    """The data card of an exported arm, from its manifest: Markdown whose first line is the reference-derived share.
-    `rows` are exported: fewer than the manifest's examples where the database holds a part of them."""
-    corrections, derived = manifest["corrections"], manifest["corrections_reference_derived"]
-    share = f"{derived / corrections:.0%}" if corrections else "there are none"
-    tokens, augmentation = manifest["tokens"], manifest["augmentation"]
+    """The data card of an exported arm, from its manifest: the Hub's header, then Markdown whose first line is the
+    reference-derived share. Names may come from a database of others: none gets out of its place.
+
+    `rows` are exported: fewer than the manifest's examples where the database holds a part of them.
+    """
+    m, tokens, augmentation = manifest, manifest["tokens"], manifest.get("augmentation")
+    derived = m["corrections_reference_derived"]
+    share = f"{derived / m['corrections']:.0%}" if m["corrections"] else "there are none"
+    counted = ", ".join(f"{tokens[name]} {what}" for name, what in _TOKENS.items())
     lines = [
-        f"{derived} of {corrections} corrections are reference-derived ({share}): an oracle wrote those from reference "
-        "solutions, and they say nothing about any corrector model.",
+        front_matter(_header(manifest, dataset=dataset, data_file=data_file, rows=rows)),
+        f"{derived} of {m['corrections']} corrections are reference-derived ({share}): an oracle wrote those from "
+        "reference solutions, and they say nothing about any corrector model.",
         "",
         CARD_MARK,
-        f"# {manifest['arm']} of {dataset}",
+        f"# {text(m['arm'])} of {text(dataset)}",
         "",
-        *([f"**A part: {rows} of its {manifest['examples']} examples.**", ""] if rows < manifest["examples"] else []),
-        f"{manifest['examples']} examples: {manifest['cot']} CoT and {manifest['corrections']} corrections, by the "
-        "method of LeMa (arXiv 2310.20689).",
+        *([f"**A part: {rows} of its {m['examples']} examples.**", ""] if rows < m["examples"] else []),
+        f"{m['examples']} examples: {m['cot']} CoT and {m['corrections']} corrections, by the method of LeMa "
+        "(arXiv 2310.20689).",
         "",
-        "| source | examples |",
-        "|---|---|",
-        *(f"| {source} | {count} |" for source, count in manifest["sources"].items()),
+        table(["source", "examples"], list(m["sources"].items())),
         "",
-        f"- training set `{manifest['training_set']}`, seed {manifest['seed']}: the same records give the same id",
-        f"- tokens: {tokens['prompt']} in prompts, {tokens['output']} in outputs; the longest prompt has "
-        f"{tokens['longest_prompt']}, the longest output {tokens['longest_output']} (counted by "
-        f"{tokens['counted_by']}). Cut none of them: a cut output has no end, a cut prompt no question.",
+        f"- training set `{m['training_set']}`, seed {m['seed']}: the same records give the same id",
+        f"- tokens: {counted} (counted by {text(tokens['counted_by'])}). Cut none of them: a cut output has no end, a "
+        "cut prompt no question.",
         *([f"- CoT augmentation: {_books(augmentation)}"] if augmentation else []),
-        *(f"- left out: {count} x {reason}" for reason, count in manifest["left_out"].items()),
+        *(f"- left out: {count} x {text(reason)}" for reason, count in m["left_out"].items()),
         "",
         "## Use",
         "",
@@ -98,11 +117,22 @@ def card(shape: Shape, manifest: Mapping[str, Any], *, dataset: str, data_file: 
         "",
         "## Licence",
         "",
-        f"Questions and gold solutions are under the licence of {dataset}; rationales and corrections are model "
+        f"Questions and gold solutions are under the licence of {text(dataset)}; rationales and corrections are model "
         "output, under the terms of the models named above. Check both before you pass this data on.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _header(manifest: Mapping[str, Any], *, dataset: str, data_file: str, rows: int) -> dict[str, Any]:
+    """The card's YAML (format: hf.co/docs/hub/datasets-cards). No licence: who passes the data on must say it."""
+    return {
+        "pretty_name": f"{manifest['arm']} of {dataset}",
+        "task_categories": ["text-generation"],
+        "size_categories": [next((size for below, size in _SIZES if rows < below), "n>1M")],
+        "tags": ["lema", "math", f"arm-{manifest['arm']}"],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": data_file}]}],
+    }
 
 
 def _books(augmentation: Mapping[str, Any]) -> str:

@@ -7,11 +7,13 @@
 Ids are written as text in all of them: few readers of Parquet know a UUID.
 """
 
+import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +26,7 @@ from lema_local.records.store import Store
 
 Form = Literal["jsonl", "parquet", "datasets"]
 PARQUET = "data/train-00000-of-00001.parquet"  # format: hf.co/docs/datasets/repository_structure
+TYPED_BY = 100  # rows by which readers of JSON lines tell the type of a column
 
 CARD = """\
 ---
@@ -76,7 +79,10 @@ def export(store: Store, sql: str, output: Path, *, form: Form, title: str, para
         if form == "datasets":
             file.parent.mkdir(parents=True)
         rows = copy_rows(relation, part, form="json" if form == "jsonl" else "parquet")
+        names = list(relation.columns)
         del relation  # it holds the database
+        if form == "jsonl" and part.is_file():
+            values_first(part, names)
     if form == "datasets":
         types |= dict.fromkeys(uuids, "VARCHAR")
         columns = "\n".join(f"| `{name}` | {kind} |" for name, kind in types.items())
@@ -117,6 +123,37 @@ def copy_rows(relation: duckdb.DuckDBPyRelation, part: Path, *, form: Literal["j
     options = f"format {form}, use_tmp_file false"
     done = relation.query("exported", f"copy (from exported) to '{quoted}' ({options})")
     return int(done.fetchall()[0][0]) if done is not None else 0
+
+
+def values_first(file: Path, columns: Sequence[str]) -> None:
+    """Put first those lines that hold the first value of a column which is null in the TYPED_BY rows before; all
+    others stay in order. Readers that tell a column's type from its first rows (polars: 100) would read nulls, and stop
+    at the first value."""
+    with file.open("rb") as lines:
+        empty = {f"{json.dumps(name, ensure_ascii=False)}:null".encode() for name in columns}
+        for line in islice(lines, TYPED_BY):
+            empty = {null for null in empty if null in line}
+        firsts: list[bytes] = []
+        numbers: set[int] = set()
+        for number, line in enumerate(lines, TYPED_BY):
+            found = {null for null in empty if null not in line}
+            if found:
+                firsts.append(line)
+                numbers.add(number)
+                empty -= found
+            if not empty:
+                break
+        if not firsts:
+            return
+        lines.seek(0)
+        ordered = file.with_name(f"{file.name}.ordered")
+        try:
+            with ordered.open("wb") as out:
+                out.writelines(firsts)
+                out.writelines(line for number, line in enumerate(lines) if number not in numbers)
+            ordered.replace(file)
+        finally:
+            ordered.unlink(missing_ok=True)
 
 
 def write_text(output: Path, text: str) -> None:

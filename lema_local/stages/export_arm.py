@@ -45,7 +45,7 @@ def export_set(store: Store, built: Built, output: Path, *, shape: Shape, form: 
     manifest = json.loads(of.manifest)
     files = {
         "README.md": card(shape, manifest, dataset=of.dataset, data_file=data.name, rows=len(built.examples)),
-        **sidecars(shape, f"lema_{of.arm}".replace("-", "_"), data.name),
+        **sidecars(shape, f"lema_{of.arm}".replace("-", "_"), data.resolve()),
     }
     try:
         output.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ Neither the problem files nor the models that it came from need to be at hand:
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ def recorded_set(store: Store, name: str, *, whole: bool = False) -> Built:
     """
     found = _find(store, name)
     linked = [Example(**row) for row in store.rows(stage_sql("recorded_examples"), id=found["id"])]
-    repeats = _repeats(found["manifest"])
-    examples = tuple(example for example in linked for _ in range(1 + repeats.get(example.id, 0)))
+    repeats = _manifest(found).get("repeats", {})  # examples/arms.py: how often beside the first time
+    examples = tuple(e for e in linked for _ in range(1 + min(repeats.get(e.id, 0), _MOST_REPEATS)))
     built = Built(
         TrainingSet(
             id=found["id"],
@@ -73,10 +74,22 @@ def is_recorded(db: Path, arm: str) -> bool:
     return db.exists() and bool(Store(db).rows("select 1 as one from training_set where arm = $arm limit 1", arm=arm))
 
 
-def _repeats(manifest: str) -> dict[str, int]:
-    """How often an example trains beside the first time, where it does (examples/arms.py)."""
-    given = json.loads(manifest).get("repeats", {})
-    return {id_: count for id_, count in given.items() if isinstance(count, int) and 0 < count <= _MOST_REPEATS}
+def _manifest(row: Mapping[str, Any]) -> dict[str, Any]:
+    """How a set was put together, as far as its data card tells it; it may have been written by anybody."""
+    try:
+        manifest = json.loads(row["manifest"])
+        counts = [
+            manifest[name] for name in ("examples", "cot", "corrections", "corrections_reference_derived", "seed")
+        ]
+        counts += [*manifest["sources"].values(), *manifest["left_out"].values(), *manifest.get("repeats", {}).values()]
+        counts += [manifest["tokens"][name] for name in ("prompt", "output", "longest_prompt", "longest_output")]
+        is_sound = all(type(count) is int for count in counts)
+        is_sound &= (manifest["training_set"], manifest["arm"]) == (row["id"], row["arm"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        is_sound = False
+    if not is_sound:
+        raise StoreError(f"The manifest of training set {row['id']} is none that lema wrote: build the arm anew.")
+    return manifest  # type: ignore[no-any-return]
 
 
 def _find(store: Store, name: str) -> dict[str, Any]:

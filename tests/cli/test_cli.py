@@ -498,7 +498,7 @@ def test_export_writes_an_arm_that_is_not_built_yet(
 
 
 def test_export_wants_one_thing_to_export(run: Run) -> None:
-    assert "Give one of --arm, --table and --query" in error_of(run("export", "--output", "x.jsonl"))
+    assert "Give one of --arm, --training-set, --table and --query" in error_of(run("export", "--output", "x.jsonl"))
 
 
 def test_train_is_a_command_and_a_group_that_loses_no_option(run: Run) -> None:

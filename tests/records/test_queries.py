@@ -71,6 +71,16 @@ def test_an_export_holds_every_row_whole(store: Writer, tmp_path: Path, form: Fo
     assert found == {f"q{n}": text for n, text in enumerate(HOSTILE.values())}
 
 
+def test_the_first_rows_of_json_lines_tell_the_type_of_every_column(store: Writer, tmp_path: Path) -> None:
+    output, whole, late = tmp_path / "rows.jsonl", range(400), {"text": 250, "number": 300, "never": 400}
+    columns = ", ".join(f"case when k >= {first} then k end as {name}" for name, first in late.items())
+    sql = f"select k, {columns}, case when k = 99 then '\"text\":null' end as soon from range(400) as r(k) order by k"
+    assert export(store, sql, output, form="jsonl", title="t", parameters={}) == len(whole)
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["k"] for row in rows] == [250, 300, *(k for k in whole if k not in (250, 300))]
+    assert [path.name for path in tmp_path.glob("rows*")] == ["rows.jsonl"]
+
+
 def test_an_export_that_cannot_be_written_is_one_line(store: Writer, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="Cannot export to") as caught:
         export(store, "from problem", tmp_path / "none" / "x.jsonl", form="jsonl", title="t", parameters={})

@@ -7,11 +7,12 @@ from typing import Any, get_args
 
 import duckdb
 import pytest
+import yaml
 from bulk_records import Counts, fill, write_files
 from commands import lema
 
 from lema_local.errors import StoreError
-from lema_local.examples.shapes import Shape
+from lema_local.examples.shapes import Shape, card
 from lema_local.records.store import Writer
 from lema_local.records.types import Example
 from lema_local.settings.tables import Arm
@@ -23,10 +24,12 @@ COUNTS = Counts(gold=8, sampled=20, right=14, corrections=6, is_reference_derive
 COLUMNS: dict[Shape, tuple[str, ...]] = {
     "plain": ("kind", "prompt", "output", "source_id", "problem_id"),
     "trl": ("prompt", "completion"),
+    "trl-chat": ("prompt", "completion"),
     "messages": ("messages",),
     "axolotl": ("instruction", "output"),
     "llama-factory": ("instruction", "output"),
 }
+CHAT = ("trl-chat", "messages")
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +48,20 @@ def examples(run: Run, arm: Arm = "lema") -> tuple[Example, ...]:
     return build(run, (arm,))[0].examples
 
 
+def is_chat(row: dict[str, Any]) -> bool:
+    return "messages" in row or not isinstance(row.get("prompt", ""), str)
+
+
+def held(example: Example, shape: Shape) -> tuple[str, str]:
+    """An example's texts as a shape holds them: a chat template goes around texts without space at their ends."""
+    return (example.prompt.strip(), example.output.strip()) if shape in CHAT else (example.prompt, example.output)
+
+
 def texts(row: dict[str, Any]) -> tuple[str, str]:
     """What goes in and what comes out, whatever the columns are called."""
-    if "messages" in row:
-        user, assistant = row["messages"]
+    turns = row.get("messages") or [*row["prompt"], *row["completion"]] if is_chat(row) else []
+    if turns:
+        user, assistant = turns
         assert (user["role"], assistant["role"]) == ("user", "assistant")
         return user["content"], assistant["content"]
     return row.get("prompt") or row["instruction"], row.get("completion") or row["output"]
@@ -63,7 +76,7 @@ def test_each_shape_holds_the_arm_to_the_letter(run: Run, tmp_path: Path, shape:
     names = duckdb.sql(f"from '{folder}/train.{form}'").columns
     assert tuple(names) == COLUMNS[shape]
     assert [texts(dict(zip(names, row, strict=True))) for row in found] == [
-        (example.prompt, example.output) for example in examples(run)
+        held(example, shape) for example in examples(run)
     ]
     assert rows == len(found) > 0
 
@@ -76,13 +89,20 @@ def test_datasets_loads_each_folder(run: Run, tmp_path: Path, shape: Shape, form
     export_arm(run, "lema", folder, shape=shape, form=form)
     loaded = datasets.load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
     assert tuple(loaded.column_names) == COLUMNS[shape]
-    assert [texts(row) for row in loaded] == [(example.prompt, example.output) for example in examples(run)]
+    assert [texts(row) for row in loaded] == [held(example, shape) for example in examples(run)]
 
 
 def test_the_card_begins_with_the_reference_derived_share(run: Run, tmp_path: Path) -> None:
     export_arm(run, "lema", tmp_path / "out", shape="trl", form="jsonl")
-    text = (tmp_path / "out" / "README.md").read_text()
-    assert text.startswith("6 of 6 corrections are reference-derived (100%)")
+    _, header, text = (tmp_path / "out" / "README.md").read_text().split("---\n", 2)
+    assert yaml.safe_load(header) == {
+        "pretty_name": "lema of bulk",
+        "task_categories": ["text-generation"],
+        "size_categories": ["n<1K"],
+        "tags": ["lema", "math", "arm-lema"],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "train.jsonl"}]}],
+    }
+    assert text.lstrip().startswith("6 of 6 corrections are reference-derived (100%)")
     for part in (
         "28 examples: 22 CoT and 6 corrections",
         "| correction by bulk-corrector | 6 |",
@@ -101,6 +121,24 @@ def test_llama_factory_finds_its_data_by_dataset_info(run: Run, tmp_path: Path) 
     assert info["columns"] == {"prompt": "instruction", "response": "output"}
     with pytest.raises(StoreError, match="reads a folder"):
         export_arm(run, "cot", tmp_path / "cot.jsonl", shape="llama-factory", form="jsonl")
+
+
+def test_axolotl_finds_its_data_from_any_folder(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    export_arm(run, "cot", Path("my: arm"), shape="axolotl", form="jsonl")
+    (entry,) = yaml.safe_load((tmp_path / "my: arm" / "axolotl.yml").read_text())["datasets"]
+    assert entry["path"] == str(tmp_path / "my: arm" / "train.jsonl")
+    assert entry["ds_type"] == "json"
+    assert entry["type"]["format"] == "{instruction}"
+
+
+def test_names_of_a_card_stay_in_their_places(run: Run) -> None:
+    manifest = json.loads(build(run, ("cot",))[0].training_set.manifest)
+    manifest |= {"sources": {"a | b\n# <script>": 1}, "left_out": {"[x](y)": 1}}
+    text = card("trl", manifest, dataset="d\n---\nlicense: mit", data_file="train.jsonl", rows=1)
+    assert "<script>" not in text
+    assert "[x](y)" not in text
+    assert yaml.safe_load(text.split("---\n")[1])["pretty_name"] == "cot of d\n---\nlicense: mit"
 
 
 def test_an_example_that_trains_twice_is_exported_twice(run: Run, tmp_path: Path) -> None:

@@ -95,6 +95,15 @@ def test_a_set_whose_texts_were_changed_is_refused(folder: Path) -> None:
         built_of(db, "lema")
 
 
+def test_a_manifest_that_lema_did_not_write_is_refused(folder: Path) -> None:
+    db = folder / "lema.duckdb"
+    for change in ("'[]'", "'{}'", 'replace(manifest, \'"examples": 28\', \'"examples": "many"\')'):
+        with duckdb.connect(str(db)) as connection:
+            connection.execute(f"update training_set set manifest = {change}")
+        with pytest.raises(StoreError, match="none that lema wrote"):
+            built_of(db, "lema")
+
+
 def test_a_run_on_a_recorded_set_is_the_run_on_the_arm_and_needs_no_problem(folder: Path, tiny_model: Path) -> None:
     def planned(db: Path, profile: str, *names: str) -> list[str]:
         loaded = load_profile(profile, Overrides(model=str(tiny_model), arms=("lema",)), environment={})
