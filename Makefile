@@ -1,7 +1,8 @@
 # The main job:  make data train eval        Tests:  make test
 # Each target is one `lema` line; state lives in the database, so a target that is done costs seconds.
 # `make study` is the study of docs/study.md: every line of it goes on where it was, and is over in seconds when it is done.
-# PROFILE DB MODEL DATASET DATA_PATH LIMIT CORRECTOR_URL CORRECTOR_MODEL CORRECTOR_KEY_ENV BUDGET SEEDS KEEP are passed on as options.
+# PROFILE DB MODEL DATASET DATA_PATH LIMIT CORRECTOR_URL CORRECTOR_MODEL CORRECTOR_KEY_ENV BUDGET SEEDS KEEP are passed on as options;
+# SET="sampling.samples=4 training.max_steps=80" sets keys of the profile.
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ INSTALL := $(if $(shell command -v uv),uv pip install --quiet --python $(VENV)/b
 OPTIONS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(DB),--db "$(DB)") $(if $(MODEL),--model "$(MODEL)") \
 	$(if $(DATASET),--dataset "$(DATASET)") $(if $(DATA_PATH),--data-path "$(DATA_PATH)") $(if $(LIMIT),--limit "$(LIMIT)") \
 	$(if $(CORRECTOR_URL),--corrector-url "$(CORRECTOR_URL)") $(if $(CORRECTOR_MODEL),--corrector-model "$(CORRECTOR_MODEL)") \
-	$(if $(CORRECTOR_KEY_ENV),--corrector-key-env "$(CORRECTOR_KEY_ENV)")
+	$(if $(CORRECTOR_KEY_ENV),--corrector-key-env "$(CORRECTOR_KEY_ENV)") $(foreach pair,$(SET),--set '$(pair)')
 
 SEVERAL = $(if $(SEEDS),--seeds "$(SEEDS)")
 SPENDING = $(if $(BUDGET),--budget "$(BUDGET)")

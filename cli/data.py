@@ -78,4 +78,4 @@ def _print_estimate(profile: str, db: Path, overrides: dict[str, Any], *, as_jso
         )
     known = [row["usd"] for row in rows if row["usd"] is not None]
     if known and not as_json:
-        echo(f"${sum(known):.2f} in all, as far as prices are known (lema_local/calls/prices.toml, usd_per_million_*)")
+        echo(f"${sum(known):.2f} in all, as far as prices are known (genai-prices' list, usd_per_million_*)")

@@ -12,6 +12,7 @@ import click
 from lema_local.calls.pacing import Budget
 from lema_local.errors import StoreError, did_you_mean
 from lema_local.records.store import Store, Writer
+from lema_local.settings.assignments import Assignment, read_assignment
 from lema_local.settings.profiles import Overrides, load_profile
 from lema_local.settings.tables import Arm
 from lema_local.stages.evolve import restore
@@ -39,6 +40,24 @@ _OVERRIDES = (
     click.option("--corrector-url", help="Base URL of the corrector, e.g. https://api.openai.com/v1."),
     click.option("--corrector-model", help="The corrector's model name there, or what its recipe serves."),
     click.option("--corrector-key-env", help="The environment variable that holds its API key."),
+)
+
+
+def _assignments(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Assignment, ...]:
+    """KEY=VALUE, each with a TOML value."""
+    try:
+        return tuple(map(read_assignment, values))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+_SET = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    callback=_assignments,
+    metavar="KEY=VALUE",
+    help="Any key of the profile, e.g. sampling.samples=4; may be repeated.",
 )
 _WAIT = click.option(
     "--wait",
@@ -103,9 +122,14 @@ def db_option(function: F) -> F:
 
 def run_options(function: F) -> F:
     """--profile, --db and everything that overrides a profile."""
-    for option in (_WAIT, *reversed(_OVERRIDES), _DB, _PROFILE):
+    for option in (_WAIT, _SET, *reversed(_OVERRIDES), _DB, _PROFILE):
         function = option(function)
     return function
+
+
+def set_option(function: F) -> F:
+    """--set, of the commands that take a profile and no other override of it."""
+    return _SET(function)
 
 
 def match_option(function: F) -> F:

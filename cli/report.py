@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
-from .options import db_option, notice, require_database
+from lema_local.settings.assignments import Assignment
+
+from .options import db_option, notice, require_database, set_option
 from .output import echo
 
 PORT = 8651  # of --watch, beside the review page's
@@ -22,11 +24,12 @@ PORT = 8651  # of --watch, beside the review page's
 @click.option(
     "--port", default=PORT, show_default=True, type=click.IntRange(0, 65535), help="Of --watch; 0: any free one."
 )
+@set_option
 @db_option
 @click.pass_context
 def command(
     context: click.Context, /, output: Path, figures: Path | None, title: str, seed: int, profile: str | None,
-    watch: bool, port: int, db: Path,
+    assignments: tuple[Assignment, ...], watch: bool, port: int, db: Path,
 ) -> None:  # fmt: skip
     """Write the report: the paper's claims, tables and figures with our data, samples to browse, and the manifest.
 
@@ -42,12 +45,14 @@ def command(
     from lema_local.records.store import Store
     from lema_local.report.watch import serve
     from lema_local.report.write import write_report
-    from lema_local.settings.profiles import load_profile
+    from lema_local.settings.profiles import Overrides, load_profile
 
     for name in ("output", "figures") if watch else ("port",):
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
             raise click.UsageError(f"--{name} is {'not ' if watch else ''}for --watch.")
-    named = load_profile(profile) if profile else None
+    if assignments and not profile:
+        raise click.UsageError("--set goes with --profile.")
+    named = load_profile(profile, Overrides(assignments=assignments)) if profile else None
     store = Store(db, own_views=True)
     if watch:
         require_database(db)

@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from lema_local.review.serve import PORT
+from lema_local.settings.assignments import Assignment
 
-from .options import call_options, db_option, notice, refuse_options_before, require_database
+from .options import call_options, db_option, notice, refuse_options_before, require_database, set_option
 from .output import echo, echo_json
 from .review_tables import summary_tables
 from .tables import format_rows
@@ -123,6 +124,7 @@ def summary(db: Path, as_json: bool) -> None:
 
 @command.command("judge")
 @click.option("--profile", default="laptop", show_default=True, help="A profile's name, or a TOML file.")
+@set_option
 @db_option
 @sample_options
 @click.option("--judge-url", help="Base URL of the judge, e.g. https://api.openai.com/v1.")
@@ -133,7 +135,8 @@ def summary(db: Path, as_json: bool) -> None:
 @call_options
 def judge(
     profile: str, db: Path, judge_url: str | None, judge_model: str | None, judge_key_env: str | None,
-    max_tokens: int, dry_run: bool, budget: float | None, offline: bool, **wish: Any,
+    max_tokens: int, dry_run: bool, budget: float | None, offline: bool, assignments: tuple[Assignment, ...],
+    **wish: Any,
 ) -> None:  # fmt: skip
     """Let a model grade a sample by the same rubric. With the same options it is the sample that people get.
 
@@ -144,13 +147,13 @@ def judge(
     from lema_local.calls.pacing import Budget
     from lema_local.records.store import Store, Writer
     from lema_local.review.sampling import Wish
-    from lema_local.settings.profiles import load_profile
+    from lema_local.settings.profiles import Overrides, load_profile
     from lema_local.stages import judge as stage
     from lema_local.stages.run import Experiment, Run
 
     given = {"BASE_URL": judge_url, "MODEL": judge_model, "API_KEY_ENV": judge_key_env}
     own = {f"LEMA_JUDGE_{name}": value for name, value in given.items() if value}  # an option beats the environment
-    loaded = load_profile(profile, environment={**os.environ, **own})
+    loaded = load_profile(profile, Overrides(assignments=assignments), environment={**os.environ, **own})
     stage.refuse_without_judge(loaded)
     require_database(db)
     if dry_run:

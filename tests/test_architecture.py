@@ -57,6 +57,7 @@ ONLY = {
 HEAVY = {
     "torch", "transformers", "peft", "bitsandbytes", "accelerate", "llama_cpp", "gguf", "safetensors", "vllm",
     "reasoning_gym", "math_verify", "sympy", "scipy", "numpy", "openai", "httpx2", "aiohttp", "huggingface_hub",
+    "genai_prices",
 }  # fmt: skip
 
 

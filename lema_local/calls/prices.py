@@ -1,46 +1,141 @@
-"""What calls cost: the price table (prices.toml), the user's own prices, and the arithmetic. Pure.
+"""What calls cost: the listed prices (package genai-prices, offline), the user's own, and the arithmetic. Pure.
 
-find_price("https://api.openai.com/v1", "gpt-4o")       # Price(input=2.5, cached_input=1.25, output=10.0)
+find_price("https://api.openai.com/v1", "gpt-4o")       # Price(input=2.5, cached_input=1.25, output=10.0, ...)
 Price(2.5, 1.25, 10.0).cost(prompt=1000, cached=800, completion=200)     # 0.0035 (USD)
+
+The list is the snapshot that comes with the installed genai-prices (github.com/pydantic/genai-prices); nothing is
+fetched. A host's prices are for that host: a model of the same name at another place has none.
 """
 
-import tomllib
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, time
 from functools import cache
-from importlib.resources import files
+from statistics import median
 from typing import Any
-from urllib.parse import urlsplit
+
+_IN_BATCH = {"processing": "batch"}
+# Charged beside tokens, or as tokens of another price: a model with one of these costs more than tokens can say.
+_BESIDE = ("requests_kcount", "output_reasoning_mtok", "output_citation_mtok")
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD per million tokens."""
+    """USD per million tokens of a call whose prompt is of the usual length.
+
+    `longer` has (tokens, price), ascending: a call with more tokens of prompt than that has this price for all of it.
+    `batch` is the price by the Batch API, where the provider has one.
+    """
 
     input: float
     cached_input: float
     output: float
+    longer: tuple[tuple[int, "Price"], ...] = ()
+    batch: "Price | None" = None
 
     def cost(self, *, prompt: int, cached: int, completion: int) -> float:
         """USD of so many tokens; `cached` of the prompt's tokens were served from the provider's cache."""
-        cached = min(cached, prompt)
-        return ((prompt - cached) * self.input + cached * self.cached_input + completion * self.output) / 1e6
+        tier, cached = self.of_prompt(prompt), min(cached, prompt)
+        return ((prompt - cached) * tier.input + cached * tier.cached_input + completion * tier.output) / 1e6
 
-    def discounted(self, factor: float) -> "Price":
-        """The same at a share of the price: the Batch API costs half."""
-        return Price(self.input * factor, self.cached_input * factor, self.output * factor)
+    def of_prompt(self, tokens: int) -> "Price":
+        """The price of a call with so many tokens of prompt, without `longer`."""
+        within = [tier for above, tier in self.longer if tokens > above]
+        return within[-1] if within else Price(self.input, self.cached_input, self.output)
+
+    def with_batch(self, share: float) -> "Price":
+        """The same, with the Batch API at this share of it."""
+        return replace(self, batch=Price(self.input * share, self.cached_input * share, self.output * share))
+
+    @property
+    def in_batch(self) -> "Price":
+        """What a call costs by the Batch API."""
+        return self.batch or self
 
 
 @cache
-def _table() -> dict[str, Any]:
-    return tomllib.loads(files("lema_local.calls").joinpath("prices.toml").read_text(encoding="utf-8"))
-
-
 def find_price(base_url: str, model: str) -> Price | None:
-    """The listed price of a model at its provider's host; None for any other host, whatever its models are called."""
-    listed = _table().get(urlsplit(base_url).hostname or "", {}).get("models", {})
-    return Price(*listed[model]) if model in listed else None
+    """The listed price of a model at its provider's host, as of today; where it hangs on the hour, the dearest.
+
+    None for any other host, whatever its models are called, and for a model that charges for more than tokens.
+    """
+    from genai_prices.data_snapshot import get_snapshot
+
+    provider = _provider(base_url)
+    if provider is None:
+        return None
+    try:
+        _, listed = get_snapshot().find_provider_model(model, provider, None, None)
+    except LookupError:
+        return None
+    standard, in_batch = _price(_dearest(listed, {})), _price(_dearest(listed, _IN_BATCH))
+    if standard is None or in_batch is None or in_batch == standard:
+        return standard
+    return replace(standard, batch=in_batch)
 
 
-def batch_discount(base_url: str) -> float:
-    """What share of the price a batch costs at this host; 1.0 where nothing is known."""
-    return float(_table().get(urlsplit(base_url).hostname or "", {}).get("batch_discount", 1.0))
+@cache
+def batch_share(base_url: str, model: str) -> float:
+    """What share of a price of the user's own the Batch API costs: the listed model's, else what is usual at this
+    host; 1.0 where nothing is known."""
+    provider = _provider(base_url)
+    if provider is None:
+        return 1.0
+    listed = find_price(base_url, model)
+    if listed is not None:
+        return listed.in_batch.input / listed.input if listed.input else 1.0
+    shares = [
+        float(_base(batch.input_mtok) / _base(standard.input_mtok))
+        for each in provider.models
+        if any(variant.when == _IN_BATCH for variant in each.price_variants or ())
+        for standard, batch in [(_dearest(each, {}), _dearest(each, _IN_BATCH))]
+        if standard.input_mtok and batch.input_mtok
+    ]
+    return median(shares) if shares else 1.0
+
+
+def _provider(base_url: str) -> Any:
+    """genai-prices' Provider at this address, or None."""
+    from genai_prices.data_snapshot import get_snapshot
+
+    if not base_url.startswith("https://"):  # a server of one's own; the package takes 0.4 s
+        return None
+    try:
+        return get_snapshot().find_provider(None, None, base_url)
+    except LookupError:
+        return None
+
+
+def _dearest(model: Any, context: Mapping[str, str]) -> Any:
+    """Of a ModelInfo the ModelPrice that is highest today."""
+    today = datetime.now(UTC).date()
+    hours = [datetime.combine(today, time(hour), UTC) for hour in range(24)]
+    prices = [model.get_prices(hour, dict(context)) for hour in hours]
+    return max(prices, key=lambda price: _base(price.input_mtok) + _base(price.output_mtok))
+
+
+def _price(listed: Any) -> Price | None:
+    """A ModelPrice as ours: what has no price of its own when it comes from the cache costs as any input."""
+    if any(getattr(listed, name) for name in _BESIDE) or listed.input_mtok is None or listed.output_mtok is None:
+        return None
+    cached = listed.input_mtok if listed.cache_read_mtok is None else listed.cache_read_mtok
+    three = (listed.input_mtok, cached, listed.output_mtok)
+    starts = sorted({tier.start for price in three for tier in getattr(price, "tiers", ())})
+    longer = tuple((start, _of_three(_above(price, start) for price in three)) for start in starts)
+    return replace(_of_three(float(_base(price)) for price in three), longer=longer)
+
+
+def _of_three(prices: Iterable[float]) -> Price:
+    given, cached, written = prices
+    return Price(given, cached, written)
+
+
+def _base(price: Any) -> Any:
+    """The price of a usual prompt; 0 where there is none."""
+    return getattr(price, "base", price) or 0
+
+
+def _above(price: Any, start: int) -> float:
+    """The price of a prompt that is longer than `start`."""
+    reached = [tier.price for tier in getattr(price, "tiers", ()) if tier.start <= start]
+    return float(reached[-1] if reached else _base(price))

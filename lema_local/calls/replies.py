@@ -183,6 +183,7 @@ def replies_of(body: Body, price: Price | None, *, latency_s: float | None, pref
     usage, equally = body.usage, [1] * len(body.choices)
     prompt, cached = shares(usage.prompt, equally), shares(usage.cached, equally)
     written = shares(usage.completion, [len(choice.text) for choice in body.choices])
+    price = price.of_prompt(usage.prompt or 0) if price else None  # a share of a long prompt has the long one's price
     return tuple(
         Reply(
             text=prefill + choice.text,

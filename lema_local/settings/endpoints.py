@@ -43,7 +43,7 @@ class EndpointProfile:
     form: Form = "auto"  # of a recipe that serves a GGUF in other forms too
     warm_up_steps: int = 0  # of a reasoner that is the student: so many steps on gold rationales first
     adapter: str | None = None  # what a recipe's server loads over the model: a LoRA GGUF, or vLLM's peft folder
-    usd_per_million_input: float | None = None  # the three go before the price table (prices.toml)
+    usd_per_million_input: float | None = None  # the three go before the listed price (calls/prices.py)
     usd_per_million_cached_input: float | None = None
     usd_per_million_output: float | None = None
     requires_usage: bool = True  # a reply without token counts is a failed call

@@ -4,9 +4,8 @@
     dataset = "gsm-symbolic"        samples = 1                correctors = ["corrector", "oracle"]
     train_problems = 160            temperature = 0.7          max_tokens = 256
 
-An option beats the environment, the environment beats the profile: `load_profile` applies them in that order to the
-parsed TOML,
-before it becomes frozen dataclasses. Keys are never in a profile; it names the environment variable that holds one.
+An option beats the environment, the environment beats the profile. `--set` writes into the parsed TOML, before it
+becomes frozen dataclasses. Keys are never in a profile; it names the environment variable that holds one.
 """
 
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lema_local.errors import ProfileError, did_you_mean
+from lema_local.settings.assignments import Assignment, assign, not_set
 from lema_local.settings.endpoints import EndpointProfile, check_endpoint
 from lema_local.settings.evaluation import EvaluationProfile, check_evaluation
 from lema_local.settings.models import prompt_of
@@ -30,6 +30,7 @@ from lema_local.settings.tables import (
     EvolutionProfile,
     SamplerProfile,
     SamplingProfile,
+    check_correction,
 )
 from lema_local.settings.training import Match, TrainingSettings
 from lema_local.settings.variants import choose_variants
@@ -95,6 +96,7 @@ class Overrides:
     api: Literal["chat", "completions"] | None = None
     key_env: str | None = None
     base: Literal["bf16", "nf4", "merged"] | None = None  # over which weights adapters are evaluated
+    assignments: tuple[Assignment, ...] = ()  # of any key: it beats file and environment, the named options beat it
 
 
 def profile_names() -> list[str]:
@@ -112,10 +114,11 @@ def load_profile(name: str, overrides: Overrides | None = None, environment: Map
     Raises ProfileError, one line, for an unknown profile, key or value.
     """
     overrides = overrides or Overrides()
-    raw, where = _read(name)
+    environment = not_set(environment, overrides.assignments)
+    raw, where = _read(name, overrides)
     raw = apply_presets(raw, where)
     raw, _ = choose_variants(raw, where, model=_student(overrides, environment), dataset=overrides.dataset)
-    profile = build(Profile, raw, where)
+    profile = build(Profile, assign(raw, _of_training(overrides), where), where)
     profile = _apply_environment(profile, environment)
     profile = _own_prompts(_apply_options(profile, overrides))
     _check(profile)
@@ -127,10 +130,16 @@ def training_origins(
 ) -> dict[str, str]:
     """Where each training setting of load_profile's profile comes from; what is not named has its default."""
     overrides = overrides or Overrides()
-    raw, where = _read(name)
-    student = _student(overrides, environment)
+    raw, where = _read(name, overrides)
+    student = _student(overrides, not_set(environment, overrides.assignments))
     _, origins = choose_variants(raw, where, model=student, dataset=overrides.dataset)
+    origins |= {key.partition(".")[2]: "--set" for key, _ in _of_training(overrides)}
     return origins | dict.fromkeys(_training_options(overrides), "option")
+
+
+def _of_training(options: Overrides) -> list[Assignment]:
+    """What `--set` gives of training settings; it goes before the variants."""
+    return [(key, value) for key, value in options.assignments if key.startswith("training.")]
 
 
 def _training_options(options: Overrides) -> dict[str, Any]:
@@ -143,7 +152,7 @@ def _student(overrides: Overrides, environment: Mapping[str, str]) -> str | None
     return overrides.model or environment.get("LEMA_STUDENT_MODEL")
 
 
-def _read(name: str) -> tuple[dict[str, Any], str]:
+def _read(name: str, options: Overrides) -> tuple[dict[str, Any], str]:
     if name.endswith(".toml") or "/" in name:
         path = Path(name)
         try:
@@ -164,7 +173,8 @@ def _read(name: str) -> tuple[dict[str, Any], str]:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ProfileError(f"Profile {name} is not valid TOML: {error}") from error
-    return {"name": default_name} | raw, f"profile {name}"
+    where = f"profile {name}" + (" with --set" if options.assignments else "")
+    return assign({"name": default_name} | raw, options.assignments, where), where
 
 
 def _apply_environment(profile: Profile, environment: Mapping[str, str]) -> Profile:
@@ -289,7 +299,7 @@ def _check(profile: Profile) -> None:
         profile.endpoint(name)
     if profile.evolution.questions:
         profile.endpoint("evolver")
-    _check_correction(profile)
+    check_correction(profile.name, profile.correction, profile.endpoints)
     _check_warm_up(profile)
     check_evaluation(profile.name, profile.evaluation)
     if len(set(profile.sampling.reasoners)) != len(profile.sampling.reasoners) or not profile.sampling.reasoners:
@@ -328,18 +338,6 @@ def _check_warm_up(profile: Profile) -> None:
             )
     if student.adapter is not None:
         raise ProfileError(f"Profile {profile.name}: an adapter is evaluated as the student's model, not its adapter.")
-
-
-def _check_correction(profile: Profile) -> None:
-    """Refuse what no correction could ever pass."""
-    c, where = profile.correction, f"Profile {profile.name}, correction"
-    if "resolved" in c.require and not c.resolve:
-        raise ProfileError(f'{where}: require "resolved" needs resolve = true.')
-    if not 1 <= c.agree <= len(c.correctors) or (c.agree > 1 and not c.everyone):
-        raise ProfileError(f"{where}: agree = {c.agree} needs as many correctors, and everyone = true.")
-    raw = [name for name in c.correctors if profile.endpoint(name).api == "completions"]
-    if c.structured and raw:
-        raise ProfileError(f'{where}: structured needs api = "chat", but {", ".join(raw)} takes raw completions.')
 
 
 def _least(count: int | None, limit: int) -> int:

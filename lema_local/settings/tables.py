@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 from lema_local.corrections.checks import Check
+from lema_local.errors import ProfileError
 from lema_local.problems.datasets import Fields
 from lema_local.records.types import AnswerKind, Grade, PromptFormat
 from lema_local.review.rubric import Graders
+from lema_local.settings.endpoints import EndpointProfile
 
 Arm = Literal[
     "cot", "lema", "lema-controlled",
@@ -127,3 +129,15 @@ class BuildProfile:
     augment_with: tuple[Literal["augmenter", "reasoner"], ...] = ("augmenter", "reasoner")
     augment_target: int | None = None
     seed: int = 1
+
+
+def check_correction(name: str, correction: CorrectionProfile, endpoints: Mapping[str, EndpointProfile]) -> None:
+    """Refuse what no correction could ever pass, in one line."""
+    where, c = f"Profile {name}, correction", correction
+    if "resolved" in c.require and not c.resolve:
+        raise ProfileError(f'{where}: require "resolved" needs resolve = true.')
+    if not 1 <= c.agree <= len(c.correctors) or (c.agree > 1 and not c.everyone):
+        raise ProfileError(f"{where}: agree = {c.agree} needs as many correctors, and everyone = true.")
+    raw = [name for name in c.correctors if endpoints[name].api == "completions"]
+    if c.structured and raw:
+        raise ProfileError(f'{where}: structured needs api = "chat", but {", ".join(raw)} takes raw completions.')

@@ -22,7 +22,6 @@ from lema_local.calls.batches import Result, read_result, request_line, split, u
 from lema_local.calls.echoes import scrubber
 from lema_local.calls.endpoint import Endpoint, Prompt
 from lema_local.calls.failures import RAW_REPLY_CHARACTERS, Failure, failure_of
-from lema_local.calls.prices import batch_discount
 from lema_local.calls.replies import Asked, claims_of_lie, judge_body, remarks, replies_of
 from lema_local.calls.usage import cost_of
 from lema_local.errors import BudgetError, DataError, EndpointError, ProfileError
@@ -179,9 +178,9 @@ def fetch(run: Run) -> Imported:
     for batch, remote in standing(run):
         if remote is None or not remote.is_over:
             continue
-        lines, discount = _api(run, batch).lines(remote), batch_discount(batch.base_url)
+        lines = _api(run, batch).lines(remote)
         try:
-            found = import_results(run, _purpose(batch), lines, discount=discount)
+            found = import_results(run, _purpose(batch), lines, is_batch=True)
         except EndpointError as error:
             run.notice(f"{batch.remote_id}: {error}")
             continue
@@ -228,7 +227,7 @@ def _asked(run: Run, batch: Batch) -> RemoteBatch | None:
 
 def import_files(run: Run, purpose: Purpose, paths: Sequence[Path]) -> Imported:
     """The same of files, and of folders in which `lema batch run` wrote its results."""
-    return _import(run, purpose, {f"{path}, line": _lines(path) for path in _result_files(paths)}, discount=1.0)
+    return _import(run, purpose, {f"{path}, line": _lines(path) for path in _result_files(paths)}, is_batch=False)
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -247,12 +246,13 @@ def _result_files(paths: Sequence[Path]) -> Iterator[Path]:
         yield from inside
 
 
-def import_results(run: Run, purpose: Purpose, lines: Iterable[str], *, discount: float = 1.0) -> Imported:
-    """Add the results that this profile's calls wait for, in whatever order they come; what is there stays as it is."""
-    return _import(run, purpose, {"line": lines}, discount=discount)
+def import_results(run: Run, purpose: Purpose, lines: Iterable[str], *, is_batch: bool = False) -> Imported:
+    """Add the results that this profile's calls wait for, in whatever order they come; what is there stays as it is.
+    `is_batch`: they came by the endpoint's Batch API, at its price."""
+    return _import(run, purpose, {"line": lines}, is_batch=is_batch)
 
 
-def _import(run: Run, purpose: Purpose, files: Mapping[str, Iterable[str]], *, discount: float) -> Imported:
+def _import(run: Run, purpose: Purpose, files: Mapping[str, Iterable[str]], *, is_batch: bool) -> Imported:
     wanted = {call.id: (call, work) for work in works(run, purpose) for call in work.wanted}
     missing = run.store.missing("completion", list(wanted))
     counts: Counter[str] = Counter()
@@ -271,7 +271,7 @@ def _import(run: Run, purpose: Purpose, files: Mapping[str, Iterable[str]], *, d
             counts["foreign"] += 1
         elif result.custom_id not in missing:
             counts["known"] += 1
-        elif _add(run, result, *wanted[result.custom_id], discount=discount, line=line):
+        elif _add(run, result, *wanted[result.custom_id], is_batch=is_batch, line=line):
             missing.discard(result.custom_id)
             counts["new"] += 1
         else:
@@ -280,11 +280,11 @@ def _import(run: Run, purpose: Purpose, files: Mapping[str, Iterable[str]], *, d
     return Imported(**counts)
 
 
-def _add(run: Run, result: Result, call: Call, work: Work, *, discount: float, line: str) -> bool:
+def _add(run: Run, result: Result, call: Call, work: Work, *, is_batch: bool, line: str) -> bool:
     """Record a result, as a completion or as a failed attempt; whether it was a completion."""
     e, failure = work.endpoint, Failure(result.error or "no response", result.status, result.raw)
     if result.body is not None:
-        raw, price = json.dumps(result.body), e.price.discounted(discount) if e.price else None
+        raw, price = json.dumps(result.body), e.price.in_batch if e.price and is_batch else e.price
         prompt = work.render(call)
         asked = Asked.of(e, prompt, call.sampling.max_tokens)
         try:
@@ -335,5 +335,4 @@ def _most_usd(work: Work, call: Call) -> float:
     price = work.endpoint.price
     if price is None:
         return 0.0
-    discounted = price.discounted(batch_discount(work.endpoint.base_url))
-    return discounted.cost(prompt=work.render(call).most_tokens, cached=0, completion=call.sampling.max_tokens)
+    return price.in_batch.cost(prompt=work.render(call).most_tokens, cached=0, completion=call.sampling.max_tokens)
