@@ -87,6 +87,11 @@ def in_alpaca(kind: Literal["cot", "correction"], prompt: str, output: str) -> t
     return _fill(frame, {"question": prompt.removesuffix(f"\n{begins}")}) + begins, output
 
 
+def is_alpaca(prompt: str) -> bool:
+    """Whether a training text's prompt has the Alpaca-style input."""
+    return prompt.startswith(turns(ALPACA_TEMPLATE)[0][1].partition("{question}")[0])
+
+
 def sample_template(kind: AnswerKind, form: PromptFormat | None = None) -> str:
     """The template P_r: few-shot for a kind of answer; the Alpaca-style input that WizardMath and MetaMath take; or
     the student's own CoT input, for what was fine-tuned with it."""

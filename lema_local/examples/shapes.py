@@ -15,10 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from lema_local.examples.pairs import Pairs
 from lema_local.markdown import front_matter, table, text
 
-Shape = Literal["plain", "trl", "trl-chat", "messages", "axolotl", "llama-factory"]
+Shape = Literal["plain", "trl", "trl-chat", "messages", "axolotl", "llama-factory", "dpo", "dpo-chat"]
 SHAPES: tuple[str, ...] = get_args(Shape)
+PAIR_SHAPES = ("dpo", "dpo-chat")  # of preference pairs (examples/pairs.py), not of the arm's examples
 CARD_MARK = "<!-- written by lema export -->"  # a card that we may write anew
 
 _EVALUATE_CHAT = "A student trained so is evaluated with its template too."
@@ -47,6 +49,14 @@ _USE: dict[str, str] = {
     "axolotl": (
         "axolotl: the `datasets` entry is in axolotl.yml, with the path of this folder as it was written: change it "
         "where the folder moves. Keep `train_on_inputs: false`. Nothing is put around the prompt, EOS is added."
+    ),
+    "dpo": (
+        "TRL's preference format: `DPOTrainer(train_dataset=...)` takes it as it is, and so does `KTOTrainer`, which "
+        "parts each pair into a good and a bad example. Train on it after the SFT on the arm."
+    ),
+    "dpo-chat": (
+        "TRL's conversational preference format, for `DPOTrainer` and `KTOTrainer`: the model's chat template goes "
+        f"around the texts. Train on it after the SFT on the arm. {_EVALUATE_CHAT}"
     ),
     "llama-factory": (
         "LLaMA-Factory: `dataset_dir` is this folder, `dataset` the name in dataset_info.json, `template: fewshot` "
@@ -81,24 +91,47 @@ def sidecars(shape: Shape, name: str, data_file: Path) -> dict[str, str]:
     return {}
 
 
-def card(shape: Shape, manifest: Mapping[str, Any], *, dataset: str, data_file: str, rows: int) -> str:
+def card(
+    shape: Shape,
+    manifest: Mapping[str, Any],
+    *,
+    dataset: str,
+    data_file: str,
+    rows: int,
+    pairs: Pairs | None = None,
+) -> str:
     """The data card of an exported arm, from its manifest: the Hub's header, then Markdown whose first line is the
     reference-derived share. Names may come from a database of others: none gets out of its place.
 
-    `rows` are exported: fewer than the manifest's examples where the database holds a part of them.
+    `rows` of the manifest's examples are at hand: fewer than it counts where the database holds a part of them.
+    `pairs`: what a shape of pairs holds, made from their corrections.
     """
     m, tokens, augmentation = manifest, manifest["tokens"], manifest.get("augmentation")
+    about = (
+        [
+            f"{len(pairs.pairs)} preference pairs, made from the corrections of this arm: `prompt` asks the question, "
+            "`rejected` is a model's mistake, `chosen` its steps before the incorrect one and then the correction.",
+            "",
+            *(f"- no pair: {count} x {reason}" for reason, count in pairs.left_out.items()),
+            *([""] if pairs.left_out else []),
+            "The arm:",
+            "",
+        ]
+        if pairs
+        else []
+    )
     derived = m["corrections_reference_derived"]
     share = f"{derived / m['corrections']:.0%}" if m["corrections"] else "there are none"
     counted = ", ".join(f"{tokens[name]} {what}" for name, what in _TOKENS.items())
     lines = [
-        front_matter(_header(manifest, dataset=dataset, data_file=data_file, rows=rows)),
+        front_matter(_header(manifest, dataset=dataset, data_file=data_file, rows=len(pairs.pairs) if pairs else rows)),
         f"{derived} of {m['corrections']} corrections are reference-derived ({share}): an oracle wrote those from "
         "reference solutions, and they say nothing about any corrector model.",
         "",
         CARD_MARK,
         f"# {text(m['arm'])} of {text(dataset)}",
         "",
+        *about,
         *([f"**A part: {rows} of its {m['examples']} examples.**", ""] if rows < m["examples"] else []),
         f"{m['examples']} examples: {m['cot']} CoT and {m['corrections']} corrections, by the method of LeMa "
         "(arXiv 2310.20689).",

@@ -4,18 +4,18 @@ import json
 from pathlib import Path
 
 from lema_local.errors import StoreError
-from lema_local.examples.shapes import CARD_MARK, Shape, card, sidecars
+from lema_local.examples.pairs import Pairs
+from lema_local.examples.shapes import CARD_MARK, PAIR_SHAPES, Shape, card, sidecars
 from lema_local.records import bulk
 from lema_local.records.exports import Form, copy_rows, refuse_own_files, writing_rows
 from lema_local.records.store import Store, stage_sql
 from lema_local.settings.tables import Arm
 from lema_local.stages.build import Built, build
+from lema_local.stages.preference import preference_pairs
 from lema_local.stages.run import Run
 
-_TABLE = """
-create or replace temp table export_row
-(position integer, kind varchar, prompt varchar, output varchar, source_id varchar, problem_id varchar)
-"""
+_EXAMPLES = "position integer, kind varchar, prompt varchar, output varchar, source_id varchar, problem_id varchar"
+_PAIRS = "position integer, prompt varchar, chosen varchar, rejected varchar"
 
 
 def export_arm(run: Run, arm: Arm, output: Path, *, shape: Shape, form: Form) -> int:
@@ -33,10 +33,11 @@ def export_set(store: Store, built: Built, output: Path, *, shape: Shape, form: 
     written, or the folder holds another's files.
     """
     refuse_own_files(store, output)
+    pairs = preference_pairs(store, built) if shape in PAIR_SHAPES else None
     if form != "datasets" and output.suffix and not output.is_dir():
         if shape == "llama-factory":
             raise StoreError(f"LLaMA-Factory reads a folder: give --output {output.with_suffix('')} for one.")
-        return _write(store, built, output, shape, form)
+        return _write(store, pairs or built, output, shape, form)
     _refuse_anothers(output)
     data, other = output / "train.jsonl", output / "train.parquet"
     if form != "jsonl":
@@ -44,13 +45,15 @@ def export_set(store: Store, built: Built, output: Path, *, shape: Shape, form: 
     of = built.training_set
     manifest = json.loads(of.manifest)
     files = {
-        "README.md": card(shape, manifest, dataset=of.dataset, data_file=data.name, rows=len(built.examples)),
+        "README.md": card(
+            shape, manifest, dataset=of.dataset, data_file=data.name, rows=len(built.examples), pairs=pairs
+        ),
         **sidecars(shape, f"lema_{of.arm}".replace("-", "_"), data.resolve()),
     }
     try:
         output.mkdir(parents=True, exist_ok=True)
         other.unlink(missing_ok=True)  # what an export in the other format left: both would be read
-        rows = _write(store, built, data, shape, form)
+        rows = _write(store, pairs or built, data, shape, form)
         for name, text in files.items():
             (output / name).write_text(text, encoding="utf-8")
     except OSError as error:
@@ -67,13 +70,15 @@ def _refuse_anothers(folder: Path) -> None:
         raise StoreError(f"{folder} holds files and no data card of lema's: export to another folder.")
 
 
-def _write(store: Store, built: Built, file: Path, shape: Shape, form: Form) -> int:
+def _write(store: Store, content: Built | Pairs, file: Path, shape: Shape, form: Form) -> int:
     """From memory, not from the tables: an example that trains twice is exported twice."""
-    rows = (
-        [position, e.kind, e.prompt, e.output, e.source_id, e.problem_id] for position, e in enumerate(built.examples)
-    )
+    if isinstance(content, Pairs):
+        columns, rows = _PAIRS, [[p.prompt, p.chosen, p.rejected] for p in content.pairs]
+    else:
+        columns = _EXAMPLES
+        rows = [[e.kind, e.prompt, e.output, e.source_id, e.problem_id] for e in content.examples]
     with writing_rows(store, file) as (connection, part):
-        connection.execute(_TABLE)
-        bulk.append(connection, "export_row", rows)
+        connection.execute(f"create or replace temp table export_row ({columns})")
+        bulk.append(connection, "export_row", ([position, *row] for position, row in enumerate(rows)))
         shaped = connection.sql(stage_sql(f"shape_{shape.replace('-', '_')}"))
         return copy_rows(shaped, part, form="json" if form == "jsonl" else "parquet")

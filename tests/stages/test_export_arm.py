@@ -1,6 +1,7 @@
 """An exported arm: the columns that each trainer reads, a data card, and files that `datasets` loads."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -11,8 +12,9 @@ import yaml
 from bulk_records import Counts, fill, write_files
 from commands import lema
 
-from lema_local.errors import StoreError
-from lema_local.examples.shapes import Shape, card
+from lema_local.answers.exact import extract_answer
+from lema_local.errors import DataError, StoreError
+from lema_local.examples.shapes import PAIR_SHAPES, Shape, card
 from lema_local.records.store import Writer
 from lema_local.records.types import Example
 from lema_local.settings.tables import Arm
@@ -67,7 +69,7 @@ def texts(row: dict[str, Any]) -> tuple[str, str]:
     return row.get("prompt") or row["instruction"], row.get("completion") or row["output"]
 
 
-@pytest.mark.parametrize("shape", get_args(Shape))
+@pytest.mark.parametrize("shape", COLUMNS)
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_each_shape_holds_the_arm_to_the_letter(run: Run, tmp_path: Path, shape: Shape, form: str) -> None:
     folder = tmp_path / "out"
@@ -81,7 +83,7 @@ def test_each_shape_holds_the_arm_to_the_letter(run: Run, tmp_path: Path, shape:
     assert rows == len(found) > 0
 
 
-@pytest.mark.parametrize("shape", get_args(Shape))
+@pytest.mark.parametrize("shape", COLUMNS)
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_datasets_loads_each_folder(run: Run, tmp_path: Path, shape: Shape, form: str) -> None:
     datasets = pytest.importorskip("datasets")
@@ -121,6 +123,33 @@ def test_llama_factory_finds_its_data_by_dataset_info(run: Run, tmp_path: Path) 
     assert info["columns"] == {"prompt": "instruction", "response": "output"}
     with pytest.raises(StoreError, match="reads a folder"):
         export_arm(run, "cot", tmp_path / "cot.jsonl", shape="llama-factory", form="jsonl")
+
+
+def test_every_shape_is_of_examples_or_of_pairs() -> None:
+    assert {*COLUMNS, *PAIR_SHAPES} == set(get_args(Shape))
+
+
+@pytest.mark.parametrize("shape", PAIR_SHAPES)
+def test_pairs_prefer_the_corrected_solution_to_the_mistake(run: Run, tmp_path: Path, shape: Shape) -> None:
+    assert export_arm(run, "lema", tmp_path / "out", shape=shape, form="jsonl") == COUNTS.corrections
+    rows = [json.loads(line) for line in (tmp_path / "out" / "train.jsonl").read_text().splitlines()]
+    for row in rows:
+        if shape == "dpo-chat":
+            roles = [turn["role"] for name in ("prompt", "chosen", "rejected") for turn in row[name]]
+            assert roles == ["user", "assistant", "assistant"]
+            row = {name: turns[0]["content"] for name, turns in row.items()}
+        books = int(re.search(r"A shelf has (\d+) books", row["prompt"])[1])
+        assert extract_answer(row["chosen"], "number") == str(books + 1)
+        assert extract_answer(row["rejected"], "number") not in (None, str(books + 1))
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert f"{len(rows)} preference pairs, made from the corrections of this arm" in text
+    assert "`KTOTrainer`" in text
+
+
+def test_an_arm_without_corrections_has_no_pairs(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Training set cot gives no preference pair: it has no corrections"):
+        export_arm(run, "cot", tmp_path / "out", shape="dpo", form="jsonl")
+    assert not (tmp_path / "out").exists()
 
 
 def test_axolotl_finds_its_data_from_any_folder(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

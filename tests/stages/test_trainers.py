@@ -100,3 +100,11 @@ def expected(example: Example, shape: Shape) -> tuple[str, str]:
         return example.prompt, f"{example.output}<eos>"
     frame = f"<bos>system\nYou do sums.<eos>\n<bos>user\n{example.prompt.strip()}<eos>\n<bos>assistant\n"
     return frame, f"{example.output.strip()}<eos>\n"
+
+
+@pytest.mark.parametrize("trainer", ["DPO", "KTO"])
+@pytest.mark.parametrize("shape", ["dpo", "dpo-chat"])
+def test_trl_takes_a_preference_step(made: Run, model: Path, tmp_path: Path, shape: Shape, trainer: str) -> None:
+    done = step(made, model, tmp_path, shape=shape, trainer=trainer)
+    assert done["rows"] == COUNTS.corrections
+    assert done["loss"] > 0
