@@ -1,7 +1,7 @@
 # The main job:  make data train eval        Tests:  make test
 # Each target is one `lema` line; state lives in the database, so a target that is done costs seconds.
 # `make study` is the study of docs/study.md: every line of it goes on where it was, and is over in seconds when it is done.
-# PROFILE DB MODEL DATASET DATA_PATH LIMIT CORRECTOR_URL CORRECTOR_MODEL CORRECTOR_KEY_ENV BUDGET SEEDS KEEP are passed on as options;
+# PROFILE DB MODEL DATASET DATA_PATH LIMIT CORRECTOR_URL CORRECTOR_MODEL CORRECTOR_KEY_ENV BUDGET ENGINE SEEDS KEEP are passed on as options;
 # SET="sampling.samples=4 training.max_steps=80" sets keys of the profile.
 
 PYTHON ?= python3
@@ -14,10 +14,10 @@ OPTIONS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(DB),--db "$(DB)") $(if 
 	$(if $(CORRECTOR_KEY_ENV),--corrector-key-env "$(CORRECTOR_KEY_ENV)") $(foreach pair,$(SET),--set '$(pair)')
 
 SEVERAL = $(if $(SEEDS),--seeds "$(SEEDS)")
-SPENDING = $(if $(BUDGET),--budget "$(BUDGET)")
+SPENDING = $(if $(BUDGET),--budget "$(BUDGET)") $(if $(ENGINE),--engine "$(ENGINE)")
 
 .NOTPARALLEL:
-.PHONY: data train eval report study setup setup-train setup-dev setup-vllm test test-slow test-vllm llama-server check bench doctor clean
+.PHONY: data train eval report study setup setup-train setup-dev setup-ray setup-vllm test test-slow test-vllm llama-server check bench doctor clean
 
 data: $(VENV)/.data
 	@$(LEMA) data $(OPTIONS) $(SPENDING)
@@ -45,7 +45,7 @@ study: $(VENV)/.train
 	@$(LEMA) eval $(OPTIONS) --seeds 1 --checkpoints all
 
 doctor: $(VENV)/.data
-	@$(LEMA) doctor $(OPTIONS)
+	@$(LEMA) doctor $(OPTIONS) $(if $(ENGINE),--engine "$(ENGINE)")
 
 # Tests run side by side on all cores; the tests of one file share what its fixtures make, so they stay together.
 SIDE_BY_SIDE := --numprocesses auto --dist loadfile --no-loadscope-reorder
@@ -53,7 +53,7 @@ SIDE_BY_SIDE := --numprocesses auto --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.dev
 	$(VENV)/bin/pytest -q $(SIDE_BY_SIDE)
 
-test-slow: $(VENV)/.dev
+test-slow: $(VENV)/.dev $(VENV)/.ray
 	$(VENV)/bin/pytest -q -m slow $(SIDE_BY_SIDE)
 
 test-vllm: $(VENV)/.dev setup-vllm
@@ -76,6 +76,7 @@ bench: $(VENV)/.dev
 setup: $(VENV)/.data
 setup-train: $(VENV)/.train
 setup-dev: $(VENV)/.dev
+setup-ray: $(VENV)/.ray
 
 # One stamp a set of extras; a change of pyproject.toml sets up again. uv is used where there is one.
 # llama-cpp-python is compiled here, without its image-model half: it is most of the time.
@@ -94,6 +95,15 @@ $(VENV)/.data: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.train: pyproject.toml $(VENV)/.data
 	@echo "Installing torch, transformers, peft and bitsandbytes (about 2 GB)"
 	@$(INSTALL) -e ".[train]"
+	@touch $@
+
+ifeq ($(ENGINE),ray)
+data eval doctor: $(VENV)/.ray
+endif
+
+$(VENV)/.ray: pyproject.toml $(VENV)/.data
+	@echo "Installing Ray"
+	@$(INSTALL) -e ".[ray]"
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.train

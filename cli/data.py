@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .options import call_options, notice, open_experiment, open_run, run_options
+from .options import call_options, engine_options, notice, open_experiment, open_run, run_options
 from .output import echo, echo_json
 from .tables import format_rows
 
@@ -14,6 +14,7 @@ from .tables import format_rows
 @click.command("data")
 @run_options
 @call_options
+@engine_options
 @click.option("--dry-run", is_flag=True, help="Print calls, tokens and cost of what is pending, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="The dry run as JSON.")
 def command(

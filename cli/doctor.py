@@ -5,12 +5,13 @@ from typing import Any
 
 import click
 
-from .options import run_options
+from .options import engine_options, run_options
 from .output import echo, echo_json
 
 
 @click.command("doctor")
 @run_options
+@engine_options
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 def command(profile: str, db: Path, as_json: bool, **overrides: Any) -> None:
     """Say what is installed, what is missing and what to type. Exit code 1 if the profile cannot run.

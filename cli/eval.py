@@ -13,6 +13,7 @@ from lema_local.stages.run import Run
 from .options import (
     arms_option,
     call_options,
+    engine_options,
     match_option,
     notice,
     open_run,
@@ -34,6 +35,7 @@ BAD_ROWS_SHOWN = 10
 @training_set_option
 @truncate_option
 @call_options
+@engine_options
 @click.option("--base", type=click.Choice(["bf16", "nf4", "merged"]), help="vLLM: over which weights adapters answer.")
 @click.option("--endpoint", metavar="URL", help="Evaluate the server at this base URL, and train nothing.")
 @click.option("--served-model", metavar="NAME", help="The model that --endpoint is asked for.")

@@ -188,6 +188,18 @@ def call_options(function: F) -> F:
     return dollars_option(_OFFLINE(function))
 
 
+def engine_options(function: F) -> F:
+    """--engine and --ray-address, of the commands that make many calls."""
+    for option in (
+        click.option("--ray-address", metavar="auto|HOST:PORT", help="Of the cluster; auto: the one of this machine."),
+        click.option(
+            "--engine", type=click.Choice(["local", "ray"]), help="Where calls are made; ray: docs/cluster.md."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 def notice(message: str) -> None:
     """A line for the user, on stderr."""
     echo(message, err=True)

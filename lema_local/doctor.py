@@ -21,6 +21,7 @@ from lema_local.calls.transport import is_loopback
 from lema_local.errors import LemaError
 from lema_local.hardware import cores, free_disk_gib, gpus, ram_gib
 from lema_local.records.store import Store
+from lema_local.serving import ray_cluster
 from lema_local.serving.recipes import load_recipe
 from lema_local.settings.endpoints import EndpointProfile
 from lema_local.settings.models import resolve_model
@@ -42,7 +43,7 @@ class Check:
 
 def examine(profile: Profile, db: Path) -> list[Check]:
     """Every check for this profile."""
-    return [*_machine(db), *_packages(profile), *_endpoints(profile), _database(db)]
+    return [*_machine(db), *_packages(profile), *_endpoints(profile), *_cluster(profile), _database(db)]
 
 
 def _machine(db: Path) -> Iterator[Check]:
@@ -150,6 +151,32 @@ def _reachable(name: str, endpoint: EndpointProfile) -> Check:
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any, **__: Any) -> None:
         """None: the redirect is the answer."""
+
+
+def _cluster(profile: Profile) -> Iterator[Check]:
+    """Each node, and whether it finds the weights that its replicas would serve."""
+    if profile.scale.engine != "ray":
+        return
+    served = [e for e in profile.endpoints.values() if e.recipe and load_recipe(e.recipe).weights != "none"]
+    try:
+        ray_cluster.join(profile.scale.address)
+        answers = ray_cluster.on_each_node(weights_missing, served)
+        ray_cluster.leave()
+    except LemaError as error:
+        yield Check("Ray cluster", "missing", profile.scale.address, str(error))
+        return
+    for node, answer in answers.items():
+        has = f"{node.cpus:g} cores, {node.gpus:g} GPUs"
+        missing = answer if isinstance(answer, list) else [str(answer)]
+        todo = "the same weights at the same path on each node, or a Hub id" if missing else None
+        state: Literal["ok", "missing"] = "missing" if missing else "ok"
+        yield Check(f"node {node.name}", state, "; ".join([has, *missing]), todo)
+
+
+def weights_missing(served: list[EndpointProfile]) -> list[str]:
+    """Why this machine cannot serve one or the other of these; called on each node."""
+    found = [_served(endpoint.model, endpoint) for endpoint in served]
+    return [check.todo or check.found for check in found if check.state == "missing"]
 
 
 def _database(db: Path) -> Check:

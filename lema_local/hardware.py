@@ -20,13 +20,13 @@ class Gpu:
 
 
 def gpus() -> list[Gpu]:
-    """The CUDA devices that nvidia-smi lists; none where there is no driver."""
+    """The CUDA devices that nvidia-smi lists, and CUDA_VISIBLE_DEVICES leaves us; none where there is no driver."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return []
     try:
         result = subprocess.run(  # the path comes from which()
-            [command, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"],
+            [command, "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits"],
             capture_output=True,
             text=True,
             timeout=20,
@@ -34,10 +34,18 @@ def gpus() -> list[Gpu]:
         )
     except (OSError, subprocess.SubprocessError):
         return []
+    return _visible(result.stdout, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def _visible(listed: str, visible: str | None) -> list[Gpu]:
+    """The devices of nvidia-smi's lines `index, uuid, name, MiB` that the variable names, by index or UUID."""
+    names = None if visible is None else {name.strip() for name in visible.split(",")}
     found = []
-    for line in result.stdout.splitlines():
-        name, _, memory = line.rpartition(",")
-        if memory.strip().isdigit():
+    for line in listed.splitlines():
+        index, _, rest = line.partition(",")
+        uuid, _, rest = rest.partition(",")
+        name, _, memory = rest.rpartition(",")
+        if memory.strip().isdigit() and (names is None or names & {index.strip(), uuid.strip()}):
             found.append(Gpu(name.strip(), int(memory) / 1024))
     return found
 

@@ -24,6 +24,7 @@ class Progress:
     accepted: int | None = None  # right answers, kept corrections: None where it has no meaning
     tokens: int = 0
     cost_usd: float = 0.0
+    replicas: int | None = None  # at work on a cluster; None: here
     started: float = field(default_factory=time.monotonic)
     _shown: float = 0.0
 
@@ -52,6 +53,8 @@ class Progress:
             parts.append(f"accepted {self.accepted / self.done:.0%}")
         if self.failed:
             parts.append(f"failed {self.failed}")
+        if self.replicas is not None:
+            parts.append(f"{self.replicas} replicas")
         if self.cost_usd:
             in_all = f", ${self.cost_usd / self.done * self.total:.2f} in all" if self.done else ""
             parts.append(f"${self.cost_usd:.2f}{in_all}")

@@ -30,7 +30,9 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return build(hint, value, where)
     arguments = get_args(hint)
     if type(None) in arguments:
-        return _value(next(a for a in arguments if a is not type(None)), value, where)
+        given = [a for a in arguments if a is not type(None)]  # a list is for a tuple, where there is a choice
+        fits = [a for a in given if (getattr(a, "__origin__", None) is tuple) == isinstance(value, list)]
+        return _value((fits or given)[0], value, where)
     origin = getattr(hint, "__origin__", None)
     if origin is Literal:
         if value not in arguments:

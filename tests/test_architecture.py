@@ -51,13 +51,14 @@ ROOMS = {
 ONLY = {
     "duckdb": {"records", "problems"},
     "openai": {"calls"},
+    "ray": {"serving", "stages"},
     "starlette": {"guard", "report", "review", "servers"},
     "uvicorn": {"loopback", "servers"},
 }
 HEAVY = {
     "torch", "transformers", "peft", "bitsandbytes", "accelerate", "llama_cpp", "gguf", "safetensors", "vllm",
     "reasoning_gym", "math_verify", "sympy", "scipy", "numpy", "openai", "httpx2", "aiohttp", "huggingface_hub",
-    "genai_prices",
+    "genai_prices", "ray",
 }  # fmt: skip
 
 

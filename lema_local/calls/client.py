@@ -61,8 +61,9 @@ def refuse_unpriced(endpoint: Endpoint) -> None:
 class Client:
     """Calls one endpoint. Use as an async context manager; share one between all the tasks of a stage.
 
-    `said` is what need not be said again: share one between the clients of a run. Raises ProfileError where a `budget`
-    cannot hold it.
+    `said` is what need not be said again: share one between the clients of a run. `gate` is one that other clients
+    pass too, in place of an own one with the `budget`; `on_slow_down` hears of each wait that a server asks for, which
+    `slow_down` tells such a client of. Raises ProfileError where a `budget` cannot hold the endpoint.
     """
 
     def __init__(
@@ -70,6 +71,8 @@ class Client:
         endpoint: Endpoint,
         *,
         budget: Budget | None = None,
+        gate: Gate | None = None,
+        on_slow_down: Callable[[str, float], None] = lambda url, seconds: None,
         on_notice: Callable[[str], None] = lambda message: None,
         said: set[str] | None = None,
     ) -> None:
@@ -81,9 +84,10 @@ class Client:
         self._waiting = set[asyncio.Task[Any] | None]()  # tasks whose call is not under way
         self._notice = on_notice
         self._hosts = Hosts(endpoint.base_urls, endpoint.concurrency)
+        self._on_slow_down = on_slow_down
         if budget is not None:
             refuse_unpriced(endpoint)
-        self._gate = Gate(endpoint.requests_per_minute, endpoint.tokens_per_minute, budget, endpoint.price)
+        self._gate = gate or Gate(endpoint.requests_per_minute, endpoint.tokens_per_minute, budget, endpoint.price)
         self._path = "/chat/completions" if endpoint.api == "chat" else "/completions"
         self._transport = Transport(
             endpoint.base_urls,
@@ -141,6 +145,10 @@ class Client:
         (reply,) = await self._waited_for(asked)
         assert reply is not None  # of one sample, the one that came
         return reply
+
+    def slow_down(self, base_url: str, seconds: float) -> None:
+        """No call to that server for so long: it asked another client for it."""
+        self._hosts.close(base_url, seconds)
 
     async def _waited_for(self, asked: Coroutine[Any, Any, list[Reply | None]]) -> list[Reply | None]:
         """What comes of it; `stop` knows of it meanwhile."""
@@ -274,6 +282,7 @@ class Client:
     def _slow_down(self, host: Host, exchange: Exchange, failure: Failure) -> _Outcome:
         told = host.closed_until
         wait = self._hosts.cool(host, exchange.retry_after_s)
+        self._on_slow_down(host.url, wait)
         if wait >= LONG_WAIT_S and host.closed_until > told + 1.0:
             self._notice(f"waiting {clock(wait)}: the server asks for it ({self.endpoint.name}, {exchange.error})")
         if (exchange.retry_after_s or 0.0) > LONGEST_ASKED_WAIT_S:

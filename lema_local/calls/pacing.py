@@ -110,6 +110,12 @@ class Hosts:
         host.closed_until = max(host.closed_until, time.monotonic() + wait)
         return wait
 
+    def close(self, url: str, seconds: float) -> None:
+        """No call to this server for so long."""
+        for host in self._hosts:
+            if host.url == url:
+                host.closed_until = max(host.closed_until, time.monotonic() + seconds)
+
     def refused(self, host: Host) -> bool:
         """Nothing listens there: set it aside. Returns whether another one is left."""
         host.is_absent = True

@@ -27,10 +27,13 @@ from lema_local.settings.tables import (
     BuildProfile,
     CorrectionProfile,
     DataProfile,
+    Engine,
     EvolutionProfile,
     SamplerProfile,
     SamplingProfile,
+    ScaleProfile,
     check_correction,
+    check_scale,
 )
 from lema_local.settings.training import Match, TrainingSettings
 from lema_local.settings.variants import choose_variants
@@ -55,6 +58,7 @@ class Profile:
     build: BuildProfile = field(default_factory=BuildProfile)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     evaluation: EvaluationProfile = field(default_factory=EvaluationProfile)
+    scale: ScaleProfile = field(default_factory=ScaleProfile)
 
     def endpoint(self, name: str) -> EndpointProfile:
         """The endpoint of that name, or ProfileError."""
@@ -96,16 +100,15 @@ class Overrides:
     api: Literal["chat", "completions"] | None = None
     key_env: str | None = None
     base: Literal["bf16", "nf4", "merged"] | None = None  # over which weights adapters are evaluated
+    engine: Engine | None = None
+    ray_address: str | None = None
     assignments: tuple[Assignment, ...] = ()  # of any key: it beats file and environment, the named options beat it
 
 
 def profile_names() -> list[str]:
     """The profiles that come with the package."""
-    return sorted(
-        f.name.removesuffix(".toml")
-        for f in files("lema_local.settings").joinpath("profiles").iterdir()
-        if f.name.endswith(".toml")
-    )
+    folder = files("lema_local.settings").joinpath("profiles")
+    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
 
 
 def load_profile(name: str, overrides: Overrides | None = None, environment: Mapping[str, str] = os.environ) -> Profile:
@@ -217,7 +220,8 @@ def _apply_options(profile: Profile, options: Overrides) -> Profile:
         )
     training = replace(profile.training, **_training_options(options))
     build = replace(profile.build, arms=options.arms) if options.arms else profile.build
-    return replace(profile, data=data, training=training, build=build)
+    scale = profile.scale.with_options(options.engine, options.ray_address)
+    return replace(profile, data=data, training=training, build=build, scale=scale)
 
 
 def _apply_evaluated(profile: Profile, options: Overrides) -> Profile:
@@ -302,6 +306,7 @@ def _check(profile: Profile) -> None:
     check_correction(profile.name, profile.correction, profile.endpoints)
     _check_warm_up(profile)
     check_evaluation(profile.name, profile.evaluation)
+    check_scale(profile.name, profile.scale)
     if len(set(profile.sampling.reasoners)) != len(profile.sampling.reasoners) or not profile.sampling.reasoners:
         raise ProfileError(f"Profile {profile.name}: name each reasoner once.")
     if not profile.correction.correctors:

@@ -25,6 +25,32 @@ Arm = Literal[
     "evolved",
 ]  # fmt: skip
 
+Engine = Literal["local", "ray"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleProfile:
+    """Where calls are made: in this process, or by replicas on the nodes of a Ray cluster. Changes no record."""
+
+    engine: Engine = "local"
+    address: str = "auto"  # of the cluster
+    replicas: int | tuple[int, ...] | None = None  # so many, or [at least, at most]; None: what the cluster holds
+    gpus_per_replica: int | None = None  # None: what tensor parallelism takes
+    batch: int = 16  # requests that a replica fetches at a time
+
+    def with_options(self, engine: Engine | None, address: str | None) -> "ScaleProfile":
+        """The same as --engine and --ray-address have it."""
+        if address is not None and (engine or self.engine) != "ray":
+            raise ProfileError("--ray-address goes with --engine ray.")
+        return replace(self, engine=engine or self.engine, address=address or self.address)
+
+
+def check_scale(profile: str, scale: ScaleProfile) -> None:
+    """ProfileError for counts that mean nothing."""
+    bounds = (scale.replicas,) if isinstance(scale.replicas, int) else scale.replicas or (1,)
+    if min(bounds) < 1 or len(bounds) > 2 or list(bounds) != sorted(bounds) or scale.batch < 1:
+        raise ProfileError(f"Profile {profile}, scale: replicas = 8, or [2, 8], 1 or more; batch from 1.")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataProfile:

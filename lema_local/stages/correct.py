@@ -15,12 +15,12 @@ from lema_local.records.keys import content_key
 from lema_local.records.store import Store
 from lema_local.records.types import Problem
 from lema_local.serving.command import ServeOptions
-from lema_local.serving.process import open_endpoint
 from lema_local.settings.profiles import Profile
 from lema_local.settings.tables import CorrectionProfile
 from lema_local.stages import sample
 from lema_local.stages.calls import Call, Outcome, complete, pending
 from lema_local.stages.derive import derive
+from lema_local.stages.engines import open_model
 from lema_local.stages.oracle_file import oracle_problems
 from lema_local.stages.run import Experiment, Run
 from lema_local.stages.select import wanted_rows
@@ -122,7 +122,7 @@ def correct(run: Run) -> Outcome:
             options = run.serve_options
             if resolved.recipe and resolved.recipe.reference_derived:
                 options = ServeOptions(log_directory=options.log_directory, problems=oracle_problems(run))
-            with open_endpoint(resolved, options=options, on_notice=run.notice) as endpoint:
+            with open_model(run, resolved, options=options) as endpoint:
                 total += _complete(run, open_calls, endpoint, left)
         derive(run.store, "correct")
         left = left_for_the_next(run.profile, left, kept(run.store, calls))

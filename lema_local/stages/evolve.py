@@ -18,9 +18,9 @@ from lema_local.problems.evolution import draw_seeds, majority, parse_question
 from lema_local.prompts import EVOLUTION_TEMPLATE, render, sample_template, stop_texts, turns
 from lema_local.records.endings import is_whole
 from lema_local.records.types import Problem
-from lema_local.serving.process import open_endpoint
 from lema_local.stages import correct
 from lema_local.stages.calls import Call, Outcome, complete, pending
+from lema_local.stages.engines import open_model
 from lema_local.stages.run import Experiment, Run
 from lema_local.stages.select import wanted_rows
 
@@ -79,7 +79,7 @@ def _make(run: Run, wanted: Sequence[Call], question_of: Callable[[Call], str]) 
     calls = pending(run, wanted)
     if not calls:
         return Outcome()
-    with open_endpoint(run.resolved("evolver"), options=run.serve_options, on_notice=run.notice) as endpoint:
+    with open_model(run, run.resolved("evolver")) as endpoint:
 
         def prompt(call: Call) -> Prompt:
             return render(call.template, {"question": question_of(call)}, api=endpoint.api)

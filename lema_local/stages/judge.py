@@ -19,9 +19,9 @@ from lema_local.review.items import Item
 from lema_local.review.judging import JUDGE_TEMPLATE, judge_inputs, parse_judgement
 from lema_local.review.rubric import JUDGE
 from lema_local.review.sampling import Wish
-from lema_local.serving.process import open_endpoint
 from lema_local.settings.profiles import Profile
 from lema_local.stages.calls import Call, complete, pending
+from lema_local.stages.engines import open_model
 from lema_local.stages.estimate import Estimate, not_there, row_of
 from lema_local.stages.run import Experiment, Run
 from lema_local.stages.select import wanted_rows
@@ -45,7 +45,7 @@ def judge(run: Run, wish: Wish, *, max_tokens: int) -> Judged:
     open_calls = pending(run, calls)
     new = 0
     if open_calls:
-        with open_endpoint(run.resolved(ENDPOINT), options=run.serve_options, on_notice=run.notice) as endpoint:
+        with open_model(run, run.resolved(ENDPOINT)) as endpoint:
             new = complete(
                 run,
                 open_calls,

@@ -12,10 +12,10 @@ from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
 from lema_local.corrections.parsing import ParsedCorrection
 from lema_local.corrections.resolving import steps_to_resume
 from lema_local.prompts import continued, sample_template, sampled_steps, stop_texts
-from lema_local.serving.process import open_endpoint
 from lema_local.stages import correct, sample
 from lema_local.stages.calls import Call, Outcome, complete, pending
 from lema_local.stages.derive import mark_resolved
+from lema_local.stages.engines import open_model
 from lema_local.stages.run import Experiment, Run
 from lema_local.stages.select import wanted_rows
 
@@ -91,7 +91,7 @@ def _complete(run: Run, name: str, calls: list[Call], resumed: list[Resumed]) ->
     questions = {problem.id: problem.question for problem in run.problems.train}
     resolved = run.resolved(name)
     bos_text = sample.bos_text_of(resolved)
-    with open_endpoint(resolved, options=run.serve_options, on_notice=run.notice) as endpoint:
+    with open_model(run, resolved) as endpoint:
 
         def prompt(call: Call) -> Prompt:
             inputs = {"question": questions[call.problem_id]}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from lema_local.calls.endpoint import Endpoint
 from lema_local.calls.pacing import Budget
 from lema_local.records.store import Store, Writer
 from lema_local.records.types import Checkpoint, Problem
@@ -13,6 +14,9 @@ from lema_local.serving.endpoints import Endpoints, ResolvedEndpoint
 from lema_local.settings.profiles import Profile
 from lema_local.stages.evaluation_sets import EvaluationSet, evaluation_sets, held_out
 from lema_local.stages.problems import ProblemSet, load_problems, record_problems
+from lema_local.stages.work import Work
+
+Engine = Callable[[Work, Endpoint], None]  # makes the calls of a stage: returns, or raises, when all that came is kept
 
 
 @dataclass
@@ -61,6 +65,7 @@ class Run(Experiment):
     offline: bool = field(default=False, kw_only=True)  # every completion must be in the store: call nothing
     training_sets: tuple[str, ...] = field(default=(), kw_only=True)  # those of the store to train on, instead of built
     said: set[str] = field(default_factory=set, repr=False, kw_only=True)  # topics of notices that come once a run
+    engine: Engine | None = field(default=None, repr=False, kw_only=True)  # while one is open (engines.py); None: here
 
     def checkpoint_path(self, checkpoint: Checkpoint) -> Path:
         """Where an adapter lies. Paths are recorded as seen from the database, so that both can move together."""

@@ -11,10 +11,10 @@ from lema_local.prompts import COT_TEMPLATE, render, sample_template, stop_texts
 from lema_local.records.store import Store, stage_sql
 from lema_local.records.types import Problem, Purpose
 from lema_local.serving.endpoints import ResolvedEndpoint
-from lema_local.serving.process import open_endpoint
 from lema_local.settings.profiles import Profile
 from lema_local.stages.calls import Call, Outcome, complete, pending
 from lema_local.stages.derive import derive
+from lema_local.stages.engines import open_model
 from lema_local.stages.run import Experiment, Run
 
 AUGMENTER = "augmenter"
@@ -120,7 +120,7 @@ def _sample(run: Run, name: str) -> Outcome:
         problem = problems[call.problem_id]
         return is_correct(extract_answer(text, problem.kind), problem.answer, problem.kind)
 
-    with open_endpoint(resolved, options=run.serve_options, on_notice=run.notice) as endpoint:
+    with open_model(run, resolved) as endpoint:
         render_call = prompts(run.problems.train, endpoint.api, bos_text=bos_text_of(resolved))
         label = "sample" if name == "reasoner" else f"sample by {name}"
         return complete(run, calls, endpoint=endpoint, render=render_call, accepts=accepts, label=label)

@@ -18,13 +18,15 @@ from lema_local.errors import EndpointError, LemaError, TrainingError
 from lema_local.prompts import student_input
 from lema_local.records.store import stage_sql
 from lema_local.records.types import Checkpoint
-from lema_local.serving.process import RunningServers, open_endpoint, open_recipe
+from lema_local.serving.process import RunningServers
 from lema_local.serving.recipes import Recipe
 from lema_local.settings.models import Model
 from lema_local.settings.published import Adapter, adapter_rank, refuse_misfit
 from lema_local.stages.bases import base_name, base_weights, merged_weights, remove_merged, serving_dtype
 from lema_local.stages.calls import Call, Outcome, complete, pending
+from lema_local.stages.engines import is_local, open_model, open_weights
 from lema_local.stages.probe import Probe
+from lema_local.stages.ray_fleet import Fleet
 from lema_local.stages.run import Run
 from lema_local.training.adapter_gguf import convert_adapter
 from lema_local.training.checkpoints import is_whole_model, refuse_damaged
@@ -71,10 +73,10 @@ def sweep(run: Run, targets: Sequence[Target]) -> Outcome:
         return Outcome()
     student = run.resolved("student")
     if student.recipe is None:
-        with open_endpoint(student, options=run.serve_options) as endpoint:
+        with open_model(run, student) as endpoint:
             return sum((complete_target(run, target, endpoint) for target in open_targets), Outcome())
     work = _Sweep(run, student.recipe, base_weights(run), open_targets)
-    if work.recipe.loads_adapters_first:  # and dies of one that is broken
+    if work.recipe.loads_adapters_first or not is_local(run, student):  # and dies of one that is broken
         work.leave_out_broken()
     while work.left:
         work.serve()
@@ -122,9 +124,9 @@ class _Sweep:
             lora_rank=max(map(self._rank, tuned), default=1),
             dtype=serving_dtype(self.run.profile),
         )
-        student, notice = self.run.resolved("student"), self.run.notice
+        student = self.run.resolved("student")
         try:
-            with open_recipe(student, options=options, model=model, on_notice=notice) as (base, server):
+            with open_weights(self.run, student, options=options, model=model) as (base, server):
                 probed = together[0].calls[:PROBED_PROBLEMS]
                 probe = Probe(base, [_prompt(self.run, base, call, model) for call in probed])
                 for target in together:
@@ -134,7 +136,7 @@ class _Sweep:
         finally:
             remove_merged(self.run)
 
-    def _try(self, target: Target, base: Endpoint, server: RunningServers, probe: Probe) -> None:
+    def _try(self, target: Target, base: Endpoint, server: RunningServers | Fleet, probe: Probe) -> None:
         try:
             self._evaluate(target, base, probe)
         except (EndpointError, TrainingError) as error:
@@ -165,7 +167,8 @@ class _Sweep:
         calls = tuple(pending(self.run, target.calls))
         if calls and not target.is_base and not self._is_alone(target):
             self._prepare(target)
-            probe.refuse_inactive(target.label)
+            if endpoint.base_url:  # replicas ask their own servers
+                probe.refuse_inactive(target.label)
             endpoint = replace(endpoint, served_model=target.label)
         if calls:
             self.total += complete_target(self.run, replace(target, calls=calls), endpoint)

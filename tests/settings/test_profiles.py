@@ -14,6 +14,7 @@ from lema_local.serving.recipes import load_recipe
 from lema_local.settings.endpoints import EndpointProfile
 from lema_local.settings.profiles import ENDPOINTS, Overrides, Profile, load_profile, profile_names
 from lema_local.settings.reasoners import reasoner_presets
+from lema_local.settings.tables import ScaleProfile
 
 MINIMAL = """
 description = "d"
@@ -120,6 +121,8 @@ WRONG = {
     "neither recipe nor URL": (None, '[endpoints.x]\nmodel = "a"', "needs either a recipe or a base_url"),
     "no model": (None, '[endpoints.x]\nrecipe = "oracle"', "'model' is missing"),
     "no concurrency": (None, '[endpoints.x]\nrecipe = "oracle"\nmodel = "a"\nconcurrency = 0', "1 or more"),
+    "fewer replicas at most than at least": (None, "[scale]\nreplicas = [8, 2]", "replicas = 8, or [2, 8]"),
+    "an engine of another name": (None, '[scale]\nengine = "rya"', "did you mean 'ray'"),
     "TOML": (None, "[sampling", "is not valid TOML"),
 }
 
@@ -210,6 +213,16 @@ def test_a_url_for_an_endpoint_that_is_not_there_wants_its_model(minimal: Path) 
 
 def test_openais_own_variable_is_not_read(minimal: Path) -> None:
     assert load(minimal, OPENAI_BASE_URL="http://x/v1") == load(minimal)
+
+
+def test_the_engine_is_the_profile_s_or_the_option_s(minimal: Path) -> None:
+    minimal.write_text(MINIMAL + '[scale]\nreplicas = [2, 8]\naddress = "head:6379"\n')
+    assert load(minimal).scale == ScaleProfile(replicas=(2, 8), address="head:6379")
+    assert load(minimal, Overrides(engine="ray", ray_address="auto")).scale == ScaleProfile(
+        engine="ray", replicas=(2, 8)
+    )
+    with pytest.raises(ProfileError, match="--ray-address goes with --engine ray"):
+        load(minimal, Overrides(ray_address="auto"))
 
 
 def test_limit_takes_the_lesser_of_both_splits(minimal: Path) -> None:

@@ -1,0 +1,72 @@
+"""The engine of one machine: this process calls the endpoint's servers, as many calls at once as they take."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lema_local.calls.client import CallFailedError, Client
+from lema_local.calls.endpoint import Endpoint
+from lema_local.calls.failures import Failure
+from lema_local.calls.pacing import LOOK_AGAIN_S, Budget
+from lema_local.errors import BudgetError, EndpointError
+from lema_local.stages.probe import refuse_inactive_adapter
+from lema_local.stages.work import Call, Work
+
+
+def work_off(
+    work: Work, endpoint: Endpoint, *, budget: Budget | None, notice: Callable[[str], None], said: set[str]
+) -> None:
+    """Make the calls; what comes is in the store when this returns or raises. Raises EndpointError where the endpoint's
+    adapter is not active (probe.py)."""
+    refuse_inactive_adapter(endpoint)
+    try:
+        asyncio.run(_go(work, endpoint, budget, notice, said))
+    except BaseExceptionGroup as group:  # the first worker's error stands for all
+        raise group.exceptions[0] from None
+
+
+async def _go(
+    work: Work, endpoint: Endpoint, budget: Budget | None, notice: Callable[[str], None], said: set[str]
+) -> None:
+    async with (
+        Client(endpoint, budget=budget, on_notice=notice, said=said) as client,
+        asyncio.TaskGroup() as tasks,
+    ):
+        workers = _Workers(work)
+        for _ in range(min(endpoint.most_calls, work.progress.total)):
+            tasks.create_task(workers.work_until_done(client))
+
+
+@dataclass
+class _Workers:
+    work: Work
+    shared: int = 0  # requests under way that may leave samples over
+
+    async def work_until_done(self, client: Client) -> None:
+        """One of them."""
+        work = self.work
+        while work.stopped is None:
+            batch = work.next(takes_n=client.takes_n)
+            if not batch:
+                if not self.shared:
+                    return
+                await asyncio.sleep(LOOK_AGAIN_S)
+                continue
+            first, indexes = batch[0], [call.sample_index for call in batch]
+
+            def log(failure: Failure, batch: list[Call] = batch) -> None:
+                work.log(batch, failure)
+
+            self.shared += len(batch) > 1
+            try:
+                replies = await client.samples(work.render(first), first.sampling, indexes, on_failure=log)
+            except CallFailedError:
+                work.give_up(batch)
+            except (BudgetError, EndpointError) as error:
+                work.stop(error)  # the other workers finish what is in flight
+                if isinstance(error, EndpointError):
+                    client.stop()
+            else:
+                work.keep(batch, replies)
+            finally:
+                self.shared -= len(batch) > 1

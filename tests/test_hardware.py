@@ -1,0 +1,16 @@
+"""What this machine has, as far as it can be tested anywhere."""
+
+import pytest
+
+from lema_local.hardware import _visible
+
+LISTED = "0, GPU-aa, NVIDIA A100-SXM4-80GB, 81920\n1, GPU-bb, NVIDIA A100, 40960\nno devices\n"
+
+
+@pytest.mark.parametrize(
+    ("variable", "memory"),
+    [(None, [80, 40]), ("1", [40]), ("GPU-aa", [80]), ("0, 1", [80, 40]), ("", []), ("-1", [])],
+)
+def test_only_the_gpus_that_are_left_to_us_count(variable: str | None, memory: list[float]) -> None:
+    assert [gpu.memory_gib for gpu in _visible(LISTED, variable)] == memory
+    assert [gpu.name for gpu in _visible(LISTED, None)] == ["NVIDIA A100-SXM4-80GB", "NVIDIA A100"]
