@@ -79,7 +79,10 @@ setup-dev: $(VENV)/.dev
 setup-ray: $(VENV)/.ray
 
 # One stamp a set of extras; a change of pyproject.toml sets up again. uv is used where there is one.
-# llama-cpp-python is compiled here, without its image-model half: it is most of the time.
+# llama-cpp-python is compiled here, with llama.cpp's own server in place of its image-model half (servers/
+# llama_server.cmake). A wheel that pip or uv had in its cache may hold no server: then it is compiled once more.
+BUILD_OPTIONS := -DCMAKE_PROJECT_INCLUDE=$(CURDIR)/servers/llama_server.cmake
+HAS_SERVER := $(VENV)/bin/python -c 'import importlib.util as u, pathlib, sys; sys.exit(not pathlib.Path(u.find_spec("llama_cpp").origin).with_name("lib").joinpath("llama-server").exists())'
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
@@ -89,7 +92,8 @@ $(VENV)/bin/python:
 $(VENV)/.data: pyproject.toml | $(VENV)/bin/python
 	@command -v c++ >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1 || { echo "A C++ compiler is needed to build llama-cpp-python: apt-get install g++ (Debian, Ubuntu) or xcode-select --install (macOS)"; exit 1; }
 	@echo "Installing lema with llama.cpp (compiled here: 3 to 7 minutes the first time)"
-	@CMAKE_ARGS="$${CMAKE_ARGS:--DLLAVA_BUILD=OFF}" $(INSTALL) -e ".[data,hub,llama,report]"
+	@CMAKE_ARGS="$(BUILD_OPTIONS) $$CMAKE_ARGS" $(INSTALL) -e ".[data,hub,llama,report]"
+	@$(HAS_SERVER) || $(MAKE) --no-print-directory llama-server
 	@touch $@
 
 $(VENV)/.train: pyproject.toml $(VENV)/.data
@@ -123,16 +127,14 @@ setup-vllm: .venv-vllm/.done
 	@command -v nvidia-smi >/dev/null 2>&1 || .venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
-# llama.cpp's own server, for the recipe llama_server. llama-cpp-python is built again from its sources: a wheel in a
-# cache has no server. That takes some minutes more than the first time.
-llama-server: $(VENV)/.data
+# Compiles llama-cpp-python again, whatever a cache has. Where llama.cpp's server cannot be built, a line says so and the
+# recipe llama_cpp stands in (stages/recipes.py).
+llama-server: $(VENV)/bin/python
 	@version=$$($(VENV)/bin/python -c 'import importlib.metadata; print(importlib.metadata.version("llama-cpp-python"))') && \
-	echo "Building llama-cpp-python $$version with llama.cpp's server" && \
-	CMAKE_ARGS="-DCMAKE_PROJECT_INCLUDE=$(CURDIR)/servers/llama_server.cmake $$CMAKE_ARGS" $(VENV)/bin/python -m pip install --quiet \
-		--disable-pip-version-check --force-reinstall --no-deps --no-cache-dir --no-binary llama-cpp-python \
-		"llama-cpp-python==$$version"
-	@$(VENV)/bin/python -c 'import llama_cpp, pathlib, sys; sys.exit(not (pathlib.Path(llama_cpp.__file__).parent / "lib" / "llama-server").exists())' || \
-		{ echo "This llama-cpp-python carries no llama-server that can be built here: the recipe llama_cpp does without"; exit 1; }
+	echo "Compiling llama-cpp-python $$version with llama.cpp's server" && \
+	CMAKE_ARGS="$(BUILD_OPTIONS) $$CMAKE_ARGS" $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--force-reinstall --no-deps --no-cache-dir --no-binary llama-cpp-python "llama-cpp-python==$$version"
+	@$(HAS_SERVER) || echo "llama.cpp's server cannot be built here: the recipe llama_cpp stands in, one call at a time"
 
 clean:
 	rm -rf $(VENV) .venv-vllm build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -16,7 +16,7 @@ from lema_local.settings.assignments import Assignment, read_assignment
 from lema_local.settings.profiles import Overrides, load_profile
 from lema_local.settings.tables import Arm
 from lema_local.stages.evolve import restore
-from lema_local.stages.forms import resolve_forms
+from lema_local.stages.recipes import resolve_recipes
 from lema_local.stages.run import Experiment, Run
 from lema_local.stages.warm_up import resolve_warm_up
 
@@ -227,7 +227,7 @@ def open_run(
     with Writer(db, wait=wait, on_notice=notice) as store:
         budgeted = Budget(budget) if budget else None
         run = Run(loaded, store, notice, budget=budgeted, offline=offline, training_sets=training_sets)
-        resolve_forms(run)
+        resolve_recipes(run)
         if not training_sets:  # which came of reasoners and evolved problems that need not be at hand
             resolve_warm_up(run)
             restore(run)

@@ -22,9 +22,11 @@ from lema_local.errors import LemaError
 from lema_local.hardware import cores, free_disk_gib, gpus, ram_gib
 from lema_local.records.store import Store
 from lema_local.serving import ray_cluster
+from lema_local.serving.command import is_built
+from lema_local.serving.forms import known_choice
 from lema_local.serving.recipes import load_recipe
 from lema_local.settings.endpoints import EndpointProfile
-from lema_local.settings.models import resolve_model
+from lema_local.settings.models import Model, resolve_model
 from lema_local.settings.profiles import Profile
 
 NEEDED_DISK_GIB = 10.0
@@ -73,7 +75,7 @@ def _machine(db: Path) -> Iterator[Check]:
 
 def _packages(profile: Profile) -> Iterator[Check]:
     recipes = {endpoint.recipe for endpoint in profile.endpoints.values()}
-    if "llama_cpp" in recipes:
+    if recipes & {"llama_cpp", "llama_server"}:
         yield _package("llama-cpp-python", "make setup, or pip install 'lema-local[llama]'")
     if profile.data.dataset == "gsm-symbolic":
         yield _package("reasoning-gym", "make setup, or pip install 'lema-local[data]'")
@@ -113,7 +115,19 @@ def _served(name: str, endpoint: EndpointProfile) -> Check:
         return Check(what, "missing", endpoint.model, str(error))
     if recipe.weights == "hf" and model.path is None and not _in_hub_cache(place):
         return Check(what, "note", f"{place} is not in the Hub cache: fetched when needed", f"hf download {place}")
-    return Check(what, "ok", f"{recipe.name} serves {model.name}")
+    if not is_built(recipe):
+        found = f"{recipe.program} is not built: {recipe.otherwise} serves {model.name}, one call at a time"
+        return Check(what, "note", found, "make llama-server")
+    form = f", weights as {_form(endpoint, model)}" if recipe.forms else ""
+    return Check(what, "ok", f"{recipe.name} serves {model.name}{form}")
+
+
+def _form(endpoint: EndpointProfile, model: Model) -> str:
+    if endpoint.form != "auto":
+        return endpoint.form
+    if (chosen := known_choice(model)) is None:
+        return "the first run measures"
+    return f"{chosen.form} ({chosen.speed_up:.1f} x the file as it is)" if chosen.measured else chosen.form
 
 
 def _in_hub_cache(hub_id: str) -> bool:

@@ -103,6 +103,7 @@ class Endpoint:
     # The adapters of a llama.cpp server, in its order. Every request then states each one's scale, the base's too: one
     # that does not would read on in a cache that was computed under others.
     adapters: tuple[str, ...] = ()
+    slots: int = 0  # of a llama.cpp server without adapters: caches that can be handed a prefix (serving/prefix.py)
     answers_as: str | None = None  # the name that its replies have, whichever of its adapters is on
     hint: str = ""  # what to do when nothing answers there
     # where the served model is an adapter: the name of the model under it at the same server

@@ -16,7 +16,7 @@ from pathlib import Path
 from lema_local.errors import ServerError
 from lema_local.hardware import cores, gpus, ram_gib
 from lema_local.serving.recipes import Recipe, data_parallel_size, tensor_parallel_size
-from lema_local.settings.models import Model
+from lema_local.settings.models import Model, shapes_of
 
 VLLM_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the sizes that --max-lora-rank takes
 MOST_ADAPTERS_IN_MEMORY = 8  # the others wait on the disk: of a 70B each takes 1.6 GB
@@ -43,6 +43,7 @@ class ServeOptions:
     problems: Path | None = None  # for the oracle
     is_verbose: bool = False  # llama.cpp's own timings go to the log
     log_directory: Path = Path("runs/logs")
+    scratch: Path = Path(os.devnull)  # a folder of the server's own, for as long as it runs
 
     def models_path(self, recipe: Recipe, port: int) -> Path:
         """Where the file of models lies, for a server that takes one."""
@@ -60,6 +61,16 @@ def servers_that_fit(asked: int, recipe: Recipe, model: Model | None) -> int:
         return asked
     in_memory = int(ram_gib() * 2**29 // max(1, model.gguf().stat().st_size))
     return max(1, min(asked, cores(), in_memory))
+
+
+def batch_that_fits(asked: int, recipe: Recipe, model: Model | None, *, context_length: int, servers: int) -> int:
+    """As many calls in one batch as are asked for, but no more than have room for their caches in a quarter of the
+    memory: keys and values of `context_length` tokens in every layer, two bytes each."""
+    shapes = shapes_of(model) if recipe.batches and model is not None else None
+    if shapes is None:
+        return asked
+    cache_bytes = context_length * shapes.layers * 2 * shapes.keys * 2
+    return max(1, min(asked, int(ram_gib() * 2**28 // (cache_bytes * servers))))
 
 
 def build_command(recipe: Recipe, model: Model | None, options: ServeOptions, *, port: int) -> list[str]:
@@ -111,6 +122,7 @@ def _values(recipe: Recipe, model: Model | None, options: ServeOptions, port: in
         "dtype": options.dtype,
         "verbose": str(options.is_verbose).lower(),
         "models_file": str(options.models_path(recipe, port)),
+        "scratch": str(options.scratch),
     }
     if recipe.weights == "gguf" and model is not None:
         values["model_path"] = str(options.weights or model.gguf())
@@ -137,6 +149,14 @@ def program_path(recipe: Recipe) -> Path:
     if package is None or package.origin is None or recipe.program is None:
         raise ServerError(f"{recipe.name} comes with llama-cpp-python: pip install 'lema-local[llama]'")
     return Path(package.origin).parent / "lib" / recipe.program
+
+
+def is_built(recipe: Recipe) -> bool:
+    """Whether a recipe's program is here; True for one that has none of its own."""
+    try:
+        return recipe.program is None or program_path(recipe).exists()
+    except ServerError:
+        return False
 
 
 def _interpreter(recipe: Recipe) -> str:

@@ -4,7 +4,7 @@ A processor multiplies some forms many times faster than others, which depends o
 So the form is chosen by measurement, once a machine, model and version of llama.cpp, and kept in the cache:
 
     choose_form(model)
-    # Choice(form="bf16", measured={"file": Measured(196, 0.974), "bf16": Measured(434, 0.996), ...})
+    # Choice(form="bf16", measured={"file": Measured(196), "bf16": Measured(434, 0.996), ...})
 
 A form qualifies where its top token is that of the file's weights, computed in float32 from all their digits, at 99% of
 the positions or more. The file's own kernels are not held to that: they are what was served before. Speeds are tokens
@@ -42,7 +42,7 @@ class Measured:
     """What a form gave."""
 
     tokens_per_s: float  # of one thread, SEQUENCES in a batch
-    agreement: float | None = None  # with the file's weights in float32; None: not asked, for it was too slow
+    agreement: float | None = None  # with the file's weights in float32; None: not asked, for it was no faster
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +77,27 @@ def weights_in_form(model: Model, form: str, *, on_notice: Callable[[str], None]
 
 @cache
 def choose_form(model: Model) -> Choice:
-    """The fastest form that qualifies on this machine. Measured once; a few seconds for a small model. A model whose
+    """The fastest form that qualifies on this machine. Measured once: some 20 seconds for a small model. A model whose
     float32 weights would not fit in a quarter of the memory is served as its file has it."""
+    with _locked():
+        if (chosen := known_choice(model)) is None:
+            chosen = _measure(model)
+            _write(_read() | {_key(model): asdict(chosen)})
+    return chosen
+
+
+def known_choice(model: Model) -> Choice | None:
+    """The same where nothing needs to be measured, else None."""
     if model.gguf().stat().st_size * 8 > ram_gib() * 2**30 / 4:
         return Choice("file", {})
-    key = content_key("form", model.gguf_identity, _machine(), *load_recipe("llama_server").forms)
-    with _locked():
-        known = _read()
-        if key not in known:
-            known[key] = asdict(_measure(model))
-            _write(known)
-    found = known[key]
+    found = _read().get(_key(model))
+    if found is None:
+        return None
     return Choice(found["form"], {form: Measured(**each) for form, each in found["measured"].items()})
+
+
+def _key(model: Model) -> str:
+    return str(content_key("form", model.gguf_identity, _machine(), *load_recipe("llama_server").forms))
 
 
 def _measure(model: Model) -> Choice:
@@ -100,7 +109,7 @@ def _measure(model: Model) -> Choice:
         with Batches(exact) as batches:
             wanted = batches.top_tokens(text)
         with Batches(model.gguf()) as batches:
-            plain = Measured(batches.tokens_per_s(sequences=SEQUENCES), _share(wanted, batches.top_tokens(text)))
+            plain = Measured(batches.tokens_per_s(sequences=SEQUENCES))
         measured, chosen = {"file": plain}, "file"
         for form in load_recipe("llama_server").forms:
             made.append(_cached(model, form))
@@ -108,7 +117,7 @@ def _measure(model: Model) -> Choice:
             with Batches(made[-1]) as batches:
                 speed = batches.tokens_per_s(sequences=SEQUENCES)
                 is_fast = speed > max(FASTER * plain.tokens_per_s, measured[chosen].tokens_per_s)
-                agreement = _share(wanted, batches.top_tokens(text)) if is_fast else None
+                agreement = _agreement(wanted, batches, text) if is_fast else None
             measured[form] = Measured(speed, agreement)
             if agreement is not None and agreement >= LEAST_AGREEMENT:
                 chosen = form
@@ -119,8 +128,17 @@ def _measure(model: Model) -> Choice:
             path.unlink(missing_ok=True)
 
 
-def _share(wanted: list[int], found: list[int]) -> float:
-    return sum(a == b for a, b in zip(wanted, found, strict=True)) / len(wanted)
+def _agreement(wanted: list[int], batches: Batches, text: str) -> float:
+    """Share of positions with the same top token: of the text's first 1,000 characters where that settles it."""
+    share = 0.0
+    for length in (1000, len(text)):
+        found = batches.top_tokens(text[:length])
+        # the last token of a text that is cut may be another
+        same = [a == b for a, b in zip(wanted[: len(found) - 1], found[:-1], strict=True)]
+        share = sum(same) / len(same)
+        if share < LEAST_AGREEMENT - 0.04:
+            break
+    return share
 
 
 def _machine() -> str:

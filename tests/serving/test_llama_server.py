@@ -17,6 +17,7 @@ from lema_local.errors import EndpointError, ServerError
 from lema_local.serving.command import ServeOptions, program_path
 from lema_local.serving.endpoints import Endpoints
 from lema_local.serving.forms import LEAST_AGREEMENT, _measure, served_form
+from lema_local.serving.prefix import common_prefix, share_prefix
 from lema_local.serving.process import RunningServers, open_recipe
 from lema_local.serving.recipes import load_recipe
 from lema_local.settings.endpoints import EndpointProfile
@@ -113,6 +114,21 @@ def test_base_and_adapters_side_by_side_answer_as_each_does_alone(
         for at_once in (1, 12):
             texts = answers(asked, at_once=at_once)
             assert [texts[k::3] for k in range(3)] == alone
+
+
+def test_what_all_prompts_begin_with_is_read_once_for_all_slots(plain: tuple[Endpoint, RunningServers]) -> None:
+    beginning = "".join(f"{n}. One more line of the examples.\n" for n in range(20))
+    prompts = [Prompt(text=f"{beginning}{name}") for name in ("Ann", "Ben", "Cleo", "Dan")]
+    assert common_prefix([str(prompt.text) for prompt in prompts]) == beginning
+
+    async def cached() -> list[int]:
+        async with Client(plain[0]) as client:
+            replies = await asyncio.gather(*(client.complete(prompt, GREEDY) for prompt in prompts))
+        return [reply.cached_prompt_tokens or 0 for reply in replies]
+
+    assert max(asyncio.run(cached())[:3]) < 50
+    share_prefix(plain[0], beginning)
+    assert min(asyncio.run(cached())) > 150
 
 
 def test_it_stops_at_once_and_cleanly(tmp_path: Path) -> None:

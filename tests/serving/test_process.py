@@ -10,16 +10,18 @@ import textwrap
 import time
 import urllib.request
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from lema_local.errors import MissingPackageError, ProfileError, ServerError
 from lema_local.hardware import Gpu
-from lema_local.serving.command import ServeOptions, build_command, models_file, servers_that_fit
+from lema_local.serving.command import ServeOptions, batch_that_fits, build_command, models_file, servers_that_fit
 from lema_local.serving.endpoints import Endpoints
 from lema_local.serving.process import _stop, free_port, open_recipe, serve
 from lema_local.serving.recipes import load_recipe, recipe_names, tensor_parallel_size
+from lema_local.settings.architecture import Architecture
 from lema_local.settings.endpoints import EndpointProfile
 from lema_local.settings.models import Model, known_models, resolve_model
 
@@ -219,6 +221,20 @@ def test_no_more_servers_are_started_than_cores_and_memory_hold(
     assert servers_that_fit(2, load_recipe("oracle"), None) == 2
 
 
+def test_a_batch_holds_no_more_calls_than_a_quarter_of_the_memory_has_caches_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lema_local.serving.command.ram_gib", lambda: 8.0)
+    shapes = Architecture(hidden_size=4096, layers=32, intermediate_size=11008, vocab_size=32000, heads=32, kv_heads=32)
+    model = Model(name="m", architecture=shapes)
+    fits = partial(batch_that_fits, recipe=load_recipe("llama_server"), model=model, context_length=1024)
+    # Llama 2 7B: keys and values of 1,024 tokens are 32 layers x 2 x 4,096 x 2 bytes x 1,024 = half a GiB
+    assert [fits(asked, servers=1) for asked in (1, 3, 4, 16)] == [1, 3, 4, 4]
+    assert fits(16, servers=2) == 2
+    assert fits(16, servers=16) == 1
+    assert batch_that_fits(16, load_recipe("llama_server"), None, context_length=1024, servers=1) == 16
+
+
 def test_an_adapter_under_a_reasoner_is_part_of_its_name_and_identity(tmp_path: Path) -> None:
     file = tmp_path / "tuned.gguf"
     profile = EndpointProfile(model="smollm2-135m-instruct", recipe="llama_cpp", adapter=str(file))
@@ -288,7 +304,7 @@ def test_a_server_is_given_no_key_of_ours(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_program_that_is_not_built_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lema_local.serving.process.program_path", lambda recipe: tmp_path / "llama-server")
+    monkeypatch.setattr("lema_local.serving.command.program_path", lambda recipe: tmp_path / "llama-server")
     with (
         pytest.raises(MissingPackageError, match="make llama-server builds it"),
         serve("llama_server", model=None, options=ServeOptions()),

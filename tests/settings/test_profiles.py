@@ -183,7 +183,7 @@ def test_a_student_from_outside_still_gets_raw_text() -> None:
 
 def test_a_model_alone_keeps_the_recipe_and_replaces_the_cascade() -> None:
     profile = load("laptop", Overrides(corrector_model="other.gguf"))
-    assert (profile.endpoint("corrector").recipe, profile.endpoint("corrector").model) == ("llama_cpp", "other.gguf")
+    assert (profile.endpoint("corrector").recipe, profile.endpoint("corrector").model) == ("llama_server", "other.gguf")
     assert profile.correction.correctors == ("corrector",)
 
 

@@ -10,7 +10,7 @@ from commands import lema
 from loop_steps import Profile, amounts, data, opened, reason, reason_and_correct, rows
 from scripted_server import Body, Say, ScriptedServer, chat
 
-from lema_local.errors import DataError, ProfileError
+from lema_local.errors import DataError, EndpointError, ProfileError
 from lema_local.records.store import Writer
 from lema_local.settings.profiles import load_profile
 from lema_local.stages.batch import works
@@ -154,6 +154,17 @@ def test_a_structured_corrector_is_held_to_a_schema_and_read_as_json(
         ["scripted-corrector", "oracle"], len(asked)
     )  # the oracle writes by rule, not by schema
     assert not any("response_format" in body for body in server.requests if body["model"] == "scripted")
+
+
+@pytest.mark.parametrize(("status", "has_hint"), [(500, True), (400, False)])
+def test_a_schema_that_a_server_answers_500_to_every_time_says_which_key_to_set(
+    db: Path, server: ScriptedServer, write_profile: Profile, status: int, has_hint: bool
+) -> None:
+    server.then = lambda body: reason(body) if body["model"] == "scripted" else Say(status, b"no")
+    profile = settings(write_profile(correctors=("corrector",)), structured="true")
+    with pytest.raises(EndpointError, match=r"All \d+ calls to corrector failed") as failed:
+        data(db, profile)
+    assert ('structured_form = "llama_cpp"' in str(failed.value)) == has_hint
 
 
 def test_of_several_corrections_of_a_mistake_the_one_that_passes_the_required_checks_trains(

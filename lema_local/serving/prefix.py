@@ -1,0 +1,48 @@
+"""The text that all prompts of a stage begin with, read once and handed to every slot of llama.cpp's server.
+
+Each call in a batch has a slot with a cache of its own, and a prompt goes on in its slot's. Without this, 16 slots read
+the same examples 16 times before the first word is written: with the correction prompt's 1,000 tokens a quarter of the
+stage. llama.cpp's own way of saving and restoring a slot carries the cache from one to the others:
+
+    share_prefix(endpoint, common_prefix(["Question: a\\nAnswer: ...", "Question: a\\nAnswer: ..."]))
+"""
+
+import json
+import os
+import urllib.request
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from lema_local.calls.endpoint import Endpoint
+
+LEAST_CHARACTERS = 600  # below that, reading it costs no more than handing it on
+_FILE = "prefix"
+
+
+def common_prefix(texts: Sequence[str]) -> str:
+    """What all of them begin with, up to the last end of a line: there a tokenizer joins nothing. "" if too short."""
+    prefix = os.path.commonprefix(list(texts))  # noqa: RUF071 (texts, character by character)
+    prefix = prefix[: prefix.rfind("\n") + 1]
+    return prefix if len(prefix) >= LEAST_CHARACTERS else ""
+
+
+def share_prefix(endpoint: Endpoint, prefix: str) -> None:
+    """Fill the slots of all of an endpoint's servers. OSError where a server does not do it: then each slot reads the
+    prefix itself, and the answers are the same."""
+    with ThreadPoolExecutor(len(endpoint.base_urls)) as pool:
+        list(pool.map(lambda url: _fill(url.removesuffix("/v1"), endpoint, prefix), endpoint.base_urls))
+
+
+def _fill(root: str, endpoint: Endpoint, prefix: str) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # our own loopback server: no proxy
+
+    def post(path: str, **fields: object) -> None:
+        headers = {"Authorization": f"Bearer {endpoint.api_key}", "Content-Type": "application/json"}
+        request = urllib.request.Request(root + path, json.dumps(fields).encode(), headers)  # noqa: S310 (http)
+        with opener.open(request, timeout=endpoint.deadline_s) as reply:
+            reply.read()
+
+    post("/completion", prompt=prefix, n_predict=0, id_slot=0, cache_prompt=True)  # reads it, writes nothing
+    post("/slots/0?action=save", filename=_FILE)
+    for slot in range(1, endpoint.slots):
+        post(f"/slots/{slot}?action=restore", filename=_FILE)

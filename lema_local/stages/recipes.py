@@ -1,0 +1,62 @@
+"""By which engine, and in which form of the weights, a run goes on: by those that its database began with.
+
+A model's identity says what served it (serving/forms.py), so a run never mixes two. Where a profile leaves that open, a
+database that was begun elsewhere, or before there was the engine that the profile names, goes on as it began:
+
+    gguf:8f3a...                                  llama-cpp-python's server, the file as it is
+    gguf:8f3a...:llama_server-0.3.36:bf16         llama.cpp's server, unpacked to BF16
+
+Where the engine was not built, the recipe that its own names (`otherwise`) stands in, and one line says so.
+"""
+
+from dataclasses import replace
+
+from lema_local.serving.command import is_built
+from lema_local.serving.forms import choose_form, known_choice
+from lema_local.serving.recipes import Recipe, load_recipe
+from lema_local.settings.endpoints import EndpointProfile, Form
+from lema_local.stages.run import Experiment
+
+_BEGUN_WITH = """
+select model_identity from completion
+where starts_with(model_identity, $engine) or model_identity = $file or starts_with(model_identity, $file || '+')
+order by endpoint = $endpoint desc, created_at desc limit 1
+"""
+
+
+def resolve_recipes(experiment: Experiment) -> None:
+    """Put into the experiment's profile the recipe and the form of the weights of each endpoint that leaves them open:
+    one whose recipe has a choice of forms, with `form = "auto"`."""
+    for name, endpoint in experiment.profile.endpoints.items():
+        if endpoint.recipe is None or endpoint.form != "auto" or not (recipe := load_recipe(endpoint.recipe)).forms:
+            continue
+        resolved = _as_begun(experiment, name, endpoint, recipe)
+        if resolved.recipe == recipe.name and not is_built(recipe) and recipe.otherwise is not None:
+            resolved = _otherwise(endpoint, recipe)
+            experiment.notice(
+                f"{recipe.program} is not built here: {recipe.otherwise} serves {name}, one call at a time "
+                "(make llama-server builds it)."
+            )
+        elif resolved == endpoint and known_choice(model := experiment.endpoints.model(endpoint.model)) is None:
+            experiment.notice(f"measuring in which form this machine serves {model.name} fastest (once, 20 s or more)")
+            choose_form(model)
+        if resolved != endpoint:
+            endpoints = {**experiment.profile.endpoints, name: resolved}
+            experiment.profile = replace(experiment.profile, endpoints=endpoints)
+
+
+def _as_begun(experiment: Experiment, name: str, endpoint: EndpointProfile, recipe: Recipe) -> EndpointProfile:
+    file = experiment.endpoints.model(endpoint.model).gguf_identity
+    rows = experiment.store.rows(_BEGUN_WITH, engine=f"{file}:{recipe.name}-", file=file, endpoint=name)
+    if not rows:
+        return endpoint
+    served = rows[0]["model_identity"].partition("+")[0]  # an adapter's id may follow
+    if served == file:
+        return endpoint if recipe.otherwise is None else _otherwise(endpoint, recipe)
+    form: Form = served.rpartition(":")[2]
+    return replace(endpoint, form=form)
+
+
+def _otherwise(endpoint: EndpointProfile, recipe: Recipe) -> EndpointProfile:
+    servers = max(endpoint.servers, recipe.otherwise_servers)
+    return replace(endpoint, recipe=recipe.otherwise, servers=servers)
