@@ -30,7 +30,6 @@ class Recipe:
     adapters: Literal["none", "many"]  # many: one server has them all, beside the base
     program: str | None = None  # beside llama-cpp-python's library, in place of Python
     otherwise: str | None = None  # the recipe in its place where that program is not built (stages/recipes.py)
-    otherwise_servers: int = 1  # and how many of its servers
     adapter: tuple[str, ...] = ()  # added where there are any
     each_adapter: tuple[str, ...] = ()  # added for each
     adapters_by: Literal["model", "scales"] = "model"  # how a request chooses one: its name, or llama.cpp's `lora`

@@ -32,7 +32,7 @@ def resolve_recipes(experiment: Experiment) -> None:
             continue
         resolved = _as_begun(experiment, name, endpoint, recipe)
         if resolved.recipe == recipe.name and not is_built(recipe) and recipe.otherwise is not None:
-            resolved = _otherwise(endpoint, recipe)
+            resolved = replace(endpoint, recipe=recipe.otherwise)
             experiment.notice(
                 f"{recipe.program} is not built here: {recipe.otherwise} serves {name}, one call at a time "
                 "(make llama-server builds it)."
@@ -52,11 +52,6 @@ def _as_begun(experiment: Experiment, name: str, endpoint: EndpointProfile, reci
         return endpoint
     served = rows[0]["model_identity"].partition("+")[0]  # an adapter's id may follow
     if served == file:
-        return endpoint if recipe.otherwise is None else _otherwise(endpoint, recipe)
+        return endpoint if recipe.otherwise is None else replace(endpoint, recipe=recipe.otherwise)
     form: Form = served.rpartition(":")[2]
     return replace(endpoint, form=form)
-
-
-def _otherwise(endpoint: EndpointProfile, recipe: Recipe) -> EndpointProfile:
-    servers = max(endpoint.servers, recipe.otherwise_servers)
-    return replace(endpoint, recipe=recipe.otherwise, servers=servers)

@@ -41,7 +41,7 @@ def test_a_database_goes_on_in_the_form_that_it_began_with(
 def test_a_database_from_before_there_was_the_engine_goes_on_without_it(db: Path, served: str) -> None:
     student = EndpointProfile(model="smollm2-135m-instruct", recipe="llama_server")
     experiment = begun(db, student, served=served)
-    assert experiment.profile.endpoints == {"student": replace(student, recipe="llama_cpp", servers=2)}
+    assert experiment.profile.endpoints == {"student": replace(student, recipe="llama_cpp")}
 
 
 def test_where_the_engine_was_not_built_another_stands_in_and_one_line_says_so(
@@ -51,7 +51,7 @@ def test_where_the_engine_was_not_built_another_stands_in_and_one_line_says_so(
     student = EndpointProfile(model="smollm2-135m-instruct", recipe="llama_server")
     said: list[str] = []
     experiment = begun(db, student, served=None, notice=said.append)
-    assert experiment.profile.endpoints == {"student": replace(student, recipe="llama_cpp", servers=2)}
+    assert experiment.profile.endpoints == {"student": replace(student, recipe="llama_cpp")}
     assert len(said) == 1
     assert "make llama-server" in said[0]
 
