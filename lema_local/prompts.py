@@ -30,6 +30,7 @@ CORRECTION_INPUT = (
 )
 EVALUATION_TEMPLATE = "cot_input.1"
 EVOLUTION_TEMPLATE = "evolve.1"
+CHAT_TEMPLATE = "cot_chat.1"  # COT_INPUT within the model's own chat template (settings/chat.py)
 ALPACA_TEMPLATE = "sample_alpaca.1"  # format from the model cards of WizardMath and MetaMath
 COT_TEMPLATE = "sample_cot.1"  # COT_INPUT, for a reasoner that was trained with it
 # P_r and P_c. correct.1 is what corrections before 2026-11-24 were asked with: it renders their prompts.
@@ -62,13 +63,14 @@ def correction_input(question: str, steps: str) -> str:
     return f"{head}{question}{before}{steps}{after}"
 
 
-def evaluation_template(form: Literal["cot", "alpaca"]) -> str:
+def evaluation_template(form: Literal["cot", "alpaca", "chat"]) -> str:
     """What a student tuned with this input is evaluated by: the same that it is trained with."""
-    return ALPACA_TEMPLATE if form == "alpaca" else EVALUATION_TEMPLATE
+    return {"alpaca": ALPACA_TEMPLATE, "chat": CHAT_TEMPLATE}.get(form, EVALUATION_TEMPLATE)
 
 
 def student_input(question: str, template: str) -> str:
-    """What a student is asked at evaluation: the paper's CoT input, or the input of the model's own card."""
+    """What a student is asked at evaluation: the paper's CoT input (in chat, what stands in the frame), or the input of
+    the model's own card."""
     return _fill(turns(template)[0][1], {"question": question}) if template == ALPACA_TEMPLATE else cot_input(question)
 
 

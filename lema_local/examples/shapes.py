@@ -21,9 +21,10 @@ from lema_local.markdown import front_matter, table, text
 Shape = Literal["plain", "trl", "trl-chat", "messages", "axolotl", "llama-factory", "dpo", "dpo-chat"]
 SHAPES: tuple[str, ...] = get_args(Shape)
 PAIR_SHAPES = ("dpo", "dpo-chat")  # of preference pairs (examples/pairs.py), not of the arm's examples
+CHAT_SHAPES = ("trl-chat", "messages", "dpo-chat")  # which a trainer puts the model's chat template around
 CARD_MARK = "<!-- written by lema export -->"  # a card that we may write anew
 
-_EVALUATE_CHAT = "A student trained so is evaluated with its template too."
+_EVALUATE_CHAT = 'A student trained so is evaluated with its template too: `prompt = "chat"` of [endpoints.student].'
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _TOKENS = {
     "prompt": "in prompts",

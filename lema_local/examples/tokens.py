@@ -8,15 +8,13 @@ A count is of the text alone: no BOS, no EOS, no chat template.
 
 import importlib.util
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from lema_local.errors import ProfileError
 from lema_local.settings.models import Model
+from lema_local.settings.vocabulary import open_vocabulary, token_ids
 
 ESTIMATE = "estimate: words, digits and marks, one token each"
 _PIECE = re.compile(r" (?=\d)|[A-Za-z]+|\d|[^\sA-Za-z\d]")
@@ -95,38 +93,12 @@ def _from_gguf(file: Path, name: str) -> TokenCounter | None:
         return None
 
     def count(texts: Sequence[str]) -> list[int]:
-        def some(part: Sequence[str]) -> list[int]:
-            return [tokenize(text) for text in part]
+        with open_vocabulary(file) as (_, vocabulary), ThreadPoolExecutor(_THREADS) as threads:
 
-        with _vocabulary(file) as tokenize, ThreadPoolExecutor(_THREADS) as threads:
+            def some(part: Sequence[str]) -> list[int]:
+                return [len(token_ids(vocabulary, text, add_special=False, parse_special=False)) for text in part]
+
             parts = [texts[start : start + 500] for start in range(0, len(texts), 500)]
             return [count for counts in threads.map(some, parts) for count in counts]
 
     return TokenCounter(f"{name} (vocabulary of {file.name})", count)
-
-
-@contextmanager
-def _vocabulary(file: Path) -> Iterator[Callable[[str], int]]:
-    """The tokenizer of a GGUF file without its weights: 0.2 s to open."""
-    import llama_cpp
-
-    quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)  # alive until the end of this function
-    llama_cpp.llama_log_set(quiet, None)
-    parameters = llama_cpp.llama_model_default_params()
-    parameters.vocab_only = True
-    model = llama_cpp.llama_model_load_from_file(str(file).encode(), parameters)
-    try:
-        if not model:
-            raise ProfileError(f"{file} is not a GGUF file that llama.cpp can read.")
-        vocabulary: Any = llama_cpp.llama_model_get_vocab(model)
-
-        def tokenize(text: str) -> int:
-            data = text.encode("utf-8", "replace")
-            # given no room for the tokens, llama.cpp says how much they would take, as a negative number
-            return -int(llama_cpp.llama_tokenize(vocabulary, data, len(data), None, 0, False, False))
-
-        yield tokenize
-    finally:
-        if model:
-            llama_cpp.llama_model_free(model)
-        llama_cpp.llama_log_set(llama_cpp.llama_log_callback(0), None)

@@ -21,6 +21,8 @@ from lema_local.calls.transport import is_loopback
 from lema_local.errors import EndpointError, ProfileError
 from lema_local.serving.forms import choose_form, served_form
 from lema_local.serving.recipes import Recipe, load_recipe
+from lema_local.settings.chat import ChatFrame
+from lema_local.settings.chat_templates import frame_of
 from lema_local.settings.endpoints import EndpointProfile
 from lema_local.settings.models import Model, resolve_model
 from lema_local.settings.profiles import Profile
@@ -45,6 +47,7 @@ class Endpoints:
     def __init__(self) -> None:
         self._resolved: dict[tuple[str, EndpointProfile], ResolvedEndpoint] = {}
         self._models: dict[str, Model] = {}
+        self._frames: dict[tuple[Model, str | None], ChatFrame] = {}
 
     def resolve(self, name: str, profile: EndpointProfile) -> ResolvedEndpoint:
         """The endpoint that a profile calls `name`. ProfileError, MissingPackageError where it stands for nothing."""
@@ -57,6 +60,12 @@ class Endpoints:
         if name not in self._models:
             self._models[name] = resolve_model(name)
         return self._models[name]
+
+    def frame(self, model: Model, system: str | None) -> ChatFrame:
+        """What a model's chat template puts around a text, as frame_of has it."""
+        if (model, system) not in self._frames:
+            self._frames[model, system] = frame_of(model, system=system)
+        return self._frames[model, system]
 
     def _look_up(self, name: str, profile: EndpointProfile) -> ResolvedEndpoint:
         if profile.recipe is None:

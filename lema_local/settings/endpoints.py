@@ -51,6 +51,10 @@ class EndpointProfile:
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     # how a server takes a JSON schema, where not as its recipe says, or OpenAI's way; llama_cpp: llama-cpp-python
     structured_form: Literal["openai", "llama_cpp"] | None = None
+    # of a student that a recipe serves: the input that it trains and answers by, where not what its model was tuned
+    # with; chat: the model's own template, and a system text in the place of the template's
+    prompt: Literal["cot", "alpaca", "chat"] | None = None
+    system: str | None = None
 
 
 def check_endpoint(profile: str, name: str, endpoint: EndpointProfile) -> None:
@@ -72,6 +76,14 @@ def check_endpoint(profile: str, name: str, endpoint: EndpointProfile) -> None:
         raise ProfileError(f"{where}: warm_up_steps is 1 or more, and makes the adapter itself.")
     if not 0 <= endpoint.max_retries <= 100 or not 0 < endpoint.deadline_s <= 86_400:
         raise ProfileError(f"{where}: max_retries from 0 to 100, deadline_s above 0 and at most a day.")
+    if endpoint.prompt is not None and (name != "student" or endpoint.recipe is None):
+        raise ProfileError(f"{where}: prompt is for a student that a recipe serves.")
+    if endpoint.system is not None and (endpoint.prompt != "chat" or not endpoint.system.strip()):
+        raise ProfileError(f'{where}: system is a text that goes with prompt = "chat".')
+    if endpoint.prompt == "chat" and endpoint.api != "completions":
+        raise ProfileError(
+            f'{where}: prompt = "chat" needs api = "completions": lema puts the chat template around the text itself.'
+        )
     for rate in (endpoint.requests_per_minute, endpoint.tokens_per_minute):
         if rate is not None and not 0 < rate < float("inf"):
             raise ProfileError(f"{where}: a rate per minute is above 0; leave it out for no limit.")

@@ -22,6 +22,7 @@ from typing import Any, Literal
 from lema_local.errors import LemaError, MissingPackageError, ProfileError, did_you_mean
 from lema_local.records.keys import content_key, file_sha256
 from lema_local.settings.architecture import Architecture, from_config, from_gguf
+from lema_local.settings.vocabulary import open_vocabulary
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -187,32 +188,17 @@ def _gguf_architecture(path: Path) -> Architecture | None:
 
 def _gguf_bos_text(path: Path) -> str:
     """The BOS that the file's tokenizer has but does not add by itself, as llama.cpp reads the file."""
-    try:
+    with open_vocabulary(path) as (model, vocabulary):
         import llama_cpp
-    except ImportError as error:
-        raise MissingPackageError("GGUF files need llama-cpp-python: pip install 'lema-local[llama]'") from error
-    quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)  # alive until the end of this function
-    llama_cpp.llama_log_set(quiet, None)
-    try:
-        parameters = llama_cpp.llama_model_default_params()
-        parameters.vocab_only = True
-        model = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
-        if not model:
-            raise ProfileError(f"{path} is not a GGUF file that llama.cpp can read.")
-        try:
-            vocabulary = llama_cpp.llama_model_get_vocab(model)
-            bos = llama_cpp.llama_vocab_bos(vocabulary)
-            family = ctypes.create_string_buffer(64)
-            llama_cpp.llama_model_meta_val_str(model, b"general.architecture", family, len(family))
-            # Qwen has no BOS: its own tokenizer names none, and the converter to GGUF puts <|endoftext|> in its place
-            is_qwen = family.value.startswith(b"qwen")
-            if bos < 0 or is_qwen or llama_cpp.llama_vocab_get_add_bos(vocabulary):
-                return ""
-            return str(llama_cpp.llama_vocab_get_text(vocabulary, bos).decode("utf-8", "replace"))
-        finally:
-            llama_cpp.llama_model_free(model)
-    finally:
-        llama_cpp.llama_log_set(llama_cpp.llama_log_callback(0), None)
+
+        bos = llama_cpp.llama_vocab_bos(vocabulary)
+        family = ctypes.create_string_buffer(64)
+        llama_cpp.llama_model_meta_val_str(model, b"general.architecture", family, len(family))
+        # Qwen has no BOS: its own tokenizer names none, and the converter to GGUF puts <|endoftext|> in its place
+        is_qwen = family.value.startswith(b"qwen")
+        if bos < 0 or is_qwen or llama_cpp.llama_vocab_get_add_bos(vocabulary):
+            return ""
+        return str(llama_cpp.llama_vocab_get_text(vocabulary, bos).decode("utf-8", "replace"))
 
 
 def _folder_bos_text(path: Path) -> str:

@@ -269,7 +269,7 @@ def _override_endpoint(
         first, *more = (part.strip() for part in url.split(","))
         endpoint = replace(
             endpoint, base_url=first, more_base_urls=tuple(more), recipe=None, identity=None, api_key_env=None,
-            servers=1, adapter=None, warm_up_steps=0
+            servers=1, adapter=None, warm_up_steps=0, prompt=None, system=None
         )  # fmt: skip
     if model is not None:
         endpoint = replace(endpoint, model=model, identity=None)

@@ -7,7 +7,8 @@ An adapter is trained over NF4 weights, and served over others: greedy text can 
              with double_quantization = false                               hf:...:vllm:nf4-single-bf16
     merged   the adapter added to the model's own weights                   hf:...:vllm:merged-bf16+<checkpoint id>
 
-llama.cpp serves the GGUF file as it is, whatever its quantisation: gguf:<SHA-256>.
+llama.cpp serves the GGUF file as it is, whatever its quantisation: gguf:<SHA-256>. Where the student is asked in its
+chat template, what that puts around a text is named too: gguf:<SHA-256>+chat-c848dcfb.
 """
 
 import shutil
@@ -21,6 +22,7 @@ from lema_local.serving.recipes import load_recipe
 from lema_local.settings.models import Model
 from lema_local.settings.profiles import Profile
 from lema_local.stages.run import Experiment, Run
+from lema_local.stages.student import student_frame
 
 MERGED = "merged"
 DTYPES = {True: ("bf16", "bfloat16"), False: ("f32", "float32")}  # with a GPU, without: short name, full name
@@ -46,6 +48,9 @@ def describe_student(experiment: Experiment, tuned: str | None = None) -> Endpoi
         if base == "nf4" and not profile.training.double_quantization:
             name = f"nf4-single-{dtype}"
         endpoint = replace(endpoint, identity=f"{endpoint.identity}:{name}")
+    frame = student_frame(experiment)
+    if frame is not None:
+        endpoint = replace(endpoint, identity=f"{endpoint.identity}+{frame.mark}")
     return replace(endpoint, identity=f"{endpoint.identity}+{tuned}") if tuned else endpoint
 
 

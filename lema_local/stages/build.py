@@ -4,7 +4,7 @@ call."""
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lema_local.answers.exact import extract_answer, is_correct
@@ -21,12 +21,12 @@ from lema_local.prompts import in_alpaca, sampled_steps
 from lema_local.records.types import Example, Problem, TrainingSet
 from lema_local.review.rubric import consensus, counts_of
 from lema_local.review.summary import grades_by_correction
-from lema_local.settings.models import prompt_of
 from lema_local.settings.tables import Arm
 from lema_local.stages import correct, sample
 from lema_local.stages.derive import derive
 from lema_local.stages.run import Experiment, Run
 from lema_local.stages.select import wanted_rows
+from lema_local.stages.student import student_frame, student_prompt
 
 _FAILS = "correction fails "
 
@@ -69,15 +69,19 @@ def _prepare(run: Run, arms: Sequence[Arm]) -> Ingredients:
 
 
 def _in_own_input(experiment: Experiment, ingredients: Ingredients) -> Ingredients:
-    """The same, for students that were tuned with the Alpaca-style input with that one."""
-    if prompt_of(experiment.profile.endpoint("student").model) != "alpaca":
+    """The same in the student's own input: the Alpaca-style one, or what its chat template makes of the paper's."""
+    form, frame = student_prompt(experiment), student_frame(experiment)
+    if form == "cot":
         return ingredients
 
     def changed(candidates: Sequence[Candidate]) -> list[Candidate]:
         found = []
         for candidate in candidates:
             example = candidate.example
-            prompt, output = in_alpaca(example.kind, example.prompt, example.output)
+            if frame is not None:
+                prompt, output = frame.around(example.prompt), example.output.strip()
+            else:
+                prompt, output = in_alpaca(example.kind, example.prompt, example.output)
             found.append(replace(candidate, example=replace(example, prompt=prompt, output=output)))
         return found
 
@@ -95,7 +99,12 @@ def _record(run: Run, assembled: Assembled, ingredients: Ingredients, counter: T
     examples = tuple(c.example for c in assembled.candidates)
     ids = tuple(example.id for example in examples)
     there = run.store.rows("select manifest from training_set where id = $id", id=assembled.id)
-    text = there[0]["manifest"] if there else json.dumps(manifest(assembled, ingredients, counter), sort_keys=True)
+    if there:
+        text = there[0]["manifest"]
+    else:
+        frame = student_frame(run)
+        chat = {} if frame is None else {"chat": asdict(frame)}
+        text = json.dumps(manifest(assembled, ingredients, counter) | chat, sort_keys=True)
     training_set = TrainingSet(
         id=assembled.id,
         arm=assembled.arm,

@@ -168,6 +168,8 @@ def _data(found: FoundCheckpoint, manifest: Row) -> str:
         f"Data set {text(record.dataset)}, arm {text(record.arm)}: {manifest['examples']} examples, "
         f"{manifest['cot']} CoT and {manifest['corrections']} corrections (training set `{record.training_set_id}`).\n"
     )
+    if "chat" in manifest:
+        lines.append("Its texts are turns of the base model's chat template: ask it by that template.\n")
     lines.append(table(["source", "examples"], list(manifest.get("sources", {}).items())))
     left_out = manifest.get("left_out", {})
     overlap = sum(n for reason, n in left_out.items() if reason.startswith(OVERLAP))

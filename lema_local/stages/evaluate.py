@@ -17,7 +17,6 @@ from lema_local.prompts import evaluation_template
 from lema_local.records.store import stage_sql
 from lema_local.records.types import Checkpoint, Problem
 from lema_local.serving.recipes import load_recipe
-from lema_local.settings.models import prompt_of
 from lema_local.settings.published import Adapter, find_adapter
 from lema_local.stages import train
 from lema_local.stages.bases import describe_student
@@ -25,6 +24,7 @@ from lema_local.stages.calls import Call, Outcome, pending
 from lema_local.stages.derive import derive
 from lema_local.stages.imported_answers import ImportedAnswers, import_answers
 from lema_local.stages.run import Run
+from lema_local.stages.student import student_frame, student_prompt
 from lema_local.stages.sweep import Target, sweep
 from lema_local.training.checkpoints import is_removed
 
@@ -152,9 +152,11 @@ def evaluation_calls(run: Run, endpoint: Endpoint, checkpoint_id: str | None) ->
     """What one checkpoint, or the base, is asked. Greedy on every set; then all of it once more for each repeat, so
     that no two repeats are one request; then samples. The dev split only chooses: once, greedy."""
     e = run.profile.evaluation
-    greedy = Sampling(temperature=0.0, max_tokens=e.max_tokens)
-    sampled = Sampling(temperature=e.temperature, max_tokens=e.max_tokens, top_p=e.top_p, seed=e.seed)
-    template = evaluation_template(prompt_of(run.profile.endpoint("student").model))
+    frame = student_frame(run)
+    stop = () if frame is None else (frame.end,)
+    greedy = Sampling(temperature=0.0, max_tokens=e.max_tokens, stop=stop)
+    sampled = Sampling(temperature=e.temperature, max_tokens=e.max_tokens, top_p=e.top_p, seed=e.seed, stop=stop)
+    template = evaluation_template(student_prompt(run))
 
     def call(problem: Problem, sampling: Sampling, index: int) -> Call:
         return Call(endpoint, "evaluate", template, sampling, problem.id, index, checkpoint_id=checkpoint_id)

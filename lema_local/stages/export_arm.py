@@ -1,14 +1,16 @@
 """Exporting an arm: its examples in the shape that a trainer reads, to one file, or to a folder with its data card."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from lema_local.errors import StoreError
 from lema_local.examples.pairs import Pairs
-from lema_local.examples.shapes import CARD_MARK, PAIR_SHAPES, Shape, card, sidecars
+from lema_local.examples.shapes import CARD_MARK, CHAT_SHAPES, PAIR_SHAPES, Shape, card, sidecars
 from lema_local.records import bulk
 from lema_local.records.exports import Form, copy_rows, refuse_own_files, writing_rows
 from lema_local.records.store import Store, stage_sql
+from lema_local.settings.chat import ChatFrame
 from lema_local.settings.tables import Arm
 from lema_local.stages.build import Built, build
 from lema_local.stages.preference import preference_pairs
@@ -33,6 +35,7 @@ def export_set(store: Store, built: Built, output: Path, *, shape: Shape, form: 
     written, or the folder holds another's files.
     """
     refuse_own_files(store, output)
+    built = _for_shape(built, shape)
     pairs = preference_pairs(store, built) if shape in PAIR_SHAPES else None
     if form != "datasets" and output.suffix and not output.is_dir():
         if shape == "llama-factory":
@@ -59,6 +62,21 @@ def export_set(store: Store, built: Built, output: Path, *, shape: Shape, form: 
     except OSError as error:
         raise StoreError(f"Cannot export to {output}: {error.strerror}.") from error
     return rows
+
+
+def _for_shape(built: Built, shape: Shape) -> Built:
+    """The examples of a chat student's arm for a shape that a trainer puts a template around: without ours."""
+    chat = json.loads(built.training_set.manifest).get("chat")
+    if chat is None or shape == "plain":
+        return built
+    if shape not in CHAT_SHAPES:
+        raise StoreError(
+            f"This arm is in a chat template, which --shape {shape} does not put around texts: take --shape trl-chat, "
+            "messages, dpo-chat, or plain with the texts as they train."
+        )
+    frame = ChatFrame(**chat)
+    inside = tuple(replace(example, prompt=frame.inside(example.prompt)) for example in built.examples)
+    return replace(built, examples=inside)
 
 
 def _refuse_anothers(folder: Path) -> None:

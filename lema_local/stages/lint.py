@@ -26,12 +26,13 @@ def lint_arms(run: Run, arms: tuple[Arm, ...] | None = None) -> list[LintedArm]:
     for planned in planned_runs(run, arms):
         if planned.settings.seed != settings.seed:  # every seed trains on the same examples
             continue
-        base = base_model(planned.model)
+        base = base_model(planned.model, planned.frame)
         tokenizer = tokenizer or load_tokenizer(base, cache=default_cache())
         _, lint = tokenize(
             [(example.prompt, example.output) for example in planned.built.examples],
             tokenizer,
             bos_text=base.bos_text,
+            frame=base.frame,
             source_max_length=settings.source_max_length,
             target_max_length=settings.target_max_length,
             truncate=settings.truncate,

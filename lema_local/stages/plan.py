@@ -81,7 +81,7 @@ def plan_training(profile_name: str, overrides: dict[str, Any], *, db: Path, gpu
         "sizes_from": sizes_from,
         "devices": _devices(devices, is_given=gpus is not None),
         "parameters": architecture.parameters,
-        "prompt": model.prompt,
+        "prompt": profile.endpoint("student").prompt or model.prompt,
         "model_from": "models.toml" if model.hub_id or model.name in known_models() else str(model.path or ""),
         "profile": profile.name,
         "settings": _settings(profile.training, planned["per_device_batch_size"], origins),

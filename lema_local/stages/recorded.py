@@ -9,14 +9,19 @@ Neither the problem files nor the models that it came from need to be at hand:
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lema_local.errors import StoreError
 from lema_local.examples.arms import training_set_id
+from lema_local.prompts import is_alpaca
 from lema_local.records.store import Store, stage_sql
 from lema_local.records.types import Example, TrainingSet
+from lema_local.settings.chat import ChatFrame
 from lema_local.stages.build import Built
+from lema_local.stages.run import Experiment
+from lema_local.stages.student import student_frame, student_prompt
 
 _MOST_REPEATS = 1_000  # of one example: a manifest from elsewhere takes no more memory than its texts can bear
 _ID = re.compile(r"[0-9a-f][0-9a-f-]{3,35}")
@@ -59,6 +64,19 @@ def recorded_set(store: Store, name: str, *, whole: bool = False) -> Built:
     return built
 
 
+def refuse_other_input(experiment: Experiment, built: Built) -> None:
+    """StoreError for a set whose texts have another input than the student trains and is evaluated by."""
+    wanted, frame, prompt = student_prompt(experiment), student_frame(experiment), built.examples[0].prompt
+    chat = json.loads(built.training_set.manifest).get("chat")
+    found = "chat" if chat else "alpaca" if is_alpaca(prompt) else "cot"
+    if found != wanted or (frame is not None and (asdict(frame) != chat or not frame.holds(prompt))):
+        which = "another chat template" if found == wanted else f'the input "{found}"'
+        raise StoreError(
+            f"Training set {built.training_set.id} ({built.training_set.arm}) has {which}, the student has "
+            f'"{wanted}": set prompt of [endpoints.student], or export the set and train elsewhere.'
+        )
+
+
 def is_part(built: Built) -> bool:
     """Whether the database holds fewer of its examples than it was built of."""
     return len(built.examples) < size_of(built)
@@ -84,6 +102,8 @@ def _manifest(row: Mapping[str, Any]) -> dict[str, Any]:
         counts += [*manifest["sources"].values(), *manifest["left_out"].values(), *manifest.get("repeats", {}).values()]
         counts += [manifest["tokens"][name] for name in ("prompt", "output", "longest_prompt", "longest_output")]
         is_sound = all(type(count) is int for count in counts)
+        if "chat" in manifest:
+            is_sound &= all(type(text) is str for text in asdict(ChatFrame(**manifest["chat"])).values())
         is_sound &= (manifest["training_set"], manifest["arm"]) == (row["id"], row["arm"])
     except (ValueError, KeyError, TypeError, AttributeError):
         is_sound = False

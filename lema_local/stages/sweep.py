@@ -28,6 +28,7 @@ from lema_local.stages.engines import is_local, open_model, open_weights
 from lema_local.stages.probe import Probe
 from lema_local.stages.ray_fleet import Fleet
 from lema_local.stages.run import Run
+from lema_local.stages.student import student_frame
 from lema_local.training.adapter_gguf import convert_adapter
 from lema_local.training.checkpoints import is_whole_model, refuse_damaged
 
@@ -213,6 +214,10 @@ def complete_target(run: Run, target: Target, endpoint: Endpoint) -> Outcome:
         problem = problems[call.problem_id]
         return is_correct(extract_answer(text, problem.kind), problem.answer, problem.kind)
 
+    student, frame = run.resolved("student"), student_frame(run)
+    if frame is not None and student.recipe is not None and student.recipe.weights == "hf":
+        # vLLM ends at the model's EOS, which need not be the end of a turn, and finds a stop text in what it shows
+        endpoint = replace(endpoint, request={**endpoint.request, "skip_special_tokens": False})
     try:
         return complete(
             run,
@@ -228,6 +233,9 @@ def complete_target(run: Run, target: Target, endpoint: Endpoint) -> Outcome:
 
 def _prompt(run: Run, endpoint: Endpoint, call: Call, model: Model | None) -> Prompt:
     text = student_input(run.evaluated[call.problem_id].question, call.template)
+    frame = student_frame(run)
+    if frame is not None:
+        return Prompt(text=frame.around(text))
     if endpoint.api == "chat":
         return Prompt(messages=({"role": "user", "content": text},))
     # one BOS: as text where the server's tokenizer adds none by itself

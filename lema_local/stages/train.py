@@ -14,14 +14,16 @@ from lema_local.hardware import Gpu, gpus, ram_gib
 from lema_local.records.keys import content_key
 from lema_local.records.types import Checkpoint, TrainingMetric, TrainingSet
 from lema_local.serving.recipes import load_recipe
+from lema_local.settings.chat import ChatFrame
 from lema_local.settings.models import Model, shapes_of
 from lema_local.settings.profiles import Profile
 from lema_local.settings.tables import Arm
 from lema_local.settings.training import ComputeDtype, TrainingSettings
 from lema_local.stages.build import Built, build
 from lema_local.stages.plan import manifest_tokens
-from lema_local.stages.recorded import recorded_set
+from lema_local.stages.recorded import recorded_set, refuse_other_input
 from lema_local.stages.run import Experiment, Run
+from lema_local.stages.student import student_frame, student_model
 from lema_local.training.base import BaseModel
 from lema_local.training.bfloat16 import multiplies_bfloat16
 from lema_local.training.checkpoints import SavedCheckpoint, bound, has_adapter, is_removed
@@ -43,17 +45,8 @@ class TrainingRun:
     model: Model
     settings: TrainingSettings
     directory: Path
+    frame: ChatFrame | None  # where its texts are chat
     label: str  # for people: the arm, and its seed where there are several
-
-
-def student_model(experiment: Experiment) -> Model:
-    """The student's weights; those of its GGUF only where that is what will be served."""
-    student = experiment.profile.endpoint("student")
-    model = experiment.endpoints.model(student.model)
-    serves_gguf = student.recipe is not None and load_recipe(student.recipe).weights == "gguf"
-    if serves_gguf or (model.hub_id is None and model.path is None):
-        return model
-    return replace(model, gguf_path=None)
 
 
 def planned_runs(run: Run, arms: tuple[Arm, ...] | None = None) -> list[TrainingRun]:
@@ -62,7 +55,7 @@ def planned_runs(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Training
 
     Every seed trains on the same training sets: it changes the LoRA weights at the start, the dropout and the order.
     """
-    model = student_model(run)
+    model, frame = student_model(run), student_frame(run)
     training, everything = run.profile.training, _recorded(run) if run.training_sets else build(run, arms)
     sizes = {b.training_set.arm: arm_size(b.training_set) for b in everything}
     settings_of = arm_settings(training, sizes)
@@ -71,26 +64,33 @@ def planned_runs(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Training
         (built, replace(settings_of[built.training_set.arm], seed=seed)) for seed in seeds for built in everything
     ]
     sets = [(built.training_set.arm, built.training_set.id, settings) for built, settings in wanted]
-    dtype = dtype_of(run, model, sets)
+    dtype = dtype_of(run, model, sets, frame)
     planned = []
     for built, as_given in wanted:
         arm, settings = built.training_set.arm, replace(as_given, compute_dtype=dtype)
         # memory may run out: what only saves memory is not in the identity and does not begin a run anew
-        run_id = run_id_of(model, built.training_set.id, settings)
+        run_id = run_id_of(model, built.training_set.id, settings, frame)
         directory = directory_of(run, arm, run_id)
         label = f"{arm} seed {settings.seed}" if training.seeds > 1 else arm
-        planned.append(TrainingRun(run_id, built, model, settings, directory, label))
+        planned.append(TrainingRun(run_id, built, model, settings, directory, frame, label))
     return planned
 
 
 def _recorded(run: Run) -> list[Built]:
     found = [recorded_set(run.store, name, whole=True) for name in run.training_sets]
+    for built in found:
+        refuse_other_input(run, built)
     if len({built.training_set.arm for built in found}) < len(found):
         raise TrainingError("Of each arm one training set trains at a time: give --training-set one of each.")
     return found
 
 
-def dtype_of(run: Experiment, model: Model, wanted: Sequence[tuple[str, str, TrainingSettings]]) -> ComputeDtype:
+def dtype_of(
+    run: Experiment,
+    model: Model,
+    wanted: Sequence[tuple[str, str, TrainingSettings]],
+    frame: ChatFrame | None = None,
+) -> ComputeDtype:
     """The compute dtype of runs that belong together, given as (arm, training set, settings).
 
     `auto` without a GPU is settled here, since it is part of what makes a run another one: as those that are recorded
@@ -102,16 +102,17 @@ def dtype_of(run: Experiment, model: Model, wanted: Sequence[tuple[str, str, Tra
     recorded = {row["run_id"] for row in run.store.rows("select distinct run_id from checkpoint")}
     for known in ("auto", "bfloat16"):
         for arm, training_set_id, settings in wanted:
-            run_id = run_id_of(model, training_set_id, replace(settings, compute_dtype=known))
+            run_id = run_id_of(model, training_set_id, replace(settings, compute_dtype=known), frame)
             if run_id in recorded or directory_of(run, arm, run_id).is_dir():
                 return known
     return "bfloat16" if multiplies_bfloat16() else "auto"
 
 
-def run_id_of(model: Model, training_set_id: str, settings: TrainingSettings) -> str:
-    """Same weights, examples and settings: same run."""
+def run_id_of(model: Model, training_set_id: str, settings: TrainingSettings, frame: ChatFrame | None = None) -> str:
+    """Same weights, examples, settings and chat frame (None: raw texts): same run."""
     identity = model.gguf_identity if model.gguf_path else model.hf_identity
-    return content_key("training_run", identity, training_set_id, settings.identity)
+    chat = [] if frame is None else [frame.id]
+    return content_key("training_run", identity, training_set_id, settings.identity, *chat)
 
 
 def directory_of(run: Experiment, arm: str, run_id: str) -> Path:
@@ -192,7 +193,11 @@ def _train(run: Run, training_run: TrainingRun, *, strict: bool) -> None:
     settings, strategy = fitted(model, training_run.settings, devices)
     examples = tuple((example.prompt, example.output) for example in built.examples)
     job = Job(
-        examples=examples, base=base_model(model), settings=settings, directory=training_run.directory, strict=strict
+        examples=examples,
+        base=base_model(model, training_run.frame),
+        settings=settings,
+        directory=training_run.directory,
+        strict=strict,
     )
     progress = TrainingProgress(label)
     run.notice(
@@ -237,13 +242,15 @@ def fitted(
     return found.settings, found.strategy if devices else None
 
 
-def base_model(model: Model) -> BaseModel:
-    """Exactly one place to take the weights from: a GGUF before a folder before the Hub."""
+def base_model(model: Model, frame: ChatFrame | None = None) -> BaseModel:
+    """Exactly one place to take the weights from: a GGUF before a folder before the Hub. A chat frame has the BOS that
+    its tokenizer does not add."""
+    bos_text = model.bos_text if frame is None else ""
     if model.gguf_path is not None:
-        return BaseModel(name=model.name, gguf_path=model.gguf_path, bos_text=model.bos_text)
+        return BaseModel(name=model.name, gguf_path=model.gguf_path, bos_text=bos_text, frame=frame)
     if model.path is not None:
-        return BaseModel(name=model.name, path=model.path, bos_text=model.bos_text)
-    return BaseModel(name=model.name, hub_id=model.hub_id, bos_text=model.bos_text)
+        return BaseModel(name=model.name, path=model.path, bos_text=bos_text, frame=frame)
+    return BaseModel(name=model.name, hub_id=model.hub_id, bos_text=bos_text, frame=frame)
 
 
 def _record(run: Run, training_run: TrainingRun, saved: SavedCheckpoint) -> Checkpoint:

@@ -15,6 +15,7 @@ What it samples bears the name smollm2-135m-instruct+warm-up-30, and has the che
 from dataclasses import replace
 from pathlib import Path
 
+from lema_local.errors import ProfileError
 from lema_local.serving.recipes import load_recipe
 from lema_local.settings.endpoints import EndpointProfile
 from lema_local.settings.profiles import Profile
@@ -24,16 +25,20 @@ from lema_local.stages.build import warm_up_id
 from lema_local.stages.calls import pending
 from lema_local.stages.run import Experiment, Run
 from lema_local.stages.sample import wanted_of
+from lema_local.stages.student import student_model, student_prompt
 from lema_local.training.adapter_gguf import convert_adapter
 from lema_local.training.checkpoints import checkpoint_path, has_adapter, refuse_damaged
 
 
 def resolve_warm_up(run: Experiment) -> None:
-    """Give the reasoners that are warmed up the adapter that they will have, in the run's profile. Trains nothing."""
+    """Give the reasoners that are warmed up the adapter that they will have, in the run's profile. Trains nothing.
+    ProfileError for a student in chat, by whose template no reasoner is asked."""
     warmed = _warmed(run.profile)
     if not warmed:
         return
-    training_set, model = warm_up_id(run), train.student_model(run)
+    if student_prompt(run) == "chat":
+        raise ProfileError(f"warm_up_steps of {', '.join(warmed)} does not go with a student in chat: leave one out.")
+    training_set, model = warm_up_id(run), student_model(run)
     resolved = {}
     for name, endpoint in warmed.items():
         settings = _settings(run.profile, endpoint.warm_up_steps)
@@ -61,7 +66,7 @@ def warm_up(run: Run) -> None:
             train.train(replace(run, profile=replace(run.profile, training=settings)), ("warm-up",))
         refuse_damaged(folder)
         if _is_gguf(endpoint) and not loaded.is_file():
-            convert_adapter(folder, loaded, base_gguf=train.student_model(run).gguf())
+            convert_adapter(folder, loaded, base_gguf=student_model(run).gguf())
 
 
 def _is_to_be_asked(run: Run, name: str) -> bool:

@@ -23,6 +23,7 @@ from pathlib import Path
 from lema_local.errors import TrainingError
 from lema_local.records.keys import file_sha256
 from lema_local.records.locks import lock
+from lema_local.settings.chat import ChatFrame
 from lema_local.settings.models import cache_directory
 from lema_local.training.gguf_fidelity import mend_tokenizer, rope_parameters
 from lema_local.training.packages import require
@@ -44,6 +45,7 @@ class BaseModel:
     gguf_path: Path | None = None
     path: Path | None = None
     bos_text: str = ""
+    frame: ChatFrame | None = None  # where its texts are chat
 
     def __post_init__(self) -> None:
         if sum(place is not None for place in (self.hub_id, self.gguf_path, self.path)) != 1:

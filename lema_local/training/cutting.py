@@ -35,7 +35,7 @@ def cut_source(prompt: str, output: str, fits: Fits) -> str | None:
     """The longest cut of `prompt` that fits, or None. `output` says which step of a mistake must stay."""
     if is_correction(prompt):
         return _cut_mistake(prompt, output, fits)
-    for template in (COT_INPUT, turns(ALPACA_TEMPLATE)[0][1]):
+    for template in (COT_INPUT, COT_INPUT.rstrip(), turns(ALPACA_TEMPLATE)[0][1]):  # the second within a chat frame
         head, _, tail = template.partition("{question}")
         if prompt.startswith(head) and prompt.endswith(tail):
             words = prompt.removeprefix(head).removesuffix(tail).split(" ")

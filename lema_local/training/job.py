@@ -24,6 +24,7 @@ from typing import Any
 
 from lema_local.errors import DataError, TrainingError
 from lema_local.hardware import cores
+from lema_local.settings.chat import ChatFrame
 from lema_local.settings.training import TrainingSettings
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import SavedCheckpoint, tidy
@@ -82,6 +83,7 @@ class Job:
                 gguf_path=Path(places["gguf_path"]) if places["gguf_path"] else None,
                 path=Path(places["path"]) if places["path"] else None,
                 bos_text=places["bos_text"],
+                frame=ChatFrame(**places["frame"]) if places.get("frame") else None,
             )
             cache = Path(table["cache"]) if table["cache"] else None
             strict = bool(table.get("strict", False))

@@ -5,6 +5,9 @@ A row is `BOS prompt output EOS`; the labels are -100 up to the output's first t
     input_ids  [1, 10180, 5482, ..., 30, 198,  17872, 216, 33, ..., 2]
     labels     [-100, -100, ...,      -100,    17872, 216, 33, ..., 2]
 
+Of a chat student the prompt is a question in its chat frame (settings/chat.py), whose special tokens are read as such,
+and the row ends with the frame's token for the end of a turn in the place of EOS.
+
 The prompt's ids are those of the prompt tokenised alone, because that is what the model reads at evaluation. Rows that
 are too long are left out and counted (lint.py), or cut where the settings say so and the text can bear it (cutting.py).
 A bare cut at a number of tokens would lose the EOS of an output, and teach the model not to stop, or the
@@ -17,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from lema_local.errors import TrainingError
+from lema_local.settings.chat import ChatFrame
 from lema_local.training.base import BaseModel, gguf_tokenizer, refuse_missing
-from lema_local.training.cutting import cut_source, cut_target, is_correction
+from lema_local.training.cutting import Fits, cut_source, cut_target, is_correction
 from lema_local.training.failures import cannot_load
 from lema_local.training.lint import Kind, Lint, Reason, Tally
 from lema_local.training.packages import require
@@ -58,6 +62,7 @@ def tokenize(
     tokenizer: Any,
     *,
     bos_text: str,
+    frame: ChatFrame | None = None,
     source_max_length: int,
     target_max_length: int,
     truncate: bool = False,
@@ -66,14 +71,15 @@ def tokenize(
 
     A prompt begins with one BOS at most: the token `bos_text` ("<|im_start|>") where the tokenizer adds none by itself,
     else the one it adds (Llama 2), or none where the model has none (Qwen; bos_text ""). The source's length counts no
-    BOS, the target's counts the EOS. Raises TrainingError where the tokenizer has no such token, no EOS, or two BOS.
+    BOS, the target's counts the EOS. Raises TrainingError where the tokenizer has no such token, no EOS, or two BOS, or
+    does not know the end of a turn in `frame` as one token.
     """
-    texts = _Texts(tokenizer, bos_text)
+    texts = _Texts(tokenizer, bos_text, frame)
     tally = Tally()
     trained: list[tuple[int, Row]] = []
     longest_source = longest_target = 0
     for place, (example, (source, target)) in enumerate(zip(examples, texts.encode_pairs(examples), strict=True)):
-        kind = _kind(example)
+        kind = texts.kind(example)
         longest_source, longest_target = max(longest_source, len(source)), max(longest_target, len(target) + 1)
         is_long = len(source) > source_max_length, len(target) + 1 > target_max_length
         fault = texts.fault(example, source, target)
@@ -95,7 +101,7 @@ def tokenize(
         if examples[place][1].lstrip().startswith(text):
             rows.append(row)
         else:
-            tally.add("blurred edge", _kind(examples[place]), place, len(row.input_ids) - row.prompt_tokens)
+            tally.add("blurred edge", texts.kind(examples[place]), place, len(row.input_ids) - row.prompt_tokens)
     lint = Lint(
         examples=len(examples),
         rows=len(rows),
@@ -106,25 +112,42 @@ def tokenize(
     return rows, lint
 
 
-def _kind(example: tuple[str, str]) -> Kind:
-    return "correction" if is_correction(example[0]) else "cot"
-
-
 class _Texts:
     """A tokenizer as training uses it: ids without special tokens, which are put around them as ids."""
 
-    def __init__(self, tokenizer: Any, bos_text: str) -> None:
+    def __init__(self, tokenizer: Any, bos_text: str, frame: ChatFrame | None) -> None:
         self._tokenizer = tokenizer
+        self._frame = frame
         self.bos = _bos_ids(tokenizer, bos_text)
         if tokenizer.eos_token_id is None:
             raise TrainingError("The base model's tokenizer has no end-of-sequence token: choose another base model.")
-        self.eos: int = tokenizer.eos_token_id
+        self.eos: int = tokenizer.eos_token_id if frame is None else self._end_of_turn(frame)
         marks = {id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special}
         unknown = tokenizer.unk_token_id
         # some models pad with the unknown token, or name one that they never need (Qwen: <|endoftext|>)
         ends = {*self.bos, self.eos, tokenizer.bos_token_id}
         self._unknown = frozenset() if unknown is None or unknown in ends else frozenset({unknown})
         self._special = frozenset({*marks, *ends, tokenizer.pad_token_id} - {None} - self._unknown)
+        self._framing = [] if frame is None else self._specials(self._encode([frame.around("a")])[0])
+        if self.bos and self.bos == self._framing[:1]:
+            raise TrainingError("The chat template writes a BOS that the tokenizer adds too: mend its add_bos_token.")
+
+    def _end_of_turn(self, frame: ChatFrame) -> int:
+        ids = self._encode([frame.end])[0]
+        if len(ids) != 1:
+            raise TrainingError(
+                f"The chat template ends an answer with {frame.end[:40]!r}, which is no token of the model: a student "
+                "would not learn to stop. Take a chat model, or its raw form."
+            )
+        return ids[0]
+
+    def _specials(self, ids: Ids) -> Ids:
+        return [id_ for id_ in ids if id_ in self._special]
+
+    def kind(self, example: tuple[str, str]) -> Kind:
+        """What an example's prompt asks for."""
+        prompt = example[0] if self._frame is None else self._frame.inside(example[0])
+        return "correction" if is_correction(prompt) else "cot"
 
     def _encode(self, texts: Sequence[str]) -> list[Ids]:
         # BOS goes in as an id, not as text: SentencePiece tokenizers with prepend_scheme "first" drop the space before
@@ -160,7 +183,7 @@ class _Texts:
         """What keeps an example from training, whatever its length."""
         if not example[1].strip() or not target:
             return "empty output"
-        if not self._special.isdisjoint(source) or not self._special.isdisjoint(target):
+        if self._specials(source) != self._framing or self._specials(target):
             return "special token"
         if not self._unknown.isdisjoint(source) or not self._unknown.isdisjoint(target):
             return "unknown character"
@@ -178,12 +201,19 @@ class _Texts:
         prompt: str | None = example[0]
         output: str | None = example[1]
         if not source_fits(example[0]):
-            prompt = cut_source(*example, source_fits)
+            prompt = self._cut_prompt(*example, source_fits)
         if not target_fits(example[1]):
             output = cut_target(example[1], target_fits)
         if prompt is None or output is None:
             return None
         return self.encode_pairs([(prompt, output)])[0]
+
+    def _cut_prompt(self, prompt: str, output: str, fits: Fits) -> str | None:
+        frame = self._frame
+        if frame is None:
+            return cut_source(prompt, output, fits)
+        cut = cut_source(frame.inside(prompt), output, lambda text: fits(frame.around(text)))
+        return None if cut is None else frame.around(cut)
 
     def begins(self, outputs: Iterable[tuple[int, ...]]) -> list[str]:
         """The text of each output's first tokens, without a space before it or half a character after it."""

@@ -34,7 +34,8 @@ def run_fingerprint(examples: Sequence[tuple[str, str]], base: BaseModel, settin
     """What makes a checkpoint usable by a run: data, base and settings, but for what changes only speed or length."""
     fields = {name: value for name, value in settings.identity.items() if name not in ("save_steps", "save_at")}
     place = base.hub_id or (base.gguf_path or base.path or Path()).name
-    text = json.dumps([base.name, place, base.bos_text, fields, list(examples)], sort_keys=True)
+    chat = [] if base.frame is None else [base.frame.id]
+    text = json.dumps([base.name, place, base.bos_text, fields, list(examples), *chat], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -104,6 +105,7 @@ def train(
             examples,
             tokenizer,
             bos_text=base.bos_text,
+            frame=base.frame,
             source_max_length=settings.source_max_length,
             target_max_length=settings.target_max_length,
             truncate=settings.truncate,

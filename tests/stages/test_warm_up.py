@@ -7,6 +7,7 @@ import pytest
 from commands import PROBLEMS, lema
 from needs import needs
 
+from lema_local.errors import ProfileError
 from lema_local.prompts import cot_input
 from lema_local.records.store import Store, Writer
 from lema_local.records.types import Problem
@@ -96,6 +97,12 @@ def test_what_a_warmed_reasoner_will_be_is_known_before_it_is_trained(db: Path, 
         assert first.identity
         assert str(first.adapter).endswith("step-000001/adapter.gguf")
         assert store.rows("from training_set") == []
+
+
+def test_a_student_in_chat_is_not_warmed_up(db: Path, profile: Path) -> None:
+    profile.write_text(profile.read_text().replace("[endpoints.student]", '[endpoints.student]\nprompt = "chat"'))
+    with Writer(db) as store, pytest.raises(ProfileError, match="warm_up_steps of reasoner does not go with a student"):
+        resolve_warm_up(Run(load_profile(str(profile), environment={}), store))
 
 
 def test_the_prompt_of_a_warmed_reasoner_begins_as_its_rows_did(profile: Path) -> None:
