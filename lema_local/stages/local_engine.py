@@ -10,7 +10,7 @@ from lema_local.calls.failures import Failure
 from lema_local.calls.pacing import LOOK_AGAIN_S, Budget
 from lema_local.errors import BudgetError, EndpointError
 from lema_local.serving.prefix import common_prefix, share_prefix
-from lema_local.stages.probe import refuse_inactive_adapter
+from lema_local.stages.probe import refuse_inactive
 from lema_local.stages.work import Call, Work
 
 
@@ -19,7 +19,7 @@ def work_off(
 ) -> None:
     """Make the calls; what comes is in the store when this returns or raises. Raises EndpointError where the endpoint's
     adapter is not active (probe.py)."""
-    refuse_inactive_adapter(endpoint)
+    asyncio.run(refuse_inactive(endpoint))
     _share_prefix(work, endpoint, notice)
     try:
         asyncio.run(_go(work, endpoint, budget, notice, said))

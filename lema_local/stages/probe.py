@@ -26,14 +26,14 @@ TOLERANCE = 0.01  # nats: float32 repeats its log-odds to 1e-4; two steps of tra
 _GREEDY = Sampling(temperature=0.0, max_tokens=1)
 
 
-def refuse_inactive_adapter(endpoint: Endpoint) -> None:
+async def refuse_inactive(endpoint: Endpoint) -> None:
     """Raises EndpointError where the endpoint is an adapter that answers just as the model under it does."""
     if endpoint.adapter_over is None:
         return
     text = "1 + 1 ="  # short: the call's own might not fit, which is that call's failure alone
     prompt = Prompt(text=text) if endpoint.api == "completions" else Prompt(({"role": "user", "content": text},))
     base = replace(endpoint, served_model=endpoint.adapter_over)
-    Probe(base, [prompt]).refuse_inactive(endpoint.served_model)
+    await Probe(base, [prompt]).refuse(endpoint.served_model)
 
 
 class Probe:
@@ -46,9 +46,10 @@ class Probe:
 
     def refuse_inactive(self, served_model: str) -> None:
         """Raises EndpointError where `served_model` answers every prompt just as the base model does."""
-        asyncio.run(self._refuse_inactive(served_model))
+        asyncio.run(self.refuse(served_model))
 
-    async def _refuse_inactive(self, served_model: str) -> None:
+    async def refuse(self, served_model: str) -> None:
+        """The same, of a running event loop."""
         try:
             if self._base is None:
                 self._base = [await self._log_odds(prompt) for prompt in self._prompts]

