@@ -3,8 +3,9 @@
     python bench/generation.py [--model smollm2-135m-instruct] [--problems 48] [--tokens 160] [--repeats 3] [--forms]
 
 Every recipe answers the same prompts, those of the profile laptop, by HTTP and through the client of a run; starting
-its servers is not counted. `--forms` prints the table of forms and batch sizes instead, of one thread, by CPU time. A
-measurement, not a test: it never fails on time. llama_server needs `make llama-server`.
+its servers is not counted. `--forms` prints the table of forms and batch sizes instead, of one thread, by CPU time;
+`--greedy` the share of greedy texts and grades that stay the same in another form, or beside other calls in a batch. A
+measurement, not a test: it never fails on time.
 """
 
 import argparse
@@ -20,18 +21,24 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from lema_local.answers.exact import extract_answer, is_correct
 from lema_local.calls.client import Client
 from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
+from lema_local.calls.replies import Reply
 from lema_local.hardware import cores
+from lema_local.prompts import COT_TEMPLATE, render, stop_texts
+from lema_local.records.types import Problem
 from lema_local.serving.command import ServeOptions
 from lema_local.serving.endpoints import Endpoints, ResolvedEndpoint
 from lema_local.serving.forms import weights_in_form
 from lema_local.serving.llama_batches import Batches
+from lema_local.serving.prefix import common_prefix, share_prefix
 from lema_local.serving.process import open_recipe
 from lema_local.settings.endpoints import EndpointProfile
 from lema_local.settings.profiles import load_profile
 from lema_local.stages.run import Experiment
 from lema_local.stages.sample import prompts, wanted_of
+from lema_local.statistics.comparison import mcnemar_exact
 
 FORMS = ("file", "bf16", "f16", "q8_0", "q4_0")
 BATCHES = (1, 4, 8, 16, 32)
@@ -64,12 +71,19 @@ def measure(resolved: ResolvedEndpoint, asked: Sequence[Prompt], sampling: Sampl
 
 async def _ask(endpoint: Endpoint, asked: Sequence[Prompt], sampling: Sampling) -> list[tuple[int, int]]:
     """Prompt and completion tokens of each reply."""
+    replies = await _replies(endpoint, asked, sampling)
+    return [(reply.prompt_tokens or 0, reply.completion_tokens or 0) for reply in replies]
+
+
+async def _replies(endpoint: Endpoint, asked: Sequence[Prompt], sampling: Sampling) -> list[Reply]:
+    """All of them, in the order asked."""
+    if endpoint.slots and (prefix := common_prefix([prompt.text or "" for prompt in asked])):
+        share_prefix(endpoint, prefix)
     free = asyncio.Semaphore(endpoint.most_calls)
 
-    async def one(client: Client, prompt: Prompt, index: int) -> tuple[int, int]:
+    async def one(client: Client, prompt: Prompt, index: int) -> Reply:
         async with free:
-            reply = await client.complete(prompt, sampling, index=index)
-        return reply.prompt_tokens or 0, reply.completion_tokens or 0
+            return await client.complete(prompt, sampling, index=index)
 
     async with Client(endpoint) as client:
         return await asyncio.gather(*(one(client, prompt, k) for k, prompt in enumerate(asked)))
@@ -117,6 +131,39 @@ def print_forms(model: str) -> None:
     print(tabulate(rows, ["form", "prompt", *(f"{n} in a batch" for n in BATCHES)], floatfmt=".0f"))
 
 
+def print_greedy(model: str, adapter: str | None, problems: Sequence[Problem], tokens: int) -> None:
+    """Greedy answers to the same questions: alone over the file, then in the form that is served, alone and in a
+    batch."""
+    ways = {"file, alone": ("file", 1), "as served, alone": ("auto", 1), "as served, 16 in a batch": ("auto", 16)}
+    texts: dict[str, list[str]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for way, (form, parallel) in ways.items():
+            profile = EndpointProfile(
+                model=model, recipe="llama_server", api="completions", form=form, parallel=parallel, servers=cores(),
+                context_length=1024, adapter=adapter,
+            )  # fmt: skip
+            resolved = Endpoints().resolve("student", profile)
+            asked = [render(COT_TEMPLATE, {"question": p.question}, api="completions") for p in problems]
+            with open_recipe(resolved, options=ServeOptions(log_directory=Path(folder))) as (endpoint, _):
+                sampling = Sampling(temperature=0.0, max_tokens=tokens, stop=stop_texts("completions"))
+                texts[way] = [reply.text for reply in asyncio.run(_replies(endpoint, asked, sampling))]
+    grades = {way: [_is_right(*pair) for pair in zip(problems, each, strict=True)] for way, each in texts.items()}
+    pairs = [("file, alone", "as served, alone"), ("as served, alone", "as served, 16 in a batch")]
+    rows = []
+    for one, other in pairs:
+        same = sum(a == b for a, b in zip(texts[one], texts[other], strict=True)) / len(problems)
+        right = list(zip(grades[one], grades[other], strict=True))
+        lost, won = right.count((True, False)), right.count((False, True))
+        rows.append([one, other, same, sum(grades[one]), sum(grades[other]), lost, won, mcnemar_exact(won, lost)])
+    columns = ["one", "other", "equal texts", "right", "right of other", "lost", "won", "McNemar's p"]
+    print(f"{len(problems)} greedy answers of {tokens} tokens at most")
+    print(tabulate(rows, columns, floatfmt=".3f"))
+
+
+def _is_right(problem: Problem, text: str) -> bool:
+    return is_correct(extract_answer(text, problem.kind), problem.answer, problem.kind)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="smollm2-135m-instruct")
@@ -124,6 +171,8 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=160)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--forms", action="store_true")
+    parser.add_argument("--greedy", action="store_true")
+    parser.add_argument("--adapter", help="of --greedy: a LoRA GGUF over the model, which answers better")
     parser.add_argument("--only", default="", help="recipes whose name has this")
     options = parser.parse_args()
     print(f"{processor()}, {cores()} cores, load {os.getloadavg()[0]:.1f}")
@@ -131,7 +180,10 @@ def main() -> None:
         print_forms(options.model)
         return
     experiment = Experiment(load_profile("laptop"), None)  # type: ignore[arg-type]  # no store is asked
-    problems = experiment.problems.train[: options.problems]
+    problems = (*experiment.problems.train, *experiment.problems.test)[: options.problems]
+    if options.greedy:
+        print_greedy(options.model, options.adapter, problems, options.tokens)
+        return
     sampling = Sampling(temperature=0.7, max_tokens=options.tokens, seed=1)
     endpoints, rows, first = Endpoints(), [], None
     compared = {name: profile for name, profile in recipes(options.model).items() if options.only in name}
