@@ -5,7 +5,7 @@ steps in solutions that are right in form, which is what a corrector can work on
 all the same; the warm-up is no part of them.
 
     [endpoints.reasoner]
-    recipe = "llama_cpp"
+    recipe = "llama_server"
     model = "smollm2-135m-instruct"
     warm_up_steps = 30
 
