@@ -3,7 +3,8 @@
     {"question": "Tina has 42 apples ...", "text": "42 + 9 = 51. The answer is 51.", "model": "gpt-4"}
 
 `problem_id` may stand for the question; several answers of a model to one problem bear `sample_index` 0, 1, ... The
-samples_*.jsonl that lm-evaluation-harness logs are understood as they are (`doc` and `resps`). An empty text is what
+samples_*.jsonl that lm-evaluation-harness logs are understood as they are (`doc` and `resps`), and so are the logs of
+inspect_ai (answer_logs.py). An empty text is what
 the model gave: no answer, and wrong. What is imported says so, as in imports.py, and its prompt and settings are not
 known here.
 """
@@ -16,11 +17,11 @@ from typing import Any
 from uuid import UUID
 
 from lema_local.errors import DataError
-from lema_local.problems.files import read_rows
 from lema_local.problems.reading import BadRow
 from lema_local.problems.rows import UnusableRowError
 from lema_local.records.store import Writer
 from lema_local.records.types import Completion, Problem
+from lema_local.stages.answer_logs import answer_rows, logged_model
 from lema_local.stages.derive import derive
 from lema_local.stages.imports import Imported, by_question, imported_completion, model_of, problem_of
 
@@ -37,7 +38,7 @@ def import_answers(
     store: Writer, file: Path, *, problems: Sequence[Problem], model: str | None = None
 ) -> ImportedAnswers:
     """Take in answers to these problems that were made elsewhere, and grade them as evaluations of the models that the
-    rows name; `model` is for rows that name none.
+    rows name; `model` is for rows that name none, and so is the name that lm-evaluation-harness wrote beside them.
 
     Importing a file twice is importing it once. DataError where the file cannot be read or no row can be used.
     """
@@ -46,7 +47,8 @@ def import_answers(
     wanted: dict[str, Completion] = {}
     places: dict[tuple[str, str, int], tuple[int, str]] = {}  # model, problem, index -> first line, text
     bad_rows, rows = [], 0
-    for _, line, row in read_rows((file,)):
+    model = model or logged_model(file)
+    for _, line, row in answer_rows(file):
         rows += 1
         try:
             completion = _answer(row, model, known)

@@ -1,15 +1,17 @@
 """Answers made elsewhere are graded by the same grader and land in the same table."""
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import PROBLEMS, lema
+from needs import needs
 from scripted_server import ScriptedServer
 
-from lema_local.errors import DataError
+from lema_local.errors import DataError, MissingPackageError
 from lema_local.records.store import Store, Writer
 from lema_local.records.types import Problem
 from lema_local.stages.imported_answers import ImportedAnswers, import_answers
@@ -58,6 +60,70 @@ def test_a_second_import_adds_nothing_and_finds_the_same(filled: Writer, tmp_pat
     first, second = take_in(filled, tmp_path, rows), take_in(filled, tmp_path, rows)
     assert (first.new, second.new, first.ids) == (1, 0, second.ids)
     assert filled.rows("select count(*) as n from evaluation") == [{"n": 1}]
+
+
+@needs("inspect_ai")
+def test_a_log_of_inspect_ai_is_read_by_its_own_reader(filled: Writer, tmp_path: Path) -> None:
+    from inspect_ai.log import EvalConfig, EvalDataset, EvalError, EvalLog, EvalSample, EvalSpec, write_eval_log
+    from inspect_ai.model import ChatMessageSystem, ChatMessageUser, ModelOutput
+
+    def sample(id_: str, asked: Any, text: str, epoch: int = 1, error: EvalError | None = None) -> EvalSample:
+        output = ModelOutput.from_content("m", text)
+        return EvalSample(id=id_, epoch=epoch, input=asked, target="-", output=output, error=error)
+
+    turns = [ChatMessageSystem(content="Think."), ChatMessageUser(content=TINA.question)]
+    failed = EvalError(message="time", traceback="", traceback_ansi="")
+    samples = [
+        sample("a", SAM.question, "The answer is 4."),
+        sample("a", SAM.question, "The answer is 5.", epoch=2),
+        sample("b", turns, "The answer is 33."),
+        sample("c", TINA.question, "", epoch=2, error=failed),
+    ]
+    spec = EvalSpec(
+        created="2026-11-28T10:00:00+00:00",
+        task="t",
+        dataset=EvalDataset(),
+        model="openai/gpt-4",
+        config=EvalConfig(),
+    )
+    file = tmp_path / "x.eval"
+    write_eval_log(EvalLog(eval=spec, samples=samples, status="success"), str(file))
+    found = import_answers(filled, file, problems=(TINA, SAM))
+    assert (found.rows, found.new) == (4, 3)
+    assert [(bad.line, bad.reason) for bad in found.bad_rows] == [(4, "the sample ended in an error, with no answer")]
+    assert filled.rows("select model, sample_index, answer, is_correct from evaluation order by answer") == [
+        {"model": "openai/gpt-4", "sample_index": 0, "answer": "33", "is_correct": True},
+        {"model": "openai/gpt-4", "sample_index": 0, "answer": "4", "is_correct": True},
+        {"model": "openai/gpt-4", "sample_index": 1, "answer": "5", "is_correct": False},
+    ]
+    (tmp_path / "y.eval").write_text("no log")
+    with pytest.raises(DataError, match=r"Cannot read .*y\.eval as a log of inspect_ai") as caught:
+        import_answers(filled, tmp_path / "y.eval", problems=(TINA, SAM))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_log_of_inspect_ai_says_what_reads_it(
+    filled: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "inspect_ai.log", None)  # as where it is not installed
+    (tmp_path / "x.eval").write_bytes(b"")
+    with pytest.raises(MissingPackageError, match=r"pip install 'lema-local\[logs\]', or write its samples as rows"):
+        import_answers(filled, tmp_path / "x.eval", problems=(TINA, SAM))
+
+
+def test_samples_of_lm_evaluation_harness_are_of_the_model_that_its_results_name(
+    filled: Writer, tmp_path: Path
+) -> None:
+    at = "2026-11-28T10-00-00.123456"
+    file = tmp_path / f"samples_gsm8k_{at}.jsonl"
+    file.write_text(json.dumps({"doc": {"question": SAM.question}, "resps": [["The answer is 4."]]}))
+    with pytest.raises(DataError, match="model"):
+        import_answers(filled, file, problems=(TINA, SAM))
+    (tmp_path / "results_2026-11-27T10-00-00.123456.json").write_text('{"model_name": "another"}')
+    (tmp_path / f"results_{at}.json").write_text('{"model_name": "org/m", "results": {}}')
+    assert import_answers(filled, file, problems=(TINA, SAM)).coverage == ["org/m: 1 of 2 problems of d test"]
+    found = import_answers(filled, file, problems=(TINA, SAM), model="mine")
+    assert found.coverage == ["mine: 1 of 2 problems of d test"]
 
 
 def test_samples_that_lm_evaluation_harness_logged_are_read_as_they_are(filled: Writer, tmp_path: Path) -> None:
