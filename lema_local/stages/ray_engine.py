@@ -61,6 +61,7 @@ class _Shift:
         import ray
 
         tended, is_closed = 0.0, False
+        self._fleet.begin_shift()
         while (jobs := self._next_jobs()) or self._open:
             for event in ray.get(self._desk.exchange.remote(jobs, EXCHANGE_S)):
                 self._heed(event)

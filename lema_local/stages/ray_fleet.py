@@ -82,7 +82,7 @@ class Fleet:
         import ray
 
         stopped = [member.actor.stop.remote() for member in self._members if member.is_up and self._plan]
-        if stopped:
+        if stopped and error is None:  # after an error, Ctrl-C too, nobody waits: the kernel ends the servers
             ray.wait(stopped, num_returns=len(stopped), timeout=END_S)
         for member in self._members:
             ray_cluster.end(member.actor)
@@ -127,6 +127,11 @@ class Fleet:
         at_work = sum(member.working is not None for member in self._members)
         self._refuse_emptiness(at_work)
         return at_work
+
+    def begin_shift(self) -> None:
+        """Time begins anew for replicas that are to come: this process may have been busy elsewhere."""
+        self._asked_at = time.monotonic()
+        self._enough_at = self._asked_at if self._enough_at else None
 
     def end_shift(self) -> None:
         """Wait for the shifts to end, now that the desk is closed: calls under way come to their end."""

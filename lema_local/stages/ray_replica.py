@@ -65,8 +65,10 @@ class Replica:
             raise ServerError(f"node {node}: {error}") from error
 
     def _serve(self, plan: Plan) -> str:
+        logs = Path(tempfile.gettempdir()) / "lema-logs"
         if plan.folder.is_dir():
             os.chdir(plan.folder)
+            logs = plan.options.log_directory
         folder = Path(self._running.enter_context(tempfile.TemporaryDirectory(prefix="lema-replica-")))
         placed = {label: unpack(shipped, folder / str(k)) for k, (label, shipped) in enumerate(plan.adapters.items())}
         profile, identity = plan.profile, plan.identity
@@ -75,7 +77,7 @@ class Replica:
         resolved = Endpoints().resolve(plan.name, profile)
         if resolved.endpoint.identity != identity:
             raise ServerError(f"{profile.model} stands for other weights here than where the run was started.")
-        options = replace(plan.options, adapters=placed, log_directory=folder / "logs")
+        options = replace(plan.options, adapters=placed, log_directory=logs / f"{socket.gethostname()}-{self._name}")
         self._served, _ = self._running.enter_context(open_recipe(resolved, options=options, model=plan.model))
         self._adapters = set(placed)
         sent = [label for label, path in placed.items() if path.is_relative_to(folder)]
@@ -110,6 +112,7 @@ class _Shift:
     share: int = 1  # of what the servers take
     is_stopped: bool = False
     refused: EndpointError | None = None  # by our own server
+    bringing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def work(self) -> None:
         """Until there are no jobs, or none can be done."""
@@ -198,10 +201,12 @@ class _Shift:
             await self._bring_all()
 
     async def _bring_all(self) -> None:
-        self.came.clear()
-        events, self.events = self.events, []
-        if events:
-            await self.desk.give.remote(self.name, events)
+        """When this returns the desk has all that came before."""
+        async with self.bringing:
+            self.came.clear()
+            events, self.events = self.events, []
+            if events:
+                await self.desk.give.remote(self.name, events)
 
     async def _hear(self, client: Client) -> None:
         """Wait where a server asked another replica for it."""

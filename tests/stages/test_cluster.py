@@ -240,9 +240,9 @@ def test_budget_and_rates_hold_for_all_replicas_together(
         run.budget = None
         server.times.clear()
         with by_ray(run, server.base_url, concurrency=9, requests_per_minute=600):
-            stage(run, server.base_url, 40, samples=5, concurrency=9, requests_per_minute=600)
+            outcome = stage(run, server.base_url, 40, samples=5, concurrency=9, requests_per_minute=600)
         times = sorted(server.times)
-        assert len(times) == 200 - done
+        assert len(times) == outcome.done >= 200 - done
         assert times[-1] - times[0] > 0.1 * len(times) - 1.0  # ten a second, and no replica for itself
     finally:
         nodes.kill_one()
