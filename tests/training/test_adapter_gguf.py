@@ -17,7 +17,7 @@ from needs import needs
 
 from lema_local.errors import TrainingError
 from lema_local.training.adapter_gguf import convert_adapter, interleave_rows
-from lema_local.training.base import dequantized_gguf, write_f32_gguf
+from lema_local.training.base import dequantized_gguf, made_once, write_f32_gguf
 from lema_local.training.quiet import quiet
 
 # llama-cpp-python leaves the /dev/null that it sends its log to for the garbage collector to close.
@@ -175,12 +175,19 @@ def test_dequantising_is_done_once(source: Path, reference: Any, workspace: Path
     before = (place / "model.safetensors").stat().st_mtime_ns
     assert dequantized_gguf(source, cache=workspace) == place
     assert (place / "model.safetensors").stat().st_mtime_ns == before
-    (place / "COMPLETE").unlink()
-    unfinished = place.with_name(f".{place.name}.partial")  # what a killed process leaves
-    unfinished.mkdir()
-    (unfinished / "model.safetensors").write_bytes(b"half")
-    assert (dequantized_gguf(source, cache=workspace) / "model.safetensors").stat().st_mtime_ns > before
-    assert not unfinished.exists()
+
+
+def test_what_a_killed_process_left_is_made_anew(tmp_path: Path) -> None:
+    def make(folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(b"whole")
+
+    target = tmp_path / "bases" / "model"
+    for unfinished in (target, tmp_path / "bases" / ".model.partial"):
+        unfinished.mkdir(parents=True)
+        (unfinished / "model.safetensors").write_bytes(b"half")
+    assert made_once(target, make, what="made from nothing") == target
+    assert (target / "model.safetensors").read_bytes() == b"whole"
+    assert [path.name for path in target.parent.iterdir() if path.is_dir()] == ["model"]
 
 
 def test_an_adapter_that_cannot_be_read_is_one_line(source: Path, reference: Any, workspace: Path) -> None:
