@@ -150,7 +150,7 @@ class _Shift:
             handout = await self.desk.take.remote(self.name, most)
             if handout is None:
                 return
-            self.share = handout.share
+            self.share = self.endpoint.most_calls if self.is_own else handout.share
             self.jobs.extend(handout.jobs)
             self._begin(client, calls)
             while len(self.jobs) > self.batch // 2 and not self.is_stopped:
