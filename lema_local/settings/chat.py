@@ -10,6 +10,7 @@ any server. What it says where no system text is given is part of it. Texts go i
 many templates take away.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -138,6 +139,4 @@ def _compiled(template: str) -> Any:
 
 def _to_json(value: Any, indent: int | None = None) -> str:
     """JSON as models were shown it, and not as HTML wants it."""
-    import json
-
     return json.dumps(value, ensure_ascii=False, indent=indent)
