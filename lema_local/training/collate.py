@@ -48,6 +48,20 @@ class Collator:
         return {**batch, "logits_to_keep": loss_positions(batch["labels"])}
 
 
+@dataclass(frozen=True, slots=True)
+class StepCollator:
+    """One process's share of a step, in micro-batches of rows (packing.share_step), for a loop that takes it whole."""
+
+    collate: Collator
+
+    def __call__(self, shares: Sequence[Mapping[str, Sequence[Sequence[Row]]]]) -> dict[str, Any]:
+        """micro_batches; labels (1, labels of all), of which the Trainer counts those of the global batch."""
+        torch = require("torch")
+        (share,) = shares
+        batches = [self.collate([{"rows": (row,)} for row in rows]) for rows in share["micro_batches"]]
+        return {"micro_batches": batches, "labels": torch.cat([batch["labels"].flatten() for batch in batches])[None]}
+
+
 def _labels(row: Row) -> list[int]:
     """The output's ids in their places. The first token never has a label: in a pack, another example stands before."""
     first = max(row.prompt_tokens, 1)

@@ -131,17 +131,21 @@ def _full_bytes(a: Architecture, settings: TrainingSettings, autocast: int) -> f
 def layer_bytes(a: Architecture, settings: TrainingSettings, *, size: int, on_cpu: bool, length: int) -> float:
     """Bytes that autograd keeps of one layer, per token.
 
-    norms        their float32 input and its float32 root mean square
+    norms        their float32 input and its float32 root mean square; on a CPU (training/pointwise.py) the input
     attention    rotated queries and keys, values, output; float32 log-sum-exp of each head's scores (fused attention;
                  ours, training/attention.py, keeps no sums);
                  eager: keys and values once for each head, and each head's row of weights, `length` long
-    feed-forward gate, its activation, up
+    feed-forward gate, its activation, up; on a CPU gate and up
     LoRA         for each module its input after dropout in the compute dtype, the dropout's mask (a byte) and r values;
-                 on a CPU (training/lora_linear.py) each distinct input once
+                 on a CPU (training/lora_linear.py) each distinct input once and no mask
     full         instead of those: the normalised values before the norm's weight, and each distinct linear input
     """
     hidden, wide, q, k = a.hidden_size, a.intermediate_size, a.queries, a.keys
-    norms = a.norms_per_layer * (hidden + 1) * 4 + ((q + k + a.heads + a.kv_heads) * 4 if a.qk_norm else 0)
+    is_lean = on_cpu and settings.method == "lora" and a.norms_per_layer == 2
+    of_norms = size if is_lean else 4
+    norms = a.norms_per_layer * (hidden * of_norms + 4)
+    if a.qk_norm:
+        norms += (q + k) * of_norms + (a.heads + a.kv_heads) * 4
     is_eager = settings.attention == "eager" or a.is_soft_capped
     eager_output = q if is_eager else 0
     if is_eager:
@@ -150,14 +154,14 @@ def layer_bytes(a: Architecture, settings: TrainingSettings, *, size: int, on_cp
     else:
         is_ours = on_cpu and size < 4 and settings.attention == "auto" and settings.method == "lora"
         attention = (2 * q + 2 * k) * size + (0 if is_ours else a.heads * 4)
-    feed_forward = 3 * wide * size
+    feed_forward = (2 if is_lean else 3) * wide * size
     inputs = [inputs for inputs, _ in a.linear_shapes.values()]
     if settings.method == "full":
         normalised = a.norms_per_layer * hidden + (q + k if a.qk_norm else 0)
         # Gemma multiplies in float32; fused attention's output is o_proj's input, the eager one's is copied
         learned = normalised * (4 if a.norms_per_layer > 2 else size) + (2 * hidden + wide + eager_output) * size
         return float(norms + attention + feed_forward + learned)
-    masks = sum(inputs) if settings.lora_dropout else 0
+    masks = sum(inputs) if settings.lora_dropout and not on_cpu else 0
     shared = on_cpu or (size == 4 and not masks)
     adapters = masks + ((2 * hidden + wide + eager_output) if shared else sum(inputs)) * size
     return float(norms + attention + feed_forward + adapters + len(inputs) * settings.lora_r * size)

@@ -12,7 +12,7 @@ from typing import Any
 from lema_local.errors import TrainingError
 from lema_local.hardware import ram_gib
 from lema_local.settings.training import Attention, TrainingSettings
-from lema_local.training import attention, lora_linear
+from lema_local.training import attention, lora_linear, pointwise
 from lema_local.training.base import BaseModel
 from lema_local.training.failures import cannot_load
 from lema_local.training.memory import unpacks
@@ -84,6 +84,7 @@ def load_model(place: str, base: BaseModel, settings: TrainingSettings) -> Any:
         ),
     )
     if not on_cuda and not is_sharded():
+        pointwise.use(model)
         lora_linear.fuse(adapted)
     return adapted
 

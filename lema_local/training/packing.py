@@ -18,6 +18,9 @@ from lema_local.training.packages import require
 from lema_local.training.rows import Row
 
 Pack = tuple[Row, ...]
+# What a micro-batch costs beside its tokens (weights are read, gradients added up), in tokens: SmolLM2-135M with
+# r = 64 on two cores took 1.17 s for 283 tokens in two micro-batches, 0.97 in one.
+_MICRO_BATCH_COST = 64
 
 
 def pack_steps(rows: Sequence[Row], *, batch: int, at_once: int, capacity: int) -> list[Pack]:
@@ -48,6 +51,28 @@ def balance(rows: Sequence[Row], packs: int) -> list[Pack]:
         filled[index].append(row)
         heapq.heappush(shortest, (filled_to + length(row), index))
     return sorted(map(tuple, filled), key=tokens, reverse=True)
+
+
+def share_step(step: Sequence[Row], *, processes: int, capacity: int) -> list[list[list[Row]]]:
+    """A step's rows for each process, of about as many tokens, in micro-batches of at most `capacity` tokens, padding
+    counted (a row that is longer stays alone). A row joins others where the padding costs less than a micro-batch.
+
+    >>> rows = [Row((0,) * tokens, 1) for tokens in (300, 290, 80, 70, 60, 50)]
+    >>> [[[length(row) for row in rows] for rows in share] for share in share_step(rows, processes=2, capacity=600)]
+    [[[300], [80, 60]], [[290], [70, 50]]]
+    """
+    return [_micro_batches(share, capacity) for share in balance(step, processes)]
+
+
+def _micro_batches(rows: Sequence[Row], capacity: int) -> list[list[Row]]:
+    batches: list[list[Row]] = []
+    for row in sorted(rows, key=length, reverse=True):
+        longest = length(batches[-1][0]) if batches else 0
+        is_full = not batches or (len(batches[-1]) + 1) * longest > capacity
+        if is_full or longest - length(row) > _MICRO_BATCH_COST:
+            batches.append([])
+        batches[-1].append(row)
+    return batches
 
 
 def refuse_leaks(model: Any, collate: Callable[[Sequence[Mapping[str, Pack]]], dict[str, Any]], name: str) -> None:

@@ -140,6 +140,7 @@ def train(
                 pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
                 settings=settings,
                 accumulation=accumulation,
+                capacity=settings.per_device_batch_size * max(len(row.input_ids) for row in rows),
                 directory=directory,
                 run=run,
                 on_checkpoint=on_checkpoint,

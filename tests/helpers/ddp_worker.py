@@ -28,8 +28,8 @@ def main(job_file: str, out: str) -> None:
         trainer.add_callback(Callback())
         return trainer
 
-    def draw_noted(x: Any, share: float) -> Any:
-        mask = draw(x, share)
+    def draw_noted(shape: Any, share: float, seed: int) -> Any:
+        mask = draw(shape, share, seed)
         seen["dropout"] = hashlib.sha256(mask[:2].numpy().tobytes()).hexdigest()  # the last: a probe draws the first
         return mask
 

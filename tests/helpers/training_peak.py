@@ -44,6 +44,7 @@ def main(place: str, directory: str, given: str) -> None:
             pad_id=0,
             settings=settings,
             accumulation=1,
+            capacity=settings.per_device_batch_size * len(row.input_ids),
             directory=Path(directory),
             run="run",
             on_checkpoint=lambda saved: None,

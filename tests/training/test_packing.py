@@ -13,7 +13,7 @@ from lema_local.training.base import BaseModel
 from lema_local.training.collate import Collator
 from lema_local.training.loss import output_loss
 from lema_local.training.model import load_model
-from lema_local.training.packing import balance, length, pack_steps, refuse_leaks, tokens
+from lema_local.training.packing import balance, length, pack_steps, refuse_leaks, share_step, tokens
 from lema_local.training.rows import Row
 
 pytestmark = needs("torch", "transformers")
@@ -130,6 +130,20 @@ def test_packs_are_of_about_the_same_length() -> None:
     packs = balance(rows_of([9, 7, 5, 3, 8, 4]), 3)
     assert [tokens(pack) for pack in packs] == [12, 12, 12]
     assert [length(pack[0]) for pack in packs] == sorted((length(pack[0]) for pack in packs), reverse=True)
+
+
+def test_two_processes_share_a_step_evenly_in_micro_batches_that_fit() -> None:
+    step = rows_of([17 * n % 293 + 70 for n in range(16)])
+    shares = share_step(step, processes=2, capacity=600)
+    by_process = [sum(length(each) for batch in share for each in batch) for share in shares]
+    assert max(by_process) < 1.03 * min(by_process)
+    batches = [batch for share in shares for batch in share]
+    assert sorted(each.input_ids for batch in batches for each in batch) == sorted(each.input_ids for each in step)
+    for batch in batches:
+        longest = max(map(length, batch))
+        assert len(batch) == 1 or len(batch) * longest <= 600
+        assert longest - min(map(length, batch)) <= 64  # padding costs less than a micro-batch
+    assert len(share_step(rows_of([70, 68, 66, 64]), processes=1, capacity=600)[0]) == 1
 
 
 TINY = {

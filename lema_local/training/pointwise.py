@@ -1,0 +1,75 @@
+"""RMSNorm and SwiGLU as operations that keep their inputs alone, for the CPU, where the base is frozen.
+
+    use(model)      the model's layers compute by these, where they compute as Llama's do
+
+Composed, as transformers has them, autograd keeps of each token in each layer two normalised inputs in float32 and the
+activation of the gate beside gate and up: a quarter of what a layer keeps in bfloat16. The backward pass computes these
+again from the inputs. The forward pass rounds where transformers' does.
+"""
+
+from functools import cache, partial
+from typing import Any
+
+from lema_local.training.packages import require
+
+# Families whose norms multiply by their weight after rounding, and whose feed-forward is down(silu(gate) * up).
+_LIKE_LLAMA = ("llama", "mistral", "smollm3", "qwen2", "qwen3")
+
+
+def use(model: Any) -> bool:
+    """Have a frozen model of transformers compute by these; whether it does."""
+    config = model.config
+    if config.model_type not in _LIKE_LLAMA or config.hidden_act != "silu":
+        return False
+    for module in model.modules():
+        if type(module).__name__.endswith("RMSNorm"):
+            module.forward = partial(_norm, module)
+        elif hasattr(module, "gate_proj"):
+            module.forward = partial(_feed_forward, module)
+    return True
+
+
+def _norm(module: Any, x: Any) -> Any:
+    return _operations()[0].apply(x, module.weight, module.variance_epsilon)
+
+
+def _feed_forward(module: Any, x: Any) -> Any:
+    return module.down_proj(_operations()[1].apply(module.gate_proj(x), module.up_proj(x)))
+
+
+@cache
+def _operations() -> tuple[Any, Any]:
+    torch = require("torch")
+    function: Any = torch.autograd.Function
+
+    class RmsNorm(function):  # type: ignore[misc]
+        @staticmethod
+        def forward(ctx: Any, x: Any, weight: Any, epsilon: float) -> Any:
+            """weight * x / rms(x) over the last dimension (arXiv 1910.07467), the root in float32."""
+            wide = x.float()
+            inverse = torch.rsqrt(wide.square().mean(-1, keepdim=True) + epsilon)
+            ctx.save_for_backward(x, inverse, weight)
+            return (wide * inverse).to(x.dtype).mul_(weight)
+
+        @staticmethod
+        def backward(ctx: Any, grad: Any) -> Any:
+            x, inverse, weight = ctx.saved_tensors
+            normed = x * inverse
+            of_normed = (grad * weight).float()
+            along = (of_normed * normed).mean(-1, keepdim=True)
+            return of_normed.addcmul_(normed, along, value=-1).mul_(inverse).to(x.dtype), None, None
+
+    class SwiGlu(function):  # type: ignore[misc]
+        @staticmethod
+        def forward(ctx: Any, gate: Any, up: Any) -> Any:
+            """silu(gate) * up (arXiv 2002.05202)."""
+            ctx.save_for_backward(gate, up)
+            return torch.nn.functional.silu(gate).mul_(up)
+
+        @staticmethod
+        def backward(ctx: Any, grad: Any) -> Any:
+            gate, up = ctx.saved_tensors
+            of_gate = torch.ops.aten.silu_backward(grad * up, gate)
+            return of_gate, torch.nn.functional.silu(gate).mul_(grad)
+
+    return RmsNorm, SwiGlu
