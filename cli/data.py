@@ -33,32 +33,10 @@ def command(
     if dry_run:
         _print_estimate(profile, db, overrides, as_json=as_json)
         return
-    from lema_local.serving.endpoints import check_endpoints
-    from lema_local.stages.build import build
-    from lema_local.stages.correct import correct
-    from lema_local.stages.evolve import evolve
-    from lema_local.stages.resolve import resolve
-    from lema_local.stages.sample import augment, sample
-    from lema_local.stages.warm_up import warm_up
+    from lema_local.stages.opening import make_data
 
     with open_run(db, profile, overrides, budget=budget, offline=offline) as run:
-        if not offline:
-            check_endpoints(run.profile, run.endpoints, priced=budget is not None)
-        train, test = len(run.problems.train), len(run.problems.test)
-        notice(f"{train} train and {test} test problems of {run.profile.data.dataset}")
-        unsolved = sum(problem.solution is None for problem in run.problems.train)
-        if unsolved:
-            notice(f"{unsolved} train problems have no solution: no gold CoT for them, and nothing for an oracle.")
-        if not offline:
-            warm_up(run)
-        sampled, corrected = sample(run), correct(run)
-        if run.profile.evolution.questions:
-            evolve(run)
-            sampled, corrected = sampled + sample(run), corrected + correct(run)
-        sampled += augment(run)
-        resolve(run)
-        notice(f"{sampled.done} rationales and {corrected.done} corrections are new.")
-        for built in build(run):
+        for built in make_data(run):
             s = built.training_set
             echo(f"{s.arm}: {s.cot_examples} CoT + {s.correction_examples} corrections  training set {s.id}")
 

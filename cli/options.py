@@ -4,21 +4,15 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, get_args
 
 import click
 
-from lema_local.calls.pacing import Budget
 from lema_local.errors import StoreError, did_you_mean
-from lema_local.records.store import Store, Writer
 from lema_local.settings.assignments import Assignment, read_assignment
 from lema_local.settings.profiles import Overrides, load_profile
 from lema_local.settings.tables import Arm
-from lema_local.stages.evolve import restore
-from lema_local.stages.recipes import resolve_recipes
 from lema_local.stages.run import Experiment, Run
-from lema_local.stages.warm_up import resolve_warm_up
 
 from .output import echo
 
@@ -222,27 +216,22 @@ def open_run(
     training_sets: tuple[str, ...] = (),
 ) -> Iterator[Run]:
     """The experiment that the options describe, with its database open for writing."""
+    from lema_local.stages import opening
+
     loaded = load_profile(profile, Overrides(**overrides))
     wait = click.get_current_context().meta.get("lema.wait", False)
-    with Writer(db, wait=wait, on_notice=notice) as store:
-        budgeted = Budget(budget) if budget else None
-        run = Run(loaded, store, notice, budget=budgeted, offline=offline, training_sets=training_sets)
-        resolve_recipes(run)
-        if not training_sets:  # which came of reasoners and evolved problems that need not be at hand
-            resolve_warm_up(run)
-            restore(run)
+    limits: dict[str, Any] = {"budget": budget, "offline": offline, "training_sets": training_sets}
+    with opening.open_run(loaded, db, notice, wait=wait, **limits) as run:
         yield run
 
 
 @contextmanager
 def open_experiment(db: Path, profile: str, overrides: dict[str, Any]) -> Iterator[Experiment]:
     """The same to look at: its database open for reading, an empty one where there is none yet."""
-    loaded = load_profile(profile, Overrides(**overrides))
-    if db.exists():
-        yield Experiment(loaded, Store(db), notice)
-        return
-    with TemporaryDirectory() as folder, Writer(Path(folder) / "empty.duckdb") as store:
-        yield Experiment(loaded, store, notice)
+    from lema_local.stages import opening
+
+    with opening.open_experiment(load_profile(profile, Overrides(**overrides)), db, notice) as experiment:
+        yield experiment
 
 
 def refuse_options_before(context: click.Context) -> None:

@@ -4,10 +4,12 @@
     python examples/refresh.py --check    say what is out of date, and exit with 1 (a test does)
 
 In docs/sql.md a block that begins with `$ lema sql ...` shows what that command prints; here it is run again. The cells
-of the notebook need plain Python with duckdb and tabulate; their outputs are what they print.
+of the notebook need lema_local, pandas and altair; their outputs are what they print, and their last value: a data
+frame, or a figure as SVG. A check draws the figures too and does not compare them: renderers differ between releases.
 """
 
 import argparse
+import ast
 import io
 import json
 import os
@@ -17,8 +19,11 @@ import sys
 from contextlib import redirect_stdout
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import pandas
+import vl_convert
 
 from lema_local.records.access import READABLE_SINCE
 from lema_local.records.store import Writer
@@ -28,6 +33,7 @@ EXAMPLES = Path(__file__).parent
 DATABASES = tuple(sorted(EXAMPLES.glob("*.duckdb")))
 DOCUMENT = EXAMPLES.parent / "docs" / "sql.md"
 NOTEBOOK = EXAMPLES / "analysis.ipynb"
+_FIGURE = re.compile(r'"image/svg\+xml": ".*"')
 _SHOWN = re.compile(r"^```\n\$ (lema sql .+)\n(?:(?!```).*\n)*```$", re.MULTILINE)
 
 
@@ -35,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing")
     if parser.parse_args().check:
-        stale = [path for path, text in _texts() if path.read_text(encoding="utf-8") != text]
+        stale = [path for path, text in _texts() if _compared(path.read_text(encoding="utf-8")) != _compared(text)]
         for path in stale:
             print(f"{path.relative_to(EXAMPLES.parent)} shows what is no longer so: python examples/refresh.py")
         sys.exit(1 if stale else 0)
@@ -50,6 +56,10 @@ def _texts() -> list[tuple[Path, str]]:
         (DOCUMENT, document_as_it_is(DOCUMENT.read_text(encoding="utf-8"))),
         (NOTEBOOK, notebook_as_it_is(NOTEBOOK.read_text(encoding="utf-8"))),
     ]
+
+
+def _compared(text: str) -> str:
+    return _FIGURE.sub("", text)
 
 
 def refresh_database(database: Path) -> None:
@@ -98,11 +108,31 @@ def notebook_as_it_is(text: str) -> str:
         number += 1
         out = io.StringIO()
         with redirect_stdout(out):
-            exec(compile("".join(cell["source"]), f"cell {number}", "exec"), names)
+            value = _run("".join(cell["source"]), f"cell {number}", names)
         lines = out.getvalue().splitlines(keepends=True)
         cell["execution_count"] = number
         cell["outputs"] = [{"name": "stdout", "output_type": "stream", "text": lines}] if lines else []
+        if value is not None:
+            result = {"data": _shown(value), "execution_count": number, "metadata": {}, "output_type": "execute_result"}
+            cell["outputs"].append(result)
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+def _run(source: str, name: str, names: dict[str, Any]) -> Any:
+    """A cell's last value, where it ends with an expression."""
+    tree, last = ast.parse(source, name), None
+    if tree.body and isinstance(tree.body[-1], ast.Expr):
+        last = ast.Expression(tree.body.pop().value)
+    exec(compile(tree, name, "exec"), names)
+    return eval(compile(last, name, "eval"), names) if last else None
+
+
+def _shown(value: Any) -> dict[str, Any]:
+    """A value as a notebook shows it, by MIME type."""
+    if isinstance(value, pandas.DataFrame):
+        with pandas.option_context("display.width", 1000, "display.max_columns", None):
+            return {"text/html": value.to_html().splitlines(keepends=True), "text/plain": repr(value).splitlines(True)}
+    return {"image/svg+xml": vl_convert.vegalite_to_svg(value.to_json()), "text/plain": ["a figure"]}
 
 
 if __name__ == "__main__":  # the grader's workers are processes that import this file

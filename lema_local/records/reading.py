@@ -4,13 +4,15 @@
 (['id', 'level'], [('5b0b5d21-6f2d-9c53-8cf0-6d2c4b2cbd9e', '2 steps'), ...])
 """
 
-from collections.abc import Mapping
+import importlib.util
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 import duckdb
 
-from lema_local.errors import StoreError
+from lema_local.errors import MissingPackageError, StoreError
 from lema_local.records.damage import first_line, is_damage
 
 NO_STATEMENT = "SQL: there is no statement in it."  # nothing but spaces and comments
@@ -43,10 +45,31 @@ def fetch(
 ) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Column names and rows of a query; ids come as text. StoreError for SQL that is wrong or no SELECT."""
     statement = one_select(connection, sql)
-    try:
+    with _in_one_line():
         result = connection.execute(statement, dict(parameters) or None)
         columns = [d[0] for d in result.description or []]
         return columns, [tuple(str(v) if isinstance(v, UUID) else v for v in row) for row in result.fetchall()]
+
+
+def fetch_frame(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any]) -> Any:
+    """The same as a pandas DataFrame, with DuckDB's types. MissingPackageError where pandas is not installed."""
+    statement = one_select(connection, sql)
+    if importlib.util.find_spec("pandas") is None:
+        raise MissingPackageError("Data frames need pandas: pip install 'lema-local[notebook]'")
+    with _in_one_line():
+        result = connection.execute(statement, dict(parameters) or None)
+        ids = [d[0] for d in result.description or [] if d[1] == "UUID"]
+        frame = result.df()
+    for name in ids:
+        frame[name] = frame[name].map(str, na_action="ignore")
+    return frame
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """What DuckDB says of the SQL as StoreError; what it says of the file, and Ctrl-C, as they are."""
+    try:
+        yield
     except (duckdb.IOException, duckdb.FatalException):
         raise
     except duckdb.Error as error:

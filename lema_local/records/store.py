@@ -92,6 +92,11 @@ class Store:
         with self.connect() as connection:
             return reading.fetch(connection, sql, parameters)
 
+    def frame(self, sql: str, /, **parameters: Any) -> Any:
+        """The same as a pandas data frame."""
+        with self.connect() as connection:
+            return reading.fetch_frame(connection, sql, parameters)
+
     def missing(self, table: str, ids: Sequence[str]) -> set[str]:
         """Which of these ids the table does not hold: resuming is this anti-join."""
         if not ids:

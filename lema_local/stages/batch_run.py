@@ -20,6 +20,7 @@ from typing import BinaryIO, Literal
 from lema_local.calls.batches import URLS, BatchRequest, failure_line, read_request, read_result, result_line
 from lema_local.calls.client import CallFailedError, Client, Failure
 from lema_local.calls.endpoint import Endpoint
+from lema_local.calls.waiting import wait_for
 from lema_local.errors import DataError, EndpointError
 from lema_local.progress import Progress
 from lema_local.records.locks import lock
@@ -77,7 +78,7 @@ def run_part(
         progress = Progress(part.name, left)
         work = _Work((request for request in _requests(part) if request.custom_id not in done), _Lines(file), progress)
         try:
-            asyncio.run(work.go(endpoint, notice))
+            wait_for(work.go(endpoint, notice))
         except BaseExceptionGroup as group:  # the first worker's error stands for all
             raise group.exceptions[0] from None
         finally:

@@ -8,6 +8,7 @@ from lema_local.calls.client import CallFailedError, Client
 from lema_local.calls.endpoint import Endpoint
 from lema_local.calls.failures import Failure
 from lema_local.calls.pacing import LOOK_AGAIN_S, Budget
+from lema_local.calls.waiting import wait_for
 from lema_local.errors import BudgetError, EndpointError
 from lema_local.serving.prefix import common_prefix, share_prefix
 from lema_local.stages.probe import refuse_inactive
@@ -19,10 +20,10 @@ def work_off(
 ) -> None:
     """Make the calls; what comes is in the store when this returns or raises. Raises EndpointError where the endpoint's
     adapter is not active (probe.py)."""
-    asyncio.run(refuse_inactive(endpoint))
+    wait_for(refuse_inactive(endpoint))
     _share_prefix(work, endpoint, notice)
     try:
-        asyncio.run(_go(work, endpoint, budget, notice, said))
+        wait_for(_go(work, endpoint, budget, notice, said))
     except BaseExceptionGroup as group:  # the first worker's error stands for all
         raise group.exceptions[0] from None
 

@@ -12,12 +12,12 @@ log p(top token) - log p(one fixed token) after a prompt are compared with the b
 is about a server, not about a model: it is asked each time a server is started, and is no completion of the run.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
 from lema_local.calls.client import CallFailedError, Client
 from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
+from lema_local.calls.waiting import wait_for
 from lema_local.errors import EndpointError
 
 LIFTED = "100"  # any: the model gives every token some probability
@@ -46,7 +46,7 @@ class Probe:
 
     def refuse_inactive(self, served_model: str) -> None:
         """Raises EndpointError where `served_model` answers every prompt just as the base model does."""
-        asyncio.run(self.refuse(served_model))
+        wait_for(self.refuse(served_model))
 
     async def refuse(self, served_model: str) -> None:
         """The same, of a running event loop."""
