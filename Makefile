@@ -17,7 +17,7 @@ SEVERAL = $(if $(SEEDS),--seeds "$(SEEDS)")
 SPENDING = $(if $(BUDGET),--budget "$(BUDGET)") $(if $(ENGINE),--engine "$(ENGINE)")
 
 .NOTPARALLEL:
-.PHONY: data train eval report study setup setup-train setup-dev setup-ray setup-vllm test test-slow test-vllm llama-server check bench doctor clean
+.PHONY: data train eval report study setup setup-train setup-dev setup-ray setup-vllm test test-slow test-vllm llama-server check bench docs doctor clean
 
 data: $(VENV)/.data
 	@$(LEMA) data $(OPTIONS) $(SPENDING)
@@ -43,6 +43,12 @@ study: $(VENV)/.train
 	@$(LEMA) train $(OPTIONS) $(SEVERAL) --arms lema,cot --match tokens
 	@$(LEMA) eval $(OPTIONS) $(SEVERAL) --arms lema,cot --match tokens
 	@$(LEMA) eval $(OPTIONS) --seeds 1 --checkpoints all
+
+# The documentation as a site, in build/docs; a link that leads nowhere ends it.
+docs: $(VENV)/.data
+	@$(INSTALL) -e ".[docs]"
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	@echo "build/docs/index.html"
 
 doctor: $(VENV)/.data
 	@$(LEMA) doctor $(OPTIONS) $(if $(ENGINE),--engine "$(ENGINE)")
