@@ -8,7 +8,8 @@ import click
 from lema_local.examples.shapes import SHAPES
 from lema_local.settings.tables import Arm
 
-from .options import notice, open_run, param_option, require_database, run_options
+from .options import notice, open_run, param_option, public_option, require_database, run_options
+from .output import echo
 
 
 @click.command("export")
@@ -40,6 +41,8 @@ from .options import notice, open_run, param_option, require_database, run_optio
     type=click.Path(path_type=Path),
     help="The file to write; for datasets, and for an arm with its data card, a folder.",
 )
+@click.option("--push", "repository", metavar="OWNER/NAME", help="Commit an arm's folder to this data set of the Hub.")
+@public_option
 def command(
     profile: str,
     db: Path,
@@ -51,6 +54,8 @@ def command(
     params: dict[str, str],
     form: str,
     output: Path,
+    repository: str | None,
+    public: bool,
     **overrides: Any,
 ) -> None:
     """Write an arm's training examples, a table or the result of a query to a file.
@@ -61,6 +66,7 @@ def command(
     lema export --arm lema --output lema.jsonl
     lema export --training-set lema --db theirs.duckdb --output lema-arm        (from the database alone)
     lema export --arm lema --shape llama-factory --output lema-arm     (a folder: with data card and configuration)
+    lema export --arm lema --shape trl --output lema-arm --push me/lema-arm      (private; --public)
     lema export --table correction --format parquet --output corrections.parquet
     lema export --query pass_at_1 --format datasets --output results   (then: datasets.load_dataset("results"))
     """
@@ -68,11 +74,19 @@ def command(
     from lema_local.records.exports import export
     from lema_local.records.queries import query_parameters, query_text
     from lema_local.records.store import Store
-    from lema_local.stages.export_arm import export_arm, export_set
+    from lema_local.stages.export_arm import export_arm, export_set, files_to_push, is_folder
+    from lema_local.stages.push import log_in, push
     from lema_local.stages.recorded import is_part, is_recorded, recorded_set, size_of
 
     if sum(option is not None for option in (arm, training_set, table, query)) != 1:
         raise click.UsageError("Give one of --arm, --training-set, --table and --query.")
+    if repository is None and public:
+        raise click.UsageError("--public goes with --push.")
+    if repository is not None and ((arm or training_set) is None or not is_folder(output, form)):  # type: ignore[arg-type]
+        raise click.UsageError(
+            "--push takes an arm in a folder: --arm or --training-set, and an --output without suffix."
+        )
+    to = None if repository is None else log_in(repository, "dataset", is_public=public)
     if arm is not None:
         try:
             with open_run(db, profile, overrides) as run:
@@ -85,6 +99,7 @@ def command(
         require_database(db)
         store = Store(db)
         built = recorded_set(store, training_set)
+        arm = built.training_set.arm
         if is_part(built):
             notice(f"{db} holds a part of this training set: {len(built.examples)} of {size_of(built)} examples.")
         rows = export_set(store, built, output, shape=shape, form=form)  # type: ignore[arg-type]
@@ -94,3 +109,6 @@ def command(
         title = asked if asked.isidentifier() else "query"
         rows = export(Store(db, own_views=True), text, output, form=form, title=title, parameters=values)  # type: ignore[arg-type]
     notice(f"{rows} rows written to {output}")
+    if to is not None:
+        files = files_to_push(output, arm, shape=shape, form=form)  # type: ignore[arg-type]
+        echo(push(to, files, "lema export"))

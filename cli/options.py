@@ -99,6 +99,7 @@ def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str
     return pairs
 
 
+public_option = click.option("--public", is_flag=True, help="With a push: a repository that all may see; else private.")
 param_option = click.option(
     "--param",
     "params",

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from . import train_card, train_merge
+from . import train_card, train_merge, train_push
 from .options import (
     arms_option,
     match_option,
@@ -116,3 +116,4 @@ def _lint(
 
 command.add_command(train_merge.command)
 command.add_command(train_card.command)
+command.add_command(train_push.command)

@@ -91,7 +91,8 @@ def model_card(db: Path, name: str) -> str:
     return "\n".join(parts)
 
 
-def _base_id(record: Checkpoint) -> str:
+def base_id(record: Checkpoint) -> str:
+    """Its base model as the Hub names it; by its own name where the Hub has none."""
     entry = known_models().get(record.base_model, {})
     return str(entry.get("hub_id", record.base_model))
 
@@ -104,7 +105,7 @@ def _front(record: Checkpoint, results: Sequence[_Result]) -> Row:
     licence = known_models().get(record.base_model, {}).get("license")
     fields: Row = {
         "library_name": "transformers" if _is_full(record) else "peft",
-        "base_model": _base_id(record),
+        "base_model": base_id(record),
         "base_model_relation": "finetune" if _is_full(record) else "adapter",
         **({"license": licence} if licence else {}),
         "pipeline_tag": "text-generation",
@@ -190,7 +191,9 @@ def _data(found: FoundCheckpoint, manifest: Row) -> str:
 
 def _training(store: Store, record: Checkpoint) -> str:
     settings: Row = json.loads(record.settings)
-    rows = [(name, value) for name, value in settings.items()]
+    if settings.get("accelerate_config"):  # a path of this machine
+        settings["accelerate_config"] = Path(settings["accelerate_config"]).name
+    rows = list(settings.items())
     measured = "Speed and memory: not recorded."
     if store.rows("select 1 as one from duckdb_tables() where table_name = 'training_metric'"):
         (row,) = store.rows(

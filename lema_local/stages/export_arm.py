@@ -37,21 +37,19 @@ def export_set(store: Store, built: Built, output: Path, *, shape: Shape, form: 
     refuse_own_files(store, output)
     built = _for_shape(built, shape)
     pairs = preference_pairs(store, built) if shape in PAIR_SHAPES else None
-    if form != "datasets" and output.suffix and not output.is_dir():
+    if not is_folder(output, form):
         if shape == "llama-factory":
             raise StoreError(f"LLaMA-Factory reads a folder: give --output {output.with_suffix('')} for one.")
         return _write(store, pairs or built, output, shape, form)
     _refuse_anothers(output)
-    data, other = output / "train.jsonl", output / "train.parquet"
-    if form != "jsonl":
-        data, other = other, data
+    data, other = output / _data_name(form), output / ("train.parquet" if form == "jsonl" else "train.jsonl")
     of = built.training_set
     manifest = json.loads(of.manifest)
     files = {
         "README.md": card(
             shape, manifest, dataset=of.dataset, data_file=data.name, rows=len(built.examples), pairs=pairs
         ),
-        **sidecars(shape, f"lema_{of.arm}".replace("-", "_"), data.resolve()),
+        **sidecars(shape, _set_name(of.arm), data.resolve()),
     }
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -62,6 +60,31 @@ def export_set(store: Store, built: Built, output: Path, *, shape: Shape, form: 
     except OSError as error:
         raise StoreError(f"Cannot export to {output}: {error.strerror}.") from error
     return rows
+
+
+def is_folder(output: Path, form: Form) -> bool:
+    """Whether an arm exported there is a folder with its card, not the one file."""
+    return form == "datasets" or not output.suffix or output.is_dir()
+
+
+def files_to_push(folder: Path, arm: str, *, shape: Shape, form: Form) -> dict[str, Path | bytes]:
+    """What an export wrote to a folder, for others: a configuration names the data relative to itself, not by a path of
+    this machine."""
+    data = _data_name(form)
+    beside = sidecars(shape, _set_name(arm), Path(data))
+    return {
+        "README.md": folder / "README.md",
+        data: folder / data,
+        **{name: text.encode() for name, text in beside.items()},
+    }
+
+
+def _data_name(form: Form) -> str:
+    return "train.jsonl" if form == "jsonl" else "train.parquet"
+
+
+def _set_name(arm: str) -> str:
+    return f"lema_{arm}".replace("-", "_")
 
 
 def _for_shape(built: Built, shape: Shape) -> Built:

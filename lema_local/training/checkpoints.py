@@ -133,6 +133,12 @@ def refuse_damaged(path: Path) -> None:
         raise TrainingError(f"The checkpoint {path} is damaged or gone: `lema train` makes it anew.")
 
 
+def serving_files(path: Path) -> list[str]:
+    """The files of a whole checkpoint that serve: the adapter, or the whole model with its tokenizer."""
+    marker = _read_marker(path)
+    return [] if marker is None else sorted(_weights_of(marker))
+
+
 def seal(partial: Path, directory: Path, *, saved: SavedCheckpoint, run: str, keep: int | None = None) -> None:
     """Makes `partial` the checkpoint of its step: hashes, marker last, rename; then frees what the older hold.
 
