@@ -4,16 +4,19 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lema_local.errors import TrainingError
+from lema_local.serving.llama_batches import convert
 from lema_local.settings.models import known_models, resolve_model
 from lema_local.stages.checkpoints import FoundCheckpoint, find_checkpoint
 from lema_local.stages.train import base_model
+from lema_local.training.adapter_gguf import merge_gguf
 from lema_local.training.base import BaseModel, default_cache, resolve_base
 from lema_local.training.checkpoints import ADAPTER_FILES, is_removed, refuse_damaged
 from lema_local.training.job import JOB_FILE, Job
-from lema_local.training.merge import Dtype, merge, read_adapter
+from lema_local.training.merge import Adapter, Dtype, merge, read_adapter
 from lema_local.training.packages import require
 from lema_local.training.quantization import Nf4
 from lema_local.training.quiet import quiet
@@ -46,6 +49,61 @@ def merge_checkpoint(
     or a Hub id. One of another name is refused unless `any_base`. Raises TrainingError in one line for all that is
     wrong.
     """
+    found, adapter, place, nf4 = _chosen(db, name, base, any_base, on_notice)
+    folder = _folder(place)
+    what = f"{adapter.base_name} as NF4 dequantised" if nf4 else (place.hub_id or place.name)
+    record = found.record
+    facts = {
+        "checkpoint": record.id if record else str(found.path.name),
+        "adapter": json.loads((found.path / "COMPLETE").read_text(encoding="utf-8"))["files"][ADAPTER_FILES[0]][0],
+        "base": what,
+        "dtype": dtype,
+    }
+    merge(
+        adapter,
+        folder,
+        output,
+        dtype=dtype,
+        nf4=nf4,
+        readme=_readme(found, what, dtype),
+        facts=facts,
+        on_notice=on_notice,
+    )
+    return output
+
+
+def merge_checkpoint_gguf(
+    db: Path,
+    name: str,
+    *,
+    base: str,
+    form: str,
+    output: Path,
+    any_base: bool = False,
+    on_notice: Callable[[str], None],
+) -> Path:
+    """The same as one GGUF file in a form of llama.cpp's (FILE_TYPES), where the base is a GGUF too. Its values are the
+    file's, dequantised, whatever the training rounded them to. Raises TrainingError, or ServerError where llama.cpp
+    cannot write the form."""
+    if output.exists():
+        raise TrainingError(f"{output} is there already: give another --output, or remove it.")
+    found, adapter, place, nf4 = _chosen(db, name, base, any_base, on_notice)
+    if place.gguf_path is None:
+        raise TrainingError(f"{place.name} is no GGUF here, whose tokenizer --gguf takes over: name one with --base.")
+    if nf4 is not None:
+        on_notice(_OTHER_MODEL)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".lema-merge-", dir=output.parent) as folder:
+        whole = Path(folder) / "f32.gguf"
+        merge_gguf(found.path, adapter.scale, place.gguf_path, whole)
+        convert(whole, output, form)
+    return output
+
+
+def _chosen(
+    db: Path, name: str, base: str, any_base: bool, on_notice: Callable[[str], None]
+) -> tuple[FoundCheckpoint, Adapter, BaseModel, Nf4 | None]:
+    """The checkpoint, its adapter, and the base to merge it into; NF4 where that base is to be rounded as trained."""
     found = find_checkpoint(db, name)
     if is_removed(found.path):
         raise TrainingError(
@@ -70,31 +128,12 @@ def merge_checkpoint(
             )
         if training is None or training.nf4 is not None:
             on_notice(_OTHER_MODEL)
-    folder = _folder(place)
-    what = f"{adapter.base_name} as NF4 dequantised" if nf4 else (place.hub_id or place.name)
-    record = found.record
-    facts = {
-        "checkpoint": record.id if record else str(found.path.name),
-        "adapter": json.loads((found.path / "COMPLETE").read_text(encoding="utf-8"))["files"][ADAPTER_FILES[0]][0],
-        "base": what,
-        "dtype": dtype,
-    }
-    merge(
-        adapter,
-        folder,
-        output,
-        dtype=dtype,
-        nf4=nf4,
-        readme=_readme(found, what, dtype),
-        facts=facts,
-        on_notice=on_notice,
-    )
-    return output
+    return found, adapter, place, nf4
 
 
 _OTHER_MODEL = (
     "Note: an adapter trained over NF4 and merged into other weights is not the model that was trained "
-    "(docs/training.md has figures): leave --base away for that one, and evaluate what you publish."
+    "(docs/training.md has figures): leave --base and --gguf away for that one, and evaluate what you publish."
 )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lema_local.errors import TrainingError
+from lema_local.training.base import write_f32_gguf
 from lema_local.training.packages import require
 
 _PERMUTED = {"llama": True, "qwen2": False, "qwen3": False}
@@ -71,6 +72,20 @@ def convert_adapter(checkpoint: Path, target: Path, *, base_gguf: Path, dtype: L
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def merge_gguf(checkpoint: Path, scale: float, base_gguf: Path, target: Path) -> None:
+    """Writes the base as float32 with the adapter added, W + `scale` B A, as the GGUF `target`. Memory: the whole model
+    in float32. Raises TrainingError as convert_adapter does."""
+    adapter = target.with_suffix(".lora.gguf")
+    try:
+        convert_adapter(checkpoint, adapter, base_gguf=base_gguf, dtype="f32")
+        factors = {tensor.name: tensor.data for tensor in require("gguf").GGUFReader(adapter).tensors}
+        names = {name.removesuffix(".lora_a") for name in factors if name.endswith(".lora_a")}
+        added = {name: (scale * factors[f"{name}.lora_b"], factors[f"{name}.lora_a"]) for name in names}
+        write_f32_gguf(base_gguf, target, added=added)
+    finally:
+        adapter.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)

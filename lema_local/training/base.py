@@ -16,9 +16,10 @@ import contextlib
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lema_local.errors import TrainingError
 from lema_local.records.keys import file_sha256
@@ -151,11 +152,12 @@ def _dequantize(source: Path, target: Path) -> None:
     shutil.copytree(tokenizer, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(COMPLETE))
 
 
-def write_f32_gguf(source: Path, target: Path) -> None:
+def write_f32_gguf(source: Path, target: Path, *, added: Mapping[str, tuple[Any, Any]] | None = None) -> None:
     """Writes a GGUF with the source's metadata and every tensor as float32: the very weights that training sees.
 
     llama.cpp over this file and transformers over `dequantized_gguf` have the same base, so what differs between an
-    adapter served and an adapter trained is the conversion alone. Written beside and renamed.
+    adapter served and an adapter trained is the conversion alone. Written beside and renamed. `added`: by tensor, the
+    factors B (outputs, r) and A (r, inputs) of what is added to it.
     """
     gguf = require("gguf")
     reader = gguf.GGUFReader(source)
@@ -171,7 +173,11 @@ def write_f32_gguf(source: Path, target: Path) -> None:
             writer.add_key_value(name, field.contents(), kind, sub_type=item)
         writer.add_file_type(gguf.LlamaFileType.ALL_F32)
         for tensor in reader.tensors:
-            writer.add_tensor(tensor.name, gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype("float32"))
+            values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype("float32")
+            if added is not None and tensor.name in added:
+                b, a = added[tensor.name]
+                values += b @ a
+            writer.add_tensor(tensor.name, values)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()

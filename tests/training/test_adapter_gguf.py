@@ -16,8 +16,10 @@ import pytest
 from needs import needs
 
 from lema_local.errors import TrainingError
+from lema_local.stages.merge import merge_checkpoint_gguf
 from lema_local.training.adapter_gguf import convert_adapter, interleave_rows
 from lema_local.training.base import dequantized_gguf, made_once, write_f32_gguf
+from lema_local.training.checkpoints import SavedCheckpoint, seal
 from lema_local.training.quiet import quiet
 
 # llama-cpp-python leaves the /dev/null that it sends its log to for the garbage collector to close.
@@ -127,6 +129,51 @@ def test_a_converted_adapter_has_the_logits_of_peft(f32_gguf: Path, reference: A
     # it is the adapter that agrees: without it, most of the text would be continued differently
     assert same_top(plain, adapted) < 0.6
     assert numpy.abs(plain - adapted).max() > 1
+
+
+@pytest.fixture
+def sealed(reference: Any, workspace: Path, tmp_path: Path) -> Path:
+    """The adapter as a checkpoint of a run."""
+    partial, saved = tmp_path / ".partial", SavedCheckpoint(1, tmp_path / "step-000001", 1.0, 1, 1)
+    shutil.copytree(workspace / "checkpoint", partial)
+    seal(partial, tmp_path, saved=saved, run="r")
+    return saved.path
+
+
+def test_a_merged_gguf_has_the_logits_of_the_adapter_over_its_base(
+    f32_gguf: Path, reference: Any, sealed: Path, tmp_path: Path
+) -> None:
+    ids, _, adapted = reference
+    where: dict[str, Any] = {"base": str(f32_gguf), "any_base": True, "on_notice": lambda _: None}
+    tops = {}
+    for form, tolerance in (("f32", TOLERANCE), ("q8_0", numpy.inf)):
+        merged = merge_checkpoint_gguf(
+            tmp_path / "none.duckdb", str(sealed), form=form, output=tmp_path / f"{form}.gguf", **where
+        )
+        served = llama_logits(ids, merged, None)
+        assert numpy.abs(served - adapted).max() < tolerance
+        tops[form] = same_top(served, adapted)
+    print(f"top-1 tokens equal to the adapter over float32: {tops}")
+    assert tops["f32"] >= 0.95
+    assert tops["q8_0"] >= 0.8  # as below: rounding is magnified by the random adapter
+    assert (tmp_path / "q8_0.gguf").stat().st_size < (tmp_path / "f32.gguf").stat().st_size / 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f32.gguf", "q8_0.gguf", "step-000001"]
+    with pytest.raises(TrainingError, match="is there already"):
+        merge_checkpoint_gguf(tmp_path / "none.duckdb", str(sealed), form="f32", output=tmp_path / "f32.gguf", **where)
+
+
+def test_a_gguf_is_not_merged_from_a_base_that_is_none(reference: Any, sealed: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="some/model is no GGUF here"):
+        merge_checkpoint_gguf(
+            tmp_path / "none.duckdb",
+            str(sealed),
+            base="some/model",
+            form="f32",
+            output=tmp_path / "out.gguf",
+            any_base=True,
+            on_notice=lambda _: None,
+        )
+    assert not list(tmp_path.glob("*.gguf"))
 
 
 def test_the_gap_of_the_served_base_is_its_quantisation(source: Path, reference: Any, workspace: Path) -> None:
