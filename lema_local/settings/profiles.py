@@ -35,12 +35,12 @@ from lema_local.settings.tables import (
     check_correction,
     check_scale,
 )
-from lema_local.settings.training import Match, TrainingSettings
+from lema_local.settings.training import Match, Tracker, TrainingSettings
 from lema_local.settings.variants import choose_variants
 from lema_local.typed_toml import build
 
 ENDPOINTS = ("reasoner", "corrector", "augmenter", "evolver", "student", "judge")
-_OF_TRAINING = ("seeds", "keep", "tensorboard", "processes", "accelerate_config", "match", "truncate")
+_OF_TRAINING = ("seeds", "keep", "tensorboard", "report_to", "processes", "accelerate_config", "match", "truncate")
 OUTSIDE_CONCURRENCY = 8  # a recipe on CPU takes one call at a time; a server that is given from outside takes more
 
 
@@ -90,6 +90,7 @@ class Overrides:
     seeds: int | None = None
     keep: int | None = None
     tensorboard: bool | None = None
+    report_to: Tracker | None = None
     processes: int | None = None
     accelerate_config: str | None = None
     match: Match | None = None

@@ -23,12 +23,13 @@ Method = Literal["lora", "full"]
 Attention = Literal["auto", "sdpa", "flash_attention_2", "eager"]
 ComputeDtype = Literal["auto", "float32", "bfloat16"]
 Match = Literal["steps", "epochs", "tokens"]
+Tracker = Literal["trackio", "wandb", "mlflow"]
 
 # They fit a run to the memory, or say how it was planned, and leave its gradient.
 _NO_IDENTITY = (
     *("per_device_batch_size", "gradient_checkpointing", "attention", "match"),
     *("packing", "processes", "accelerate_config"),
-    *("seeds", "keep", "tensorboard", "match_beside"),
+    *("seeds", "keep", "tensorboard", "report_to", "match_beside"),
 )
 # Where the learning rate is constant, a longer run begins with the steps of a shorter one: it goes on from it.
 _LENGTH = ("max_steps", "save_steps", "save_at")
@@ -81,6 +82,7 @@ class TrainingSettings:
     seeds: int = 1  # so many runs of each arm: with seed, seed + 1, ...
     keep: int | None = None  # of so many checkpoints, the newest, the weights stay on the disk; None: of all
     tensorboard: bool = False  # write the curves for TensorBoard too
+    report_to: Tracker | None = None  # a tracker of experiments, by transformers' own integration
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "save_steps", "global_batch_size", "per_device_batch_size", "lora_r", "lora_alpha"):

@@ -31,7 +31,7 @@ from lema_local.training.job import Job, run_job, saved_checkpoint
 from lema_local.training.launch import Strategy
 from lema_local.training.lint import Lint
 from lema_local.training.matching import ArmSize, arm_settings
-from lema_local.training.metrics import refuse_without_tensorboard
+from lema_local.training.metrics import refuse_without_tensorboard, refuse_without_tracker
 from lema_local.training.plan import fit
 from lema_local.training.progress import TrainingProgress
 
@@ -145,6 +145,8 @@ def train(run: Run, arms: tuple[Arm, ...] | None = None, *, strict: bool = False
     """
     if run.profile.training.tensorboard:
         refuse_without_tensorboard()
+    if run.profile.training.report_to is not None:
+        refuse_without_tracker(run.profile.training.report_to)
     _refuse_unservable(run.profile)
     runs = planned_runs(run, arms)
     for training_run in runs:

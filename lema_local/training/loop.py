@@ -23,6 +23,8 @@ from lema_local.training.packing import Pack, length, pack_steps, refuse_leaks, 
 from lema_local.training.rows import Row
 from lema_local.training.watch import Watch, checkpoint_bytes, free_bytes
 
+PROJECT = "lema_local"  # under which a tracker shows the runs, where the environment names no other
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loop:
@@ -75,7 +77,9 @@ def build_trainer(loop: Loop) -> Any:
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",  # the callback asks for each one
-        report_to=[],
+        report_to=[settings.report_to] if settings.report_to else [],
+        project=PROJECT,
+        run_name=loop.directory.name,  # its arm and the beginning of its id
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=on_cuda,

@@ -49,6 +49,12 @@ def refuse_without_tensorboard() -> None:
         raise MissingPackageError("--tensorboard needs the package tensorboard: pip install 'lema-local[tensorboard]'")
 
 
+def refuse_without_tracker(tracker: str) -> None:
+    """MissingPackageError where a tracker of experiments is not installed."""
+    if importlib.util.find_spec(tracker) is None:
+        raise MissingPackageError(f"--report-to {tracker} needs the package {tracker}: pip install {tracker}")
+
+
 def peak_memory_gib() -> float:
     """The most memory in use so far: what torch allocated on this process's GPU, else the process's resident set."""
     torch = require("torch")

@@ -252,7 +252,14 @@ def test_matched_runs_see_the_same_epochs_or_tokens() -> None:
 
 
 def test_every_setting_that_an_option_gives_says_so() -> None:
-    given = {"seeds": 5, "keep": 2, "truncate": True, "tensorboard": True, "processes": 4, "match": "steps"}
+    given = {
+        "seeds": 5,
+        "keep": 2,
+        "truncate": True,
+        "tensorboard": True,
+        "processes": 4,
+        "match": "steps",
+    }
     settings = planned("llama-2-70b", "gsm8k", accelerate_config="nodes.yaml", **given)["settings"]
     assert {name: settings[name] for name in given} == {
         name: {"value": value, "from": "option"} for name, value in given.items()

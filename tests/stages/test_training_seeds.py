@@ -154,5 +154,5 @@ def test_counts_below_one_are_refused(db: Path, tmp_path: Path, tiny_model: Path
 
 def test_seeds_and_what_bounds_the_disk_do_not_make_another_run() -> None:
     settings = load_profile("laptop", environment={}).training
-    assert replace(settings, seeds=3, keep=2, tensorboard=True).identity == settings.identity
+    assert replace(settings, seeds=3, keep=2, tensorboard=True, report_to="wandb").identity == settings.identity
     assert replace(settings, seed=settings.seed + 1).identity != settings.identity

@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from lema_local.errors import MissingPackageError
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import SavedCheckpoint, find_checkpoints, has_adapter, is_removed
 from lema_local.training.job import Job
-from lema_local.training.metrics import StepProgress, recorded
+from lema_local.training.metrics import StepProgress, recorded, refuse_without_tracker
 
 pytestmark = [needs("torch", "peft", "bitsandbytes"), pytest.mark.usefixtures("quick_python")]
 
@@ -199,6 +200,40 @@ def test_without_the_package_tensorboard_is_refused_in_one_line(base: BaseModel,
     with pytest.raises(MissingPackageError, match=r"^--tensorboard needs .* pip install 'lema-local\[tensorboard\]'$"):
         run(base, tmp_path, replace(COSINE, tensorboard=True))
     assert find_checkpoints(tmp_path) == []
+
+
+STAND_IN = """
+from types import SimpleNamespace
+begun, config, logged = {}, {}, []
+context_vars = SimpleNamespace(current_space_id=SimpleNamespace(get=lambda: None))
+def init(**given): begun.update(given)
+def log(values): logged.append(values)
+def finish(): pass
+config = type("Config", (dict,), {"update": lambda self, values, **_: dict.update(self, values)})()
+"""  # of trackio, for transformers' integration of it
+
+
+def test_a_tracker_is_shown_every_step_of_a_run_by_its_arm_and_id(
+    base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "packages" / "trackio"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(STAND_IN)
+    monkeypatch.syspath_prepend(str(package.parent))
+    monkeypatch.delitem(sys.modules, "trackio", raising=False)
+    folder = tmp_path / "cot-12ab34cd"
+    run(base, folder, replace(COSINE, report_to="trackio"))
+    trackio: Any = sys.modules.pop("trackio")
+    assert (trackio.begun["project"], trackio.begun["name"]) == ("lema_local", "cot-12ab34cd")
+    assert trackio.config["learning_rate"] == COSINE.learning_rate
+    shown = [logged["train/loss"] for logged in trackio.logged if "train/loss" in logged]
+    assert shown == pytest.approx([progress.loss for progress in recorded(folder)])
+
+
+def test_a_tracker_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingPackageError, match=r"^--report-to wandb needs the package wandb: pip install wandb$"):
+        refuse_without_tracker("wandb")
 
 
 def test_every_step_is_recorded_with_what_was_measured(uninterrupted: list[SavedCheckpoint]) -> None:
