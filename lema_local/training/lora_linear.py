@@ -130,8 +130,10 @@ def _operation() -> Any:
             ctx.save_for_backward(flat, narrow, a, *bs)
             outputs = []
             for layer, weight, part, b in zip(layers, weights, narrow.split(rank, dim=1), bs, strict=True):
-                output = torch.nn.functional.linear(flat, weight, layer.bias)
-                outputs.append(output.addmm_(part, b.T, alpha=ctx.scale).view(*x.shape[:-1], -1))
+                # The adapter's part first, the base's product added to it before both are rounded, once: added to a
+                # rounded bfloat16 value, what a young adapter says is below half a step of it, and lost.
+                output = (part @ b.T).mul_(ctx.scale).addmm_(flat, weight.T)
+                outputs.append((output if layer.bias is None else output.add_(layer.bias)).view(*x.shape[:-1], -1))
             return tuple(outputs)
 
         @staticmethod

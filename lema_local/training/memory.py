@@ -131,7 +131,7 @@ def _full_bytes(a: Architecture, settings: TrainingSettings, autocast: int) -> f
 def layer_bytes(a: Architecture, settings: TrainingSettings, *, size: int, on_cpu: bool, length: int) -> float:
     """Bytes that autograd keeps of one layer, per token.
 
-    norms        their float32 input and its float32 root mean square; on a CPU (training/pointwise.py) the input
+    norms        their float32 input and its float32 root mean square
     attention    rotated queries and keys, values, output; float32 log-sum-exp of each head's scores (fused attention;
                  ours, training/attention.py, keeps no sums);
                  eager: keys and values once for each head, and each head's row of weights, `length` long
@@ -142,10 +142,9 @@ def layer_bytes(a: Architecture, settings: TrainingSettings, *, size: int, on_cp
     """
     hidden, wide, q, k = a.hidden_size, a.intermediate_size, a.queries, a.keys
     is_lean = on_cpu and settings.method == "lora" and a.norms_per_layer == 2
-    of_norms = size if is_lean else 4
-    norms = a.norms_per_layer * (hidden * of_norms + 4)
+    norms = a.norms_per_layer * (hidden + 1) * 4
     if a.qk_norm:
-        norms += (q + k) * of_norms + (a.heads + a.kv_heads) * 4
+        norms += (q + k) * (size if is_lean else 4) + (a.heads + a.kv_heads) * 4
     is_eager = settings.attention == "eager" or a.is_soft_capped
     eager_output = q if is_eager else 0
     if is_eager:

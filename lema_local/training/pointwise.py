@@ -2,9 +2,11 @@
 
     use(model)      the model's layers compute by these, where they compute as Llama's do
 
-Composed, as transformers has them, autograd keeps of each token in each layer two normalised inputs in float32 and the
-activation of the gate beside gate and up: a quarter of what a layer keeps in bfloat16. The backward pass computes these
-again from the inputs. The forward pass rounds where transformers' does.
+Composed, as transformers has them, autograd keeps of each token in each layer two normalised inputs beside the inputs
+and the activation of the gate beside gate and up. The backward pass computes these again from the inputs.
+
+In bfloat16 the residual stream, what the layers add up, stays float32, as under autocast: it is rounded for products
+alone. Losses of four steps of SmolLM2-135M are then 0.0007 from float32's on average, and 0.0025 with a rounded stream.
 """
 
 from functools import cache, partial
@@ -26,7 +28,15 @@ def use(model: Any) -> bool:
             module.forward = partial(_norm, module)
         elif hasattr(module, "gate_proj"):
             module.forward = partial(_feed_forward, module)
+        elif type(module).__name__.endswith("RotaryEmbedding"):
+            module.forward = partial(_positions, module.forward, model.dtype)
+    model.get_input_embeddings().register_forward_hook(lambda _module, _inputs, embedded: embedded.float())
     return True
+
+
+def _positions(forward: Any, dtype: Any, x: Any, *arguments: Any, **named: Any) -> Any:
+    """Cosines and sines in the dtype of queries and keys, not in that of the residual stream."""
+    return forward(x[..., :1].to(dtype), *arguments, **named)
 
 
 def _norm(module: Any, x: Any) -> Any:
@@ -49,7 +59,7 @@ def _operations() -> tuple[Any, Any]:
             wide = x.float()
             inverse = torch.rsqrt(wide.square().mean(-1, keepdim=True) + epsilon)
             ctx.save_for_backward(x, inverse, weight)
-            return (wide * inverse).to(x.dtype).mul_(weight)
+            return (wide * inverse).to(weight.dtype).mul_(weight)
 
         @staticmethod
         def backward(ctx: Any, grad: Any) -> Any:
