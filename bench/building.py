@@ -27,9 +27,9 @@ from lema_local.records.types import Completion
 from lema_local.settings.profiles import load_profile
 from lema_local.stages import correct, sample
 from lema_local.stages.build import build
-from lema_local.stages.calls import Call
 from lema_local.stages.derive import derive, rederive
 from lema_local.stages.run import Run
+from lema_local.stages.work import Call
 
 PROFILE = """
 [data]

@@ -28,8 +28,9 @@ from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
 from lema_local.records.store import Store, Writer
 from lema_local.records.types import Problem
 from lema_local.settings.profiles import load_profile
-from lema_local.stages.calls import Call, complete
+from lema_local.stages.calls import complete
 from lema_local.stages.run import Run
+from lema_local.stages.work import Call
 
 TEXT = "Please solve the following math problem.\nQuestion: What is 6 * 7?\nAnswer: Let's think step by step.\n"
 MESSAGES = ({"role": "user", "content": TEXT},)

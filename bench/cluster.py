@@ -39,10 +39,11 @@ from lema_local.settings.endpoints import EndpointProfile
 from lema_local.settings.profiles import load_profile
 from lema_local.settings.tables import ScaleProfile
 from lema_local.stages import ray_fleet
-from lema_local.stages.calls import Call, complete, pending
+from lema_local.stages.calls import complete, pending
 from lema_local.stages.desk import Replied
 from lema_local.stages.engines import open_model
 from lema_local.stages.run import Run
+from lema_local.stages.work import Call
 
 ray = package()  # quiet
 PART = ("engines", "capacity", "merge", "memory")

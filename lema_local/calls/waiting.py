@@ -10,7 +10,15 @@ T = TypeVar("T")
 
 
 def wait_for(work: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine returns. Ctrl-C cancels it, waits until it has kept what it has, and is raised."""
+    """What a coroutine returns. Ctrl-C cancels it, waits until it has kept what it has, and is raised. Of the errors of
+    a TaskGroup's tasks the first stands for all."""
+    try:
+        return _run(work)
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
     try:
         asyncio.get_running_loop()
     except RuntimeError:

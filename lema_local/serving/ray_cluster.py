@@ -106,7 +106,7 @@ def this_node() -> str:
 
 def here(cls: type[Any]) -> Any:
     """An actor class whose actors are on this node."""
-    return _at(this_node(), cls)
+    return at(this_node(), cls)
 
 
 def spread(cls: type[Any], *, gpus: int) -> Any:
@@ -123,7 +123,7 @@ def end(actor: Any) -> None:
 def on_each_node(function: Any, *arguments: Any) -> dict[Node, Any]:
     """What a function returns on each node; an EndpointError's text where the node does not answer."""
     ray = package()
-    asked = {node: _at(node.id, function).remote(*arguments) for node in nodes()}
+    asked = {node: at(node.id, function).remote(*arguments) for node in nodes()}
     answers = {}
     for node, reference in asked.items():
         try:
@@ -133,7 +133,8 @@ def on_each_node(function: Any, *arguments: Any) -> dict[Node, Any]:
     return answers
 
 
-def _at(node: str, what: Any) -> Any:
+def at(node: str, what: Any) -> Any:
+    """A function, or a class of actors, that runs on the node of this id and asks for no core of it."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     there = NodeAffinitySchedulingStrategy(node, soft=False)
@@ -148,7 +149,7 @@ def gpus_per_replica(scale: ScaleProfile, recipe: Recipe | None, model: Model | 
     with_gpus = [node for node in nodes() if node.gpus]
     if recipe is None or recipe.weights != "hf" or model is None or not with_gpus:
         return 0
-    devices = package().get(_at(with_gpus[0].id, _all_gpus).remote(), timeout=ANSWER_S)
+    devices = package().get(at(with_gpus[0].id, _all_gpus).remote(), timeout=ANSWER_S)
     return tensor_parallel_size(model, devices)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lema_local.records.keys import content_key, file_sha256
+from lema_local.serving import ray_cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,9 @@ def unpack(shipped: Shipped, folder: Path) -> Path:
     object store."""
     if shipped.path.exists() and _digest(shipped.path) == shipped.digest:
         return shipped.path
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    there = NodeAffinitySchedulingStrategy(shipped.node, soft=False)
-    content = ray.remote(_content).options(num_cpus=0, scheduling_strategy=there).remote(shipped.path)
+    content = ray_cluster.at(shipped.node, _content).remote(shipped.path)
     placed = folder / shipped.path.name
-    for name, data in ray.get(content).items():
+    for name, data in ray_cluster.package().get(content).items():
         file = placed / name if name else placed
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)

@@ -30,9 +30,10 @@ from lema_local.records.store import stage_sql
 from lema_local.records.types import Batch, BatchCall, BatchEnd
 from lema_local.serving.endpoints import read_key
 from lema_local.stages import correct, sample
-from lema_local.stages.calls import Call, attempt, completion, pending
+from lema_local.stages.calls import pending
 from lema_local.stages.derive import derive
 from lema_local.stages.run import Run
+from lema_local.stages.work import Call, attempt, completion
 
 Purpose = Literal["sample", "augment", "correct"]
 Renderer = Callable[[Call], Prompt]

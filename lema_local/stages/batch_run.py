@@ -1,6 +1,6 @@
 """One part of the calls that `lema batch export --parts` wrote, done by our own client: no database, no profile.
 
-    done = run_part(Path("parts/part-3.jsonl"), Path("parts/part-3.results.jsonl"), base_urls=["http://..."])
+    done = run_part(Path("parts/part-3.jsonl"), Path("parts/part-3.results.jsonl"), Servers(base_urls=["http://..."]))
     done.done, done.failed                   # (2000, 0)
 
 Each reply is a line of the results as soon as it comes, and each failed attempt another; what has a reply there is not
@@ -79,8 +79,6 @@ def run_part(
         work = _Work((request for request in _requests(part) if request.custom_id not in done), _Lines(file), progress)
         try:
             wait_for(work.go(endpoint, notice))
-        except BaseExceptionGroup as group:  # the first worker's error stands for all
-            raise group.exceptions[0] from None
         finally:
             progress.close()
             work.lines.sync()

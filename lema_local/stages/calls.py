@@ -15,9 +15,7 @@ from lema_local.progress import Progress
 from lema_local.records.store import Store, stage_sql
 from lema_local.stages import local_engine
 from lema_local.stages.run import Run
-from lema_local.stages.work import Call, Work, attempt, completion
-
-__all__ = ["Call", "Outcome", "attempt", "complete", "completion", "handed_in", "pending"]
+from lema_local.stages.work import Call, Work
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,13 @@ from lema_local.serving.command import ServeOptions
 from lema_local.settings.profiles import Profile
 from lema_local.settings.tables import CorrectionProfile
 from lema_local.stages import sample
-from lema_local.stages.calls import Call, Outcome, complete, pending
+from lema_local.stages.calls import Outcome, complete, pending
 from lema_local.stages.derive import derive
 from lema_local.stages.engines import open_model
 from lema_local.stages.oracle_file import oracle_problems
 from lema_local.stages.run import Experiment, Run
 from lema_local.stages.select import wanted_rows
+from lema_local.stages.work import Call
 
 Mistake = dict[str, Any]  # id, problem_id, rationale (its text), template (it was asked by), question, solution, kind
 

@@ -12,12 +12,13 @@ from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
 from lema_local.prompts import EVOLUTION_TEMPLATE, sample_template
 from lema_local.records.store import Store, stage_sql
 from lema_local.stages import correct, sample
-from lema_local.stages.calls import Call, handed_in
+from lema_local.stages.calls import handed_in
 from lema_local.stages.evolve import made
 from lema_local.stages.recipes import resolve_recipes
 from lema_local.stages.resolve import wanted
 from lema_local.stages.run import Experiment
 from lema_local.stages.warm_up import resolve_warm_up
+from lema_local.stages.work import Call
 
 CHARACTERS_A_TOKEN = 4
 PROMPTS_LOOKED_AT = 200

@@ -20,12 +20,13 @@ from lema_local.serving.recipes import load_recipe
 from lema_local.settings.published import Adapter, find_adapter
 from lema_local.stages import train
 from lema_local.stages.bases import describe_student
-from lema_local.stages.calls import Call, Outcome, pending
+from lema_local.stages.calls import Outcome, pending
 from lema_local.stages.derive import derive
 from lema_local.stages.imported_answers import ImportedAnswers, import_answers
 from lema_local.stages.run import Run
 from lema_local.stages.student import student_frame, student_prompt
 from lema_local.stages.sweep import Target, sweep
+from lema_local.stages.work import Call
 from lema_local.training.checkpoints import is_removed
 
 

@@ -19,10 +19,11 @@ from lema_local.prompts import EVOLUTION_TEMPLATE, render, sample_template, stop
 from lema_local.records.endings import is_whole
 from lema_local.records.types import Problem
 from lema_local.stages import correct
-from lema_local.stages.calls import Call, Outcome, complete, pending
+from lema_local.stages.calls import Outcome, complete, pending
 from lema_local.stages.engines import open_model
 from lema_local.stages.run import Experiment, Run
 from lema_local.stages.select import wanted_rows
+from lema_local.stages.work import Call
 
 NO_ANSWER = ""  # a question has none before its answers are counted
 

@@ -20,11 +20,12 @@ from lema_local.review.judging import JUDGE_TEMPLATE, judge_inputs, parse_judgem
 from lema_local.review.rubric import JUDGE
 from lema_local.review.sampling import Wish
 from lema_local.settings.profiles import Profile
-from lema_local.stages.calls import Call, complete, pending
+from lema_local.stages.calls import complete, pending
 from lema_local.stages.engines import open_model
 from lema_local.stages.estimate import Estimate, not_there, row_of
 from lema_local.stages.run import Experiment, Run
 from lema_local.stages.select import wanted_rows
+from lema_local.stages.work import Call
 
 ENDPOINT = "judge"
 

@@ -22,10 +22,7 @@ def work_off(
     adapter is not active (probe.py)."""
     wait_for(refuse_inactive(endpoint))
     _share_prefix(work, endpoint, notice)
-    try:
-        wait_for(_go(work, endpoint, budget, notice, said))
-    except BaseExceptionGroup as group:  # the first worker's error stands for all
-        raise group.exceptions[0] from None
+    wait_for(_go(work, endpoint, budget, notice, said))
 
 
 def _share_prefix(work: Work, endpoint: Endpoint, notice: Callable[[str], None]) -> None:

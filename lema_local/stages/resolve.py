@@ -13,11 +13,12 @@ from lema_local.corrections.parsing import ParsedCorrection
 from lema_local.corrections.resolving import steps_to_resume
 from lema_local.prompts import continued, sample_template, sampled_steps, stop_texts
 from lema_local.stages import correct, sample
-from lema_local.stages.calls import Call, Outcome, complete, pending
+from lema_local.stages.calls import Outcome, complete, pending
 from lema_local.stages.derive import mark_resolved
 from lema_local.stages.engines import open_model
 from lema_local.stages.run import Experiment, Run
 from lema_local.stages.select import wanted_rows
+from lema_local.stages.work import Call
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from lema_local.records.store import Store, stage_sql
 from lema_local.records.types import Problem, Purpose
 from lema_local.serving.endpoints import ResolvedEndpoint
 from lema_local.settings.profiles import Profile
-from lema_local.stages.calls import Call, Outcome, complete, pending
+from lema_local.stages.calls import Outcome, complete, pending
 from lema_local.stages.derive import derive
 from lema_local.stages.engines import open_model
 from lema_local.stages.run import Experiment, Run
+from lema_local.stages.work import Call
 
 AUGMENTER = "augmenter"
 

@@ -23,12 +23,13 @@ from lema_local.serving.recipes import Recipe
 from lema_local.settings.models import Model
 from lema_local.settings.published import Adapter, adapter_rank, refuse_misfit
 from lema_local.stages.bases import base_name, base_weights, merged_weights, remove_merged, serving_dtype
-from lema_local.stages.calls import Call, Outcome, complete, pending
+from lema_local.stages.calls import Outcome, complete, pending
 from lema_local.stages.engines import is_local, open_model, open_weights
 from lema_local.stages.probe import Probe
 from lema_local.stages.ray_fleet import Fleet
 from lema_local.stages.run import Run
 from lema_local.stages.student import student_frame
+from lema_local.stages.work import Call
 from lema_local.training.adapter_gguf import convert_adapter
 from lema_local.training.checkpoints import is_whole_model, refuse_damaged
 

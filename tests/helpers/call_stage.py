@@ -6,8 +6,9 @@ from lema_local.calls.endpoint import Prompt, Sampling
 from lema_local.records.store import Writer
 from lema_local.records.types import Problem
 from lema_local.settings.profiles import load_profile
-from lema_local.stages.calls import Call, Outcome, complete, pending
+from lema_local.stages.calls import Outcome, complete, pending
 from lema_local.stages.run import Run
+from lema_local.stages.work import Call
 
 from client_calls import endpoint  # isort: skip
 

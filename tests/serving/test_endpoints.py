@@ -14,7 +14,7 @@ from lema_local.calls.replies import Reply
 from lema_local.serving import endpoints
 from lema_local.settings import models
 from lema_local.stages import sample
-from lema_local.stages.calls import completion
+from lema_local.stages.work import completion
 
 
 @pytest.fixture

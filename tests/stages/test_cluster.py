@@ -35,11 +35,12 @@ from lema_local.serving.endpoints import ResolvedEndpoint
 from lema_local.serving.shipping import ship, unpack
 from lema_local.settings.endpoints import EndpointProfile
 from lema_local.settings.tables import ScaleProfile
-from lema_local.stages.calls import Call, Outcome, complete, pending
+from lema_local.stages.calls import Outcome, complete, pending
 from lema_local.stages.engines import open_model
 from lema_local.stages.evaluate import target_of
 from lema_local.stages.run import Run
 from lema_local.stages.sweep import sweep
+from lema_local.stages.work import Call
 
 pytestmark = [needs("ray"), pytest.mark.slow]  # 240 MB of Ray, and half a minute for the first; CI runs that one
 

@@ -24,8 +24,9 @@ from lema_local.records.store import Store, Writer
 from lema_local.records.types import Problem
 from lema_local.serving.process import free_port
 from lema_local.settings.profiles import load_profile
-from lema_local.stages.calls import Call, Outcome, complete, pending
+from lema_local.stages.calls import Outcome, complete, pending
 from lema_local.stages.run import Run
+from lema_local.stages.work import Call
 
 CANARY = "sk-canary-fa017c2e"
 PROBLEM = Problem("faults", "train", "What is 6 * 7?", "42")
