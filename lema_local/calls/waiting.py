@@ -2,11 +2,13 @@
 
 import asyncio
 import concurrent.futures
+import threading
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+BEGIN_S = 1.0  # in which a thread begins, if it does
 
 
 def wait_for(work: Coroutine[Any, Any, T]) -> T:
@@ -27,19 +29,26 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         concurrent.futures.Future()
     )
 
+    ended = threading.Event()
+
     async def main() -> T:
         task = asyncio.current_task()
         assert task is not None
         started.set_result((asyncio.get_running_loop(), task))
         return await work
 
-    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
-        done = pool.submit(asyncio.run, main())
+    def run() -> T:
         try:
-            return done.result()
+            return asyncio.run(main())
+        finally:
+            ended.set()
+
+    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
+        try:  # around the beginning too: Ctrl-C may come before there is anything to wait for
+            return pool.submit(run).result()
         except KeyboardInterrupt:
-            loop, task = started.result()
-            with suppress(RuntimeError):  # it has just ended
+            with suppress(TimeoutError, RuntimeError):  # it never began, or has just ended
+                loop, task = started.result(timeout=BEGIN_S)
                 loop.call_soon_threadsafe(task.cancel)
-            concurrent.futures.wait([done])
+                ended.wait()
             raise
