@@ -7,6 +7,7 @@
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from lema_local.serving.recipes import Recipe, tensor_parallel_size
 from lema_local.settings.models import Model
 from lema_local.settings.tables import ScaleProfile
 
-AUTO = "auto"
+AUTO, LOCAL = "auto", "local"
+CONNECT_S = 10.0
+_SILENCE = "No Ray cluster answers at {}. See `ray status` there."
 STORE_BYTES = 200_000_000  # of the object store of a cluster of this machine alone: adapters, if anything
 ANSWER_S = 60.0
 
@@ -38,6 +41,8 @@ def join(address: str) -> None:
     MissingPackageError without Ray, EndpointError where nothing answers."""
     if address.startswith("ray://"):
         raise ProfileError("lema runs on a node of the cluster: give --ray-address auto there, or HOST:6379.")
+    if address not in (AUTO, LOCAL):
+        _refuse_silence(address)
     ray = package()
     if ray.is_initialized():
         return
@@ -47,15 +52,26 @@ def join(address: str) -> None:
         ray.init(address=address, **quiet)
     except ConnectionError as error:
         if address != AUTO:
-            raise EndpointError(f"No Ray cluster answers at {address}. See `ray status` there.") from error
+            raise EndpointError(_SILENCE.format(address)) from error
         ray.init(
-            num_cpus=max(2, cores()), object_store_memory=STORE_BYTES, include_dashboard=False, address="local", **quiet
+            num_cpus=max(2, cores()), object_store_memory=STORE_BYTES, include_dashboard=False, address=LOCAL, **quiet
         )
     except RuntimeError as error:  # another version of Ray, or of Python
         said = " ".join(str(error).split())[:300]
         raise EndpointError(f"The Ray cluster at {address} cannot be joined: {said}") from error
     finally:
         signal.signal(signal.SIGTERM, handler)  # Ray puts its own in place
+
+
+def _refuse_silence(address: str) -> None:
+    """Ray itself asks again for minutes where nothing listens, without a word of ours."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit():
+        raise ProfileError(f"{address!r} is no address of a Ray cluster: give auto, or HOST:6379.")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise EndpointError(_SILENCE.format(address)) from error
 
 
 def leave() -> None:
