@@ -70,8 +70,8 @@ def base_weights(run: Run) -> Model | None:
     from lema_local.training.quantization import Nf4
 
     run.notice(f"rounding {model.name} to NF4 (once)")
-    nf4 = Nf4(double=run.profile.training.double_quantization, compute_dtype=DTYPES[bool(gpus())][1])
-    folder = nf4_folder(model.source, cache=default_cache(), nf4=nf4)
+    nf4 = Nf4(double=run.profile.training.double_quantization)
+    folder = nf4_folder(model.source, cache=default_cache(), nf4=nf4, dtype=DTYPES[bool(gpus())][1])
     return replace(model, path=folder)
 
 

@@ -142,11 +142,8 @@ def _training(found: FoundCheckpoint) -> _Training | None:
         job = Job.read(found.path.parent / JOB_FILE)
     except TrainingError:
         return None
-    settings, dtype = job.settings, job.settings.compute_dtype
-    if dtype == "auto":
-        dtype = "bfloat16" if require("torch").cuda.is_available() else "float32"
-    nf4 = Nf4(double=settings.double_quantization, compute_dtype=dtype) if settings.quantization == "nf4" else None
-    return _Training(job.base, nf4)
+    settings = job.settings
+    return _Training(job.base, Nf4(double=settings.double_quantization) if settings.quantization == "nf4" else None)
 
 
 def _is_same(recorded: str | None, base: BaseModel) -> bool:

@@ -81,7 +81,7 @@ def base_weight(layer: Any) -> Any:
     state = getattr(layer.weight, "quant_state", None)
     if state is None:
         return layer.weight
-    return require("bitsandbytes.functional").dequantize_4bit(layer.weight.data, state)
+    return require("bitsandbytes.functional").dequantize_4bit(layer.weight.data, state).to(layer.compute_dtype)
 
 
 def draw_seed() -> int:

@@ -17,7 +17,7 @@ from lema_local.training.base import BaseModel
 from lema_local.training.failures import cannot_load
 from lema_local.training.memory import unpacks
 from lema_local.training.packages import require
-from lema_local.training.quantization import refuse_experts, unpack
+from lema_local.training.quantization import cast_unquantized, refuse_experts, unpack
 
 
 def attention_implementation(wanted: Attention, *, on_cuda: bool) -> str:
@@ -55,13 +55,15 @@ def load_model(place: str, base: BaseModel, settings: TrainingSettings) -> Any:
         refuse_experts(config.to_dict(), base.name)
         model = transformers.AutoModelForCausalLM.from_pretrained(
             place,
-            dtype=dtype,
+            dtype=dtype if quantization is None else "auto",  # NF4 rounds what the file has
             quantization_config=quantization,
             device_map=device_map,
             attn_implementation=attention_implementation(settings.attention, on_cuda=on_cuda),
         )
     except (OSError, ValueError, ImportError) as error:
         raise TrainingError(cannot_load(base, error)) from error
+    if quantization is not None:
+        cast_unquantized(model, dtype)
     if not on_cuda and not is_sharded():
         if settings.quantization == "nf4" and unpacks(model.num_parameters(), dtype.itemsize, _memory_gib()):
             unpack(model)
@@ -85,6 +87,7 @@ def load_model(place: str, base: BaseModel, settings: TrainingSettings) -> Any:
     )
     if not on_cuda and not is_sharded():
         pointwise.use(model)
+        pointwise.keep_stream(model)
         lora_linear.fuse(adapted)
     return adapted
 

@@ -18,28 +18,28 @@ from lema_local.training.quantization import Nf4, nf4_matrices, nf4_values
 from lema_local.training.weights import weight_files
 
 
-def nf4_folder(source: str, *, cache: Path, nf4: Nf4) -> Path:
-    """A folder of the weights of `source` (a folder, or a Hub id), rounded as `nf4` says and stored in its
-    `compute_dtype`, as training loads them. Made once for each source, file by file: memory is that of one file."""
+def nf4_folder(source: str, *, cache: Path, nf4: Nf4, dtype: str) -> Path:
+    """A folder of the weights of `source` (a folder, or a Hub id), rounded as `nf4` says and stored in `dtype` (torch's
+    name), in which training multiplies. Made once for each source, file by file: memory is that of one file."""
     folder = local_folder(source)
     files = weight_files(folder)
     stamps = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
     once = [] if nf4.double else ["single"]  # folders made before there was a choice keep their names
-    key = content_key("nf4 by module", nf4.compute_dtype, *stamps, *once)
+    key = content_key("nf4 of what the file has", dtype, *stamps, *once)
     others = shutil.ignore_patterns("*.safetensors", "*.bin", "*.pth", "*.gguf", COMPLETE, "original")
 
     def make(target: Path) -> None:
         names = nf4_matrices(folder)
         shutil.copytree(folder, target, ignore=others, dirs_exist_ok=True)
         for file in files:
-            _round_file(file, target / file.name, nf4, names)
+            _round_file(file, target / file.name, nf4, names, dtype)
 
     return made_once(cache / "bases" / f"{folder.name}-nf4-{key[:12]}", make, what=f"NF4 values of {source}")
 
 
-def _round_file(source: Path, target: Path, nf4: Nf4, names: frozenset[str]) -> None:
+def _round_file(source: Path, target: Path, nf4: Nf4, names: frozenset[str], dtype: str) -> None:
     torch, safetensors = require("torch"), require("safetensors.torch")
-    kind = getattr(torch, nf4.compute_dtype)
+    kind = getattr(torch, dtype)
     tensors = safetensors.load_file(source)
     for name, tensor in tensors.items():
         tensors[name] = (nf4_values(tensor, nf4) if name in names else tensor).to(kind)

@@ -1,6 +1,7 @@
 """RMSNorm and SwiGLU as operations that keep their inputs alone, for the CPU, where the base is frozen.
 
-    use(model)      the model's layers compute by these, where they compute as Llama's do
+    use(model)          the model's layers compute by these, where they compute as Llama's do
+    keep_stream(model)  what its layers add up stays float32, whatever dtype multiplies
 
 Composed, as transformers has them, autograd keeps of each token in each layer two normalised inputs beside the inputs
 and the activation of the gate beside gate and up. The backward pass computes these again from the inputs.
@@ -16,6 +17,8 @@ from lema_local.training.packages import require
 
 # Families whose norms multiply by their weight after rounding, and whose feed-forward is down(silu(gate) * up).
 _LIKE_LLAMA = ("llama", "mistral", "smollm3", "qwen2", "qwen3")
+# Families in which whatever reads the stream, a norm or a LoRA layer, takes float32 beside weights of another dtype.
+_STREAMING = (*_LIKE_LLAMA, "gemma2", "gemma3_text", "granite", "olmo2", "phi3")
 
 
 def use(model: Any) -> bool:
@@ -28,7 +31,16 @@ def use(model: Any) -> bool:
             module.forward = partial(_norm, module)
         elif hasattr(module, "gate_proj"):
             module.forward = partial(_feed_forward, module)
-        elif type(module).__name__.endswith("RotaryEmbedding"):
+    return True
+
+
+def keep_stream(model: Any) -> bool:
+    """Have a frozen model of transformers keep its residual stream in float32; whether it does. All of its linear
+    layers but the output's must be lora_linear's."""
+    if model.config.model_type not in _STREAMING:
+        return False
+    for module in model.modules():
+        if type(module).__name__.endswith("RotaryEmbedding"):
             module.forward = partial(_positions, module.forward, model.dtype)
     model.get_input_embeddings().register_forward_hook(lambda _module, _inputs, embedded: embedded.float())
     return True

@@ -19,17 +19,15 @@ from lema_local.training.weights import shapes_in, weight_files
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nf4:
-    """How the base was quantised in training: weights cast to `compute_dtype`, NF4 in blocks of 64."""
+    """How the base was quantised in training: the weights as their file has them, NF4 in blocks of 64."""
 
     double: bool
-    compute_dtype: str  # torch's name
 
 
 def nf4_values(weight: Any, nf4: Nf4) -> Any:
     """A weight as bitsandbytes' 4-bit matmul sees it: quantised as in training, multiplied out, float32."""
-    torch, functional = require("torch"), require("bitsandbytes.functional")
-    cast = weight.to(getattr(torch, nf4.compute_dtype)).contiguous()
-    packed, state = functional.quantize_4bit(cast, blocksize=64, compress_statistics=nf4.double, quant_type="nf4")
+    functional, weight = require("bitsandbytes.functional"), weight.contiguous()
+    packed, state = functional.quantize_4bit(weight, blocksize=64, compress_statistics=nf4.double, quant_type="nf4")
     return functional.dequantize_4bit(packed, state).float()
 
 
@@ -63,6 +61,14 @@ def refuse_experts(config: dict[str, Any], name: str) -> None:
         )
 
 
+def cast_unquantized(model: Any, dtype: Any) -> None:
+    """Embeddings, norms and biases in `dtype`; 4-bit values stay those of the weights as they were loaded."""
+    kind = require("bitsandbytes").nn.Params4bit
+    for parameter in model.parameters():
+        if parameter.is_floating_point() and not isinstance(parameter, kind):
+            parameter.data = parameter.data.to(dtype)
+
+
 def unpack(model: Any) -> None:
     """Replace each 4-bit linear layer by a plain one that holds the values it stands for, in its compute dtype."""
     torch, kind = require("torch"), require("bitsandbytes").nn.Linear4bit
@@ -73,6 +79,6 @@ def unpack(model: Any) -> None:
         with torch.device("meta"):
             plain = torch.nn.Linear(module.in_features, module.out_features, bias=False)
         values = functional.dequantize_4bit(module.weight.data, module.weight.quant_state)
-        plain.weight = torch.nn.Parameter(values, requires_grad=False)
+        plain.weight = torch.nn.Parameter(values.to(module.compute_dtype), requires_grad=False)
         plain.bias = module.bias
         model.set_submodule(name, plain)

@@ -347,7 +347,7 @@ def test_rounding_to_nf4_gives_the_values_that_training_multiplies_by(
     from lema_local.training.quantization import Nf4
 
     other, rounded, again = (
-        nf4_folder(str(tiny_model), cache=tmp_path / "cache", nf4=Nf4(double=doubled, compute_dtype="float32"))
+        nf4_folder(str(tiny_model), cache=tmp_path / "cache", nf4=Nf4(double=doubled), dtype="float32")
         for doubled in (not double, double, double)
     )
     assert other != rounded == again
@@ -386,9 +386,9 @@ def test_the_weights_that_are_served_are_rounded_as_the_profile_trains(
         for double in (True, False):
             training = replace(profile.training, double_quantization=double)
             served = base_weights(Run(replace(profile, training=training), store))
-            wanted = Nf4(double=double, compute_dtype=dtype)
+            wanted = nf4_folder(str(tiny_model), cache=tmp_path / "lema_local", nf4=Nf4(double=double), dtype=dtype)
             assert served is not None
-            assert served.path == nf4_folder(str(tiny_model), cache=tmp_path / "lema_local", nf4=wanted)
+            assert served.path == wanted
 
 
 def model_of_three_layers(folder: Path) -> Path:

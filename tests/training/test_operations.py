@@ -13,7 +13,10 @@ import peft
 import torch
 from tiny_model import write_tiny_model
 
+from lema_local.settings.training import TrainingSettings
 from lema_local.training import attention, loss, pointwise
+from lema_local.training import model as models
+from lema_local.training.base import BaseModel
 from lema_local.training.collate import Collator
 from lema_local.training.lora_linear import draw_mask, fuse, masked_
 from lema_local.training.rows import Row
@@ -105,6 +108,34 @@ def test_what_a_young_adapter_says_is_not_rounded_away() -> None:
         said = model(x).float() - without
     assert 0 < meant.abs().mean() < 2**-9 * without.abs().mean()
     assert ((said * meant).sum() / (meant * meant).sum()).item() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma2", "gemma3_text", "granite", "olmo2", "phi3"])
+def test_a_stream_in_float32_trains_nearer_to_float32_than_a_rounded_one(
+    family: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import transformers
+
+    torch.manual_seed(0)
+    small = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 6, "num_attention_heads": 4}
+    small |= {"num_key_value_heads": 2, "head_dim": 16, "vocab_size": 320, "pad_token_id": 0}
+    config = transformers.AutoConfig.for_model(family, **small)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+
+    def gradient(dtype: Any) -> Any:
+        settings = TrainingSettings(
+            compute_dtype=dtype, lora_r=4, lora_dropout=0.0, quantization="none", gradient_checkpointing=False
+        )
+        model = models.load_model(str(tmp_path), BaseModel(name=family, path=tmp_path), settings).train()
+        for name, weights in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weights, std=0.1, generator=torch.Generator().manual_seed(1))
+        return loss_and_gradient(model, dtype)[1]
+
+    exact, kept = gradient("float32"), gradient("bfloat16")
+    monkeypatch.setattr(pointwise, "keep_stream", lambda model: False)
+    rounded = gradient("bfloat16")
+    assert (kept - exact).norm() < 0.8 * (rounded - exact).norm()
 
 
 def test_norms_of_another_formula_are_left_alone(place: Path) -> None:

@@ -74,12 +74,13 @@ def test_an_unpacked_base_has_the_values_that_4_bits_stand_for(dtype: str, doubl
     packed, plain = in_4_bits(place, dtype, double=double), in_4_bits(place, dtype, double=double)
     unpack(plain)
     full = transformers.AutoModelForCausalLM.from_pretrained(place)
-    kind, checked = Nf4(double=double, compute_dtype=dtype), 0
+    kind, checked = Nf4(double=double), 0
     for name, module in packed.named_modules():
         if type(module).__name__ == "Linear4bit":
             values = plain.get_submodule(name).weight
             assert torch.equal(values, base_weight(module))
-            assert torch.equal(values.float(), nf4_values(full.get_submodule(name).weight.data, kind))
+            expected = nf4_values(full.get_submodule(name).weight.data.to(packed.dtype), kind)
+            assert torch.equal(values, expected.to(packed.dtype))
             assert not values.requires_grad
             checked += 1
     assert checked == 14
@@ -93,13 +94,37 @@ def test_an_unpacked_base_has_the_values_that_4_bits_stand_for(dtype: str, doubl
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_nf4_folder_is_what_is_trained_over(family: str, tmp_path: Path) -> None:
     place = write(tmp_path / "plain", family, **FAMILIES[family])
-    folder = nf4_folder(str(place), cache=tmp_path / "cache", nf4=Nf4(double=True, compute_dtype="float32"))
+    folder = nf4_folder(str(place), cache=tmp_path / "cache", nf4=Nf4(double=True), dtype="float32")
     served, trained = transformers.AutoModelForCausalLM.from_pretrained(folder).train(), in_4_bits(place, "float32")
     ids = torch.arange(3, 60)[None]
     with torch.no_grad():
         assert (served(ids).logits - trained(ids).logits).abs().max() < 1e-4
         plain = transformers.AutoModelForCausalLM.from_pretrained(place).train()
         assert (plain(ids).logits - trained(ids).logits).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("room", [64.0, 0.0], ids=["unpacked", "packed"])
+@pytest.mark.parametrize("stored", ["float32", "float16"])
+def test_4_bits_are_those_of_the_file_s_weights_whatever_dtype_computes(
+    stored: str, room: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(models, "ram_gib", lambda: room)
+    place = write_tiny_model(tmp_path / "plain")
+    full = transformers.AutoModelForCausalLM.from_pretrained(place, dtype=getattr(torch, stored))
+    full.save_pretrained(place)
+    served = nf4_folder(str(place), cache=tmp_path / "cache", nf4=Nf4(double=True), dtype="bfloat16")
+    rounded = transformers.AutoModelForCausalLM.from_pretrained(served, dtype=torch.bfloat16).state_dict()
+    for dtype in ("float32", "bfloat16"):
+        model = models.load_model(str(place), BaseModel(name="tiny", path=place), settings_of(dtype))
+        frozen = [weights for weights in model.parameters() if not weights.requires_grad]
+        assert {weights.dtype for weights in frozen} <= {getattr(torch, dtype), torch.uint8}
+        layers = [(name, module) for name, module in model.named_modules() if hasattr(module, "lora_A")]
+        assert len(layers) == 14
+        for name, layer in layers:
+            name = f"{name.removeprefix('base_model.model.')}.weight"
+            expected = nf4_values(full.state_dict()[name], Nf4(double=True))
+            assert torch.equal(base_weight(layer.base_layer), expected.to(getattr(torch, dtype)))
+            assert torch.equal(rounded[name], expected.to(torch.bfloat16))
 
 
 def test_a_mixture_of_experts_is_refused_in_one_line(tmp_path: Path) -> None:
