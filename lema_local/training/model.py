@@ -20,14 +20,15 @@ from lema_local.training.packages import require
 from lema_local.training.quantization import cast_unquantized, refuse_experts, unpack
 
 
-def attention_implementation(wanted: Attention, *, on_cuda: bool) -> str:
-    """What transformers is asked for: `auto` is flash_attention_2 where CUDA and its package are there, else sdpa."""
+def attention_implementation(wanted: Attention, *, on_cuda: bool) -> str | None:
+    """What transformers is asked for: `auto` is flash_attention_2 where CUDA and its package are there, else None, its
+    own choice: sdpa, and eager for families that have no other (Gemma 2)."""
     has_flash = on_cuda and importlib.util.find_spec("flash_attn") is not None
     if wanted == "flash_attention_2" and not has_flash:
         raise TrainingError(
             'training.attention = "flash_attention_2" needs CUDA and the package flash-attn: take "auto" or "sdpa".'
         )
-    return ("flash_attention_2" if has_flash else "sdpa") if wanted == "auto" else wanted
+    return ("flash_attention_2" if has_flash else None) if wanted == "auto" else wanted
 
 
 def load_model(place: str, base: BaseModel, settings: TrainingSettings) -> Any:

@@ -43,6 +43,7 @@ def keep_stream(model: Any) -> bool:
         if type(module).__name__.endswith("RotaryEmbedding"):
             module.forward = partial(_positions, module.forward, model.dtype)
     model.get_input_embeddings().register_forward_hook(lambda _module, _inputs, embedded: embedded.float())
+    model.get_output_embeddings().register_forward_pre_hook(lambda head, inputs: (inputs[0].to(head.weight.dtype),))
     return True
 
 
