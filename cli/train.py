@@ -74,10 +74,10 @@ def command(
         return
     if dry_run:
         if training_sets:
-            raise click.UsageError("--training-set does not go with --dry-run, which plans the profile's arms.")
+            require_database(db)
         from .train_plan import print_plan
 
-        print_plan(profile, overrides, db=db, gpus=gpus, as_json=as_json)
+        print_plan(profile, overrides, db=db, gpus=gpus, training_sets=training_sets, as_json=as_json)
         return
     if gpus is not None:
         raise click.UsageError("--gpus goes with --dry-run.")

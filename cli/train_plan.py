@@ -8,11 +8,19 @@ from .output import echo, echo_json
 from .tables import format_rows
 
 
-def print_plan(profile: str, overrides: dict[str, Any], *, db: Path, gpus: str | None, as_json: bool) -> None:
-    """What `lema train` would do, on stdout; needs neither torch nor weights nor a database."""
+def print_plan(
+    profile: str,
+    overrides: dict[str, Any],
+    *,
+    db: Path,
+    gpus: str | None,
+    training_sets: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """What `lema train` would do, on stdout; needs neither torch nor weights; a database for training sets."""
     from lema_local.stages.plan import plan_training
 
-    plan = plan_training(profile, overrides, db=db, gpus=gpus)
+    plan = plan_training(profile, overrides, db=db, gpus=gpus, training_sets=training_sets)
     if as_json:
         echo_json(plan)
     else:

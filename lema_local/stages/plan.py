@@ -11,10 +11,13 @@ from typing import Any
 from lema_local.errors import ProfileError
 from lema_local.hardware import Gpu, gpus, has_bfloat16_units, ram_gib
 from lema_local.records.store import Store
+from lema_local.records.types import TrainingSet
 from lema_local.settings.models import known_models, resolve_model, shapes_of
 from lema_local.settings.profiles import Overrides, Profile, load_profile, training_origins
 from lema_local.settings.tables import Arm
 from lema_local.settings.training import TrainingSettings
+from lema_local.stages.recorded import recorded_sets
+from lema_local.stages.run import Experiment
 from lema_local.training.matching import ArmSize
 from lema_local.training.plan import plan
 
@@ -51,8 +54,18 @@ PAPER_SIZES: dict[str, _PaperSize] = {
 }
 
 
-def plan_training(profile_name: str, overrides: dict[str, Any], *, db: Path, gpus: str | None) -> dict[str, Any]:
-    """The plan as plain data; `sizes_from` says where the arms' sizes come from, `settings` where each value does."""
+def plan_training(
+    profile_name: str,
+    overrides: dict[str, Any],
+    *,
+    db: Path,
+    gpus: str | None,
+    training_sets: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """The plan as plain data; `sizes_from` says where the arms' sizes come from, `settings` where each value does.
+
+    `training_sets` of the database are planned instead of the profile's arms; what would not train is refused.
+    """
     options = Overrides(**overrides)
     profile = load_profile(profile_name, options)
     model = resolve_model(profile.endpoint("student").model)
@@ -63,13 +76,22 @@ def plan_training(profile_name: str, overrides: dict[str, Any], *, db: Path, gpu
             "a folder that has the model's config.json."
         )
     devices = parse_gpus(gpus) if gpus is not None else installed_gpus()
-    sizes, sizes_from = arm_sizes(profile, db)
+    if training_sets:
+        found = recorded_sets(Experiment(profile, Store(db)), training_sets, with_frame=False)
+        sets = [built.training_set for built in found]
+        sizes, dataset = (
+            {each.arm: arm_size(each) for each in sets},
+            ", ".join(dict.fromkeys(each.dataset for each in sets)),
+        )
+        sizes_from = f"{db}, training set {', '.join(each.id[:8] for each in sets)}"
+    else:
+        (sizes, sizes_from), dataset = arm_sizes(profile, db), profile.data.dataset
     training = profile.training
     if not devices and training.compute_dtype == "auto" and training.method == "lora" and has_bfloat16_units():
         training = dataclasses.replace(training, compute_dtype="bfloat16")  # as training finds it, by measuring
     planned = plan(
         model=model.name,
-        dataset=profile.data.dataset,
+        dataset=dataset,
         arms=sizes,
         settings=training,
         architecture=architecture,
@@ -125,6 +147,12 @@ def arm_sizes(profile: Profile, db: Path) -> tuple[dict[str, ArmSize], str]:
         if len(known) == len(arms):
             return known, FROM_PAPER
     return {arm: ArmSize(0) for arm in arms}, UNKNOWN
+
+
+def arm_size(training_set: TrainingSet) -> ArmSize:
+    """Its examples, and the tokens that its manifest counted."""
+    examples = training_set.cot_examples + training_set.correction_examples
+    return ArmSize(examples, manifest_tokens(training_set.manifest))
 
 
 def manifest_tokens(manifest: str) -> int | None:

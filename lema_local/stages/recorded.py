@@ -8,12 +8,12 @@ Neither the problem files nor the models that it came from need to be at hand:
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lema_local.errors import StoreError
+from lema_local.errors import StoreError, TrainingError
 from lema_local.examples.arms import training_set_id
 from lema_local.prompts import is_alpaca
 from lema_local.records.store import Store, stage_sql
@@ -64,9 +64,21 @@ def recorded_set(store: Store, name: str, *, whole: bool = False) -> Built:
     return built
 
 
-def refuse_other_input(experiment: Experiment, built: Built) -> None:
-    """StoreError for a set whose texts have another input than the student trains and is evaluated by."""
-    wanted, frame, prompt = student_prompt(experiment), student_frame(experiment), built.examples[0].prompt
+def recorded_sets(experiment: Experiment, names: Sequence[str], *, with_frame: bool = True) -> list[Built]:
+    """The whole training sets of these names, as they train. TrainingError for two of one arm; StoreError as
+    recorded_set raises it, and for texts that have another input than the student trains and is evaluated by (without
+    `with_frame` its chat frame, which the model's tokenizer has, is not asked for)."""
+    found = [recorded_set(experiment.store, name, whole=True) for name in names]
+    for built in found:
+        _refuse_other_input(experiment, built, with_frame=with_frame)
+    if len({built.training_set.arm for built in found}) < len(found):
+        raise TrainingError("Of each arm one training set trains at a time: give --training-set one of each.")
+    return found
+
+
+def _refuse_other_input(experiment: Experiment, built: Built, *, with_frame: bool) -> None:
+    wanted, prompt = student_prompt(experiment), built.examples[0].prompt
+    frame = student_frame(experiment) if with_frame else None
     chat = json.loads(built.training_set.manifest).get("chat")
     found = "chat" if chat else "alpaca" if is_alpaca(prompt) else "cot"
     if found != wanted or (frame is not None and (asdict(frame) != chat or not frame.holds(prompt))):

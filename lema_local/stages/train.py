@@ -12,7 +12,7 @@ from typing import Any
 from lema_local.errors import TrainingError
 from lema_local.hardware import Gpu, gpus, ram_gib
 from lema_local.records.keys import content_key
-from lema_local.records.types import Checkpoint, TrainingMetric, TrainingSet
+from lema_local.records.types import Checkpoint, TrainingMetric
 from lema_local.serving.recipes import load_recipe
 from lema_local.settings.chat import ChatFrame
 from lema_local.settings.models import Model, shapes_of
@@ -20,8 +20,8 @@ from lema_local.settings.profiles import Profile
 from lema_local.settings.tables import Arm
 from lema_local.settings.training import ComputeDtype, TrainingSettings
 from lema_local.stages.build import Built, build
-from lema_local.stages.plan import manifest_tokens
-from lema_local.stages.recorded import recorded_set, refuse_other_input
+from lema_local.stages.plan import arm_size
+from lema_local.stages.recorded import recorded_sets
 from lema_local.stages.run import Experiment, Run
 from lema_local.stages.student import student_frame, student_model
 from lema_local.training.base import BaseModel
@@ -30,7 +30,7 @@ from lema_local.training.checkpoints import SavedCheckpoint, bound, has_adapter,
 from lema_local.training.job import Job, run_job, saved_checkpoint
 from lema_local.training.launch import Strategy
 from lema_local.training.lint import Lint
-from lema_local.training.matching import ArmSize, arm_settings
+from lema_local.training.matching import arm_settings
 from lema_local.training.metrics import refuse_without_tensorboard, refuse_without_tracker
 from lema_local.training.plan import fit
 from lema_local.training.progress import TrainingProgress
@@ -56,7 +56,8 @@ def planned_runs(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Training
     Every seed trains on the same training sets: it changes the LoRA weights at the start, the dropout and the order.
     """
     model, frame = student_model(run), student_frame(run)
-    training, everything = run.profile.training, _recorded(run) if run.training_sets else build(run, arms)
+    training = run.profile.training
+    everything = recorded_sets(run, run.training_sets) if run.training_sets else build(run, arms)
     sizes = {b.training_set.arm: arm_size(b.training_set) for b in everything}
     settings_of = arm_settings(training, sizes)
     seeds = range(training.seed, training.seed + training.seeds)
@@ -74,15 +75,6 @@ def planned_runs(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Training
         label = f"{arm} seed {settings.seed}" if training.seeds > 1 else arm
         planned.append(TrainingRun(run_id, built, model, settings, directory, frame, label))
     return planned
-
-
-def _recorded(run: Run) -> list[Built]:
-    found = [recorded_set(run.store, name, whole=True) for name in run.training_sets]
-    for built in found:
-        refuse_other_input(run, built)
-    if len({built.training_set.arm for built in found}) < len(found):
-        raise TrainingError("Of each arm one training set trains at a time: give --training-set one of each.")
-    return found
 
 
 def dtype_of(
@@ -123,12 +115,6 @@ def directory_of(run: Experiment, arm: str, run_id: str) -> Path:
 def checkpoint_id_of(run_id: str, step: int) -> str:
     """The id of a run's checkpoint, whether it is there yet or not."""
     return content_key("checkpoint", run_id, step)
-
-
-def arm_size(training_set: TrainingSet) -> ArmSize:
-    """Its examples, and the tokens that its manifest counted."""
-    examples = training_set.cot_examples + training_set.correction_examples
-    return ArmSize(examples, manifest_tokens(training_set.manifest))
 
 
 def checkpoints(run: Run, runs: Sequence[TrainingRun]) -> list[Checkpoint]:

@@ -1,5 +1,6 @@
 """A training set as a database holds it: exported and trained on from the file alone."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -116,6 +117,31 @@ def test_a_run_on_a_recorded_set_is_the_run_on_the_arm_and_needs_no_problem(fold
     with Writer(folder / "again" / "lema.duckdb") as store:
         fill(store, profile, COUNTS)
     assert recorded == planned(folder / "again" / "lema.duckdb", str(profile))
+
+
+def test_the_dry_run_plans_the_very_set_that_would_train(folder: Path, tiny_model: Path) -> None:
+    db = folder / "lema.duckdb"
+    lema_set, matched = (built_of(db, name).training_set for name in ("lema", "cot-matched-tokens"))
+    given = ("train", "--profile", "bulk.toml", "--model", tiny_model, "--dry-run", "--json", "--gpus", "cpu")
+    done = lema(*given, "--training-set", lema_set.id[:8], "--training-set", "cot-matched-tokens", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    planned = json.loads(done.stdout)
+    assert planned["arms"] == ["lema", "cot-matched-tokens"]
+    assert planned["runs"]["lema"]["examples"] == 28
+    assert planned["runs"]["cot-matched-tokens"]["examples"] == len(matched.example_ids)
+    assert planned["sizes_from"] == f"lema.duckdb, training set {lema_set.id[:8]}, {matched.id[:8]}"
+    assert planned["dataset"] == lema_set.dataset
+
+
+def test_the_dry_run_refuses_what_training_would_refuse(folder: Path, tiny_model: Path) -> None:
+    given = ("train", "--profile", "bulk.toml", "--model", tiny_model, "--training-set", "lema")
+    with duckdb.connect(str(folder / "lema.duckdb")) as connection:
+        connection.execute("delete from example where kind = 'correction'")
+    planned, trained = (lema(*given, *more, cwd=folder) for more in (("--dry-run",), ()))
+    assert (planned.returncode, planned.stderr) == (1, trained.stderr)
+    assert "holds 22 of the 28 examples" in planned.stderr
+    missing = lema(*given, "--dry-run", "--db", "none.duckdb", cwd=folder)
+    assert missing.stderr.startswith("Error: No database at none.duckdb")
 
 
 def test_a_part_never_trains_and_no_arm_twice(folder: Path, tiny_model: Path) -> None:
