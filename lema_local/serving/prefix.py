@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from lema_local.calls.endpoint import Endpoint
+from lema_local.serving.process import direct_opener
 
 LEAST_CHARACTERS = 600  # below that, reading it costs no more than handing it on
 _FILE = "prefix"
@@ -34,7 +35,7 @@ def share_prefix(endpoint: Endpoint, prefix: str) -> None:
 
 
 def _fill(root: str, endpoint: Endpoint, prefix: str) -> None:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # our own loopback server: no proxy
+    opener = direct_opener()
 
     def post(path: str, **fields: object) -> None:
         headers = {"Authorization": f"Bearer {endpoint.api_key}", "Content-Type": "application/json"}

@@ -206,6 +206,11 @@ def free_port(host: str) -> int:
         return port
 
 
+def direct_opener() -> urllib.request.OpenerDirector:
+    """For a server that lema itself started: a proxy does not know this machine's ports."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
 def _require(recipe: Recipe) -> None:
     if recipe.interpreter is not None:
         if not Path(recipe.interpreter).exists():
@@ -248,7 +253,7 @@ def _wait_until_healthy(server: RunningServer, url: str, recipe: Recipe) -> None
     process, log = server.process, server.log
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {server.api_key}"})  # noqa: S310 (http)
     deadline = time.monotonic() + recipe.start_timeout_s
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # our own loopback server: no proxy
+    opener = direct_opener()
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise ServerError(f"The {recipe.name} server did not start: {_last_line(log)} (whole output: {log})")
