@@ -9,15 +9,17 @@ import os
 import resource
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 from lema_local.training.job import Job
-from lema_local.training.trainer import train
+from lema_local.training.trainer import BaseModel, TrainingSettings, train
 
 _SAID = os.fdopen(os.dup(1), "w")
 
 
 def main(job_file: str) -> None:
+    _leave_out_what_is_younger(Path(job_file))
     job = Job.read(Path(job_file))
     begun: tuple[float, float] | None = None
 
@@ -41,6 +43,15 @@ def main(job_file: str) -> None:
         on_checkpoint=lambda saved: None,
         on_progress=on_progress,
     )
+
+
+def _leave_out_what_is_younger(job_file: Path) -> None:
+    """Keys that this build does not know; the bench sets none of them."""
+    table = json.loads(job_file.read_text(encoding="utf-8"))
+    for part, kind in (("settings", TrainingSettings), ("base", BaseModel)):
+        known = {field.name for field in fields(kind)}
+        table[part] = {name: value for name, value in table[part].items() if name in known}
+    job_file.write_text(json.dumps(table), encoding="utf-8")
 
 
 if __name__ == "__main__":
