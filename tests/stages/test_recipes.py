@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from facts import completion, problem
 from needs import needs
 
 from lema_local.records.store import Store, Writer
+from lema_local.serving.forms import served_form
+from lema_local.serving.recipes import load_recipe
 from lema_local.settings.endpoints import EndpointProfile
 from lema_local.settings.models import resolve_model
 from lema_local.settings.profiles import load_profile
@@ -54,6 +57,34 @@ def test_where_the_engine_was_not_built_another_stands_in_and_one_line_says_so(
     assert experiment.profile.endpoints == {"student": replace(student, recipe="llama_cpp")}
     assert len(said) == 1
     assert "make llama-server" in said[0]
+
+
+def test_the_first_engine_of_a_database_counts_and_not_the_last(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lema_local.stages.recipes.is_built", lambda recipe: True)
+    student, said = EndpointProfile(model="smollm2-135m-instruct", recipe="llama_server"), list[str]()
+    identity = resolve_model(student.model).gguf_identity
+    now = served_form(load_recipe("llama_server"), "q8_0")
+    with Writer(db) as store:
+        store.add(problem())
+        for hour, served in enumerate((now, "", "")):
+            at = datetime(2026, 11, 1, hour, tzinfo=UTC)
+            store.add(completion(problem(), model_identity=identity + served, sample_index=hour, created_at=at))
+    profile = replace(load_profile("smoke", environment={}), endpoints={"student": student})
+    experiment = Experiment(profile, Store(db), said.append)
+    resolve_recipes(experiment)
+    assert experiment.profile.endpoints == {"student": replace(student, form="q8_0")}
+    assert said == []
+
+
+@pytest.mark.parametrize("is_here", [True, False], ids=["another version", "not built"])
+def test_one_line_says_that_another_engine_is_asked_for_what_is_there(
+    db: Path, monkeypatch: pytest.MonkeyPatch, is_here: bool
+) -> None:
+    monkeypatch.setattr("lema_local.stages.recipes.is_built", lambda recipe: is_here)
+    student, said = EndpointProfile(model="smollm2-135m-instruct", recipe="llama_server"), list[str]()
+    begun(db, student, served=":llama_server-0.3.30:q8_0", notice=said.append)
+    assert "1 replies are by llama_server-0.3.30:q8_0" in said[-1]
+    assert "asked for all of them again" in said[-1]
 
 
 def test_a_new_database_begins_with_the_profiles_own_engine(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
