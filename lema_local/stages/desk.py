@@ -156,7 +156,9 @@ class Desk:
         return Handout(jobs, share)
 
     async def give(self, replica: str, events: Sequence[Event]) -> None:
-        """A replica's: what came. Of a job that it has no longer, because it was thought lost, nothing is taken."""
+        """A replica's: what came. Nothing is taken of one thought lost, or of a job it has no longer."""
+        if replica in self._lost:  # least of all that it can call no more: that would end the run
+            return
         own = self._taken.get(replica, {})
         for event in events:
             if isinstance(event, Replied | Failed):
@@ -168,12 +170,16 @@ class Desk:
         self._events_came.set()
 
     async def admit(self, replica: str, prompt: Prompt, most_written: int) -> tuple[int, Ticket] | str:
-        """A replica's: leave for one call, as `Gate.admit` gives it; why there is none, where it raises."""
+        """A replica's: leave for one call, as `Gate.admit` gives it; why there is none, where it raises, or
+        where the replica was lost meanwhile: nobody would settle what a dead one is given."""
         admission = self._gate.admit(prompt, most_written)
         try:
             ticket = await admission.__aenter__()
         except BudgetError as error:
             return str(error)
+        if replica in self._lost:
+            await admission.__aexit__(None, None, None)
+            return f"{replica} was lost."
         number = next(self._numbers)
         self._tickets[number] = replica, admission, ticket
         return number, ticket

@@ -11,7 +11,7 @@ from lema_local.calls.failures import Failure
 from lema_local.calls.pacing import Budget
 from lema_local.calls.prices import Price
 from lema_local.calls.replies import Reply
-from lema_local.stages.desk import Desk, Failed, Handout, Job, Replied
+from lema_local.stages.desk import Desk, Failed, Handout, Job, Replied, Stopped
 
 T = TypeVar("T")
 URL = "http://127.0.0.1:9/v1"
@@ -112,6 +112,43 @@ def test_what_a_lost_replica_may_have_spent_stays_spent_and_no_other_passes_the_
         assert not isinstance(last, str)
         await desk.settle(last[0], 16, 1.0)
         assert "Stopped at the budget" in str(await desk.admit("b", ASK, 16))
+
+    at_a_desk(work())
+
+
+@pytest.mark.parametrize("limits", [{}, {"requests_per_minute": 600.0}], ids=["the first goes alone", "a rate"])
+def test_a_call_of_a_lost_replica_that_waits_for_leave_gets_none_and_holds_up_no_other(
+    limits: dict[str, float],
+) -> None:
+    async def work() -> None:
+        price = Price(0.0, 0.0, 1e6 / 16)  # a dollar for a reply of 16 tokens at most
+        desk = Desk(endpoint(URL, price=price, **limits), Budget(2.5), shares=True)
+        if limits:
+            await desk.replied(ASK, 10)
+        assert not isinstance(await desk.admit("a", ASK, 16), str)
+        waiting = asyncio.create_task(desk.admit("a", ASK, 16))
+        await asyncio.sleep(0.02)
+        assert not waiting.done()
+        await desk.lose("a")
+        own = await desk.admit("b", ASK, 16)
+        assert await waiting == "a was lost."
+        assert not isinstance(own, str)
+        await desk.settle(own[0], 16, 1.0)
+        budget = await desk.spent()
+        assert budget is not None
+        assert budget.spent == pytest.approx(2.0)  # the first call's worst case, and b's
+
+    at_a_desk(work())
+
+
+def test_a_lost_replica_that_lives_after_all_does_not_end_the_run() -> None:
+    async def work() -> None:
+        desk = Desk(endpoint(URL), None, shares=True)
+        await desk.exchange(JOBS, 0.0)
+        await desk.take("a", 1)
+        await desk.lose("a")
+        await desk.give("a", [Stopped("a was lost.", is_budget=True)])
+        assert await desk.exchange([], 0.0) == []
 
     at_a_desk(work())
 
