@@ -7,16 +7,15 @@ A query holds the file for milliseconds, so whoever meets another waits a little
   the new one.
 - A shell that was opened for writing shuts everyone out, us too, until it is closed: `LockedError`.
 
-A file may come from anywhere, and so may the SQL that is asked of it. So DuckDB itself keeps a connection in: one that
-reads reaches no other file (but those that the caller names, to write an export) and takes no setting any more; one
-that writes reaches the folder of the file, where the journals are. Names of Python variables are no tables in either.
+A file may come from anywhere, and so may the SQL that is asked of it. So DuckDB itself keeps a connection in: see
+engines.py.
 """
 
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -24,10 +23,10 @@ import duckdb
 
 from lema_local.errors import StoreError
 from lema_local.records.damage import first_line, is_damage
+from lema_local.records.engines import Opened, open_file
 
 HELD_AFTER_S = 3.0  # a merge or a query is over by then: someone left a shell open on the file
 IN_PLACE_S = 0.5  # how long a writer looks for a gap between readers before it copies
-READABLE_SINCE = "v1.4.0"  # the oldest DuckDB that reads a new file: shells of 1.x are what people have
 
 
 class LockedError(StoreError):
@@ -43,9 +42,9 @@ def reading(
     if not path.exists():
         raise StoreError(f"No database at {path}. Make one with `make data`, or name another with --db.")
     wait = _Patience(path, patience_s, on_held)
-    while (connection := _try(path, write=False, wait=wait, reaches=writes)) is None:
+    while (opened := _try(path, write=False, wait=wait, reaches=writes)) is None:
         wait.a_little()
-    with _closing(connection):
+    with _closing(opened) as connection:
         yield connection
 
 
@@ -55,9 +54,9 @@ def writing(path: Path, *, patience_s: float, on_held: Callable[[str], None]) ->
     wait = _Patience(path, patience_s, on_held)
     in_place_until = time.monotonic() + IN_PLACE_S
     while True:
-        connection = _try(path, write=True, wait=wait)
-        if connection is not None:
-            with _closing(connection):
+        opened = _try(path, write=True, wait=wait)
+        if opened is not None:
+            with _closing(opened) as connection:
                 yield connection
             return
         if time.monotonic() >= in_place_until:
@@ -72,7 +71,7 @@ def writing(path: Path, *, patience_s: float, on_held: Callable[[str], None]) ->
 
 
 @contextmanager
-def _replacing(path: Path, reader: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+def _replacing(path: Path, reader: Opened) -> Iterator[duckdb.DuckDBPyConnection]:
     """Write a copy, then rename it onto the file. `reader` keeps every writer out of the file in the meantime."""
     new = path.with_name(path.name + ".new")
     remove_left_over(path)
@@ -81,7 +80,7 @@ def _replacing(path: Path, reader: duckdb.DuckDBPyConnection) -> Iterator[duckdb
             try:
                 copy_file(source, new)
                 shutil.copymode(path, new)
-                with _closing(_keep_in(_connect(new, write=True), path)) as connection:
+                with _closing(open_file(new, write=True)) as connection:
                     yield connection
                 if _wal(new).exists():
                     raise StoreError(f"Cannot write {new}. Make room, then run the same command again.")
@@ -153,9 +152,9 @@ class _Patience:
         self.pause = min(self.pause * 2, 0.2)
 
 
-def _try(path: Path, *, write: bool, wait: _Patience, reaches: Sequence[Path] = ()) -> duckdb.DuckDBPyConnection | None:
+def _try(path: Path, *, write: bool, wait: _Patience, reaches: Sequence[Path] = ()) -> Opened | None:
     try:
-        connection = _connect(path, write=write, reaches=reaches)
+        return open_file(path, write=write, reaches=reaches)
     except duckdb.Error as error:
         if "could not set lock" not in str(error).lower():
             if is_damage(error):
@@ -164,54 +163,16 @@ def _try(path: Path, *, write: bool, wait: _Patience, reaches: Sequence[Path] = 
         _, _, after = str(error).partition("(PID ")
         wait.holder = f"PID {after.partition(')')[0]}" if after else "a database shell?"
         return None
-    return _keep_in(connection, path) if write else connection
-
-
-def _connect(path: Path, *, write: bool, reaches: Sequence[Path] = ()) -> duckdb.DuckDBPyConnection:
-    # a new file is one that DuckDB shells of 1.4 and later read too; a file that is there stays as it is
-    config: dict[str, str | bool | int | float | list[str]] = {
-        "storage_compatibility_version": READABLE_SINCE,
-        "python_enable_replacements": False,
-    }
-    if write:
-        return duckdb.connect(str(path), config=config)
-    if not reaches:  # by what it opens with, so that connections of several threads to one file are alike
-        config["enable_external_access"] = False
-    connection = duckdb.connect(str(path), read_only=True, config=config)
-    try:
-        if reaches:
-            connection.execute(f"set allowed_paths = {_texts(reaches)}")
-            connection.execute("set enable_external_access = false")
-        with suppress(duckdb.InvalidInputException):  # locked: another thread has the file open already
-            connection.execute("set enable_progress_bar = false")  # it goes to stdout, among the rows
-            connection.execute("set lock_configuration = true")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _keep_in(connection: duckdb.DuckDBPyConnection, path: Path) -> duckdb.DuckDBPyConnection:
-    """What writes runs no SQL but ours: its settings stay open, and the files beside the database are in its reach."""
-    folder = path.parent
-    connection.execute(f"set allowed_directories = {_texts({folder.absolute(), folder.resolve()})}")
-    connection.execute("set enable_external_access = false")
-    connection.execute("set enable_progress_bar = false")
-    return connection
-
-
-def _texts(paths: Iterable[Path]) -> str:
-    """Paths as a list in SQL, where a setting takes no parameter."""
-    return "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths) + "]"
 
 
 @contextmanager
-def _closing(connection: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+def _closing(opened: Opened) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
-        yield connection
-    finally:
-        with suppress(duckdb.Error):  # what went wrong before says more
-            connection.close()
+        yield opened.connection
+    except BaseException:
+        opened.close(keep=False)
+        raise
+    opened.close()
 
 
 def _wal(path: Path) -> Path:

@@ -7,12 +7,12 @@ block of a table's rows costs the queries over that table, one of the catalog th
     completion; not: evaluation. Put a copy of it in its place, as `lema db backup` makes them ...
 """
 
-from contextlib import closing
 from pathlib import Path
 
 import duckdb
 
 from lema_local.errors import StoreError
+from lema_local.records.engines import open_file
 
 _SAYS_SO = ("corrupt database", "corrupt wal", "computed checksum")
 
@@ -68,17 +68,20 @@ def whole_and_broken(path: Path) -> tuple[list[str], list[str]]:
     (or is held by another program at this moment)."""
     whole, broken = list[str](), list[str]()
     try:
-        with closing(
-            duckdb.connect(str(path), read_only=True, config={"enable_external_access": "false"})
-        ) as connection:
-            for table in tables_of(connection):
-                try:
-                    read_all(connection, table)
-                    whole.append(table)
-                except duckdb.Error:
-                    broken.append(table)
+        opened = open_file(path, write=False)
     except duckdb.Error:
         return [], []
+    try:
+        for table in tables_of(opened.connection):
+            try:
+                read_all(opened.connection, table)
+                whole.append(table)
+            except duckdb.Error:
+                broken.append(table)
+    except duckdb.Error:
+        return [], []
+    finally:
+        opened.close(keep=False)
     return whole, broken
 
 

@@ -26,7 +26,7 @@ from typing import IO, Any, Self
 import duckdb
 
 from lema_local.errors import StoreError
-from lema_local.records import access, bulk, damage, merging, reading, runlock, schema
+from lema_local.records import access, bulk, damage, engines, merging, reading, runlock, schema
 from lema_local.records.journal import Fact, Journal, Sealed, row_of
 from lema_local.records.shared_journal import SharedJournal, shared_path
 from lema_local.records.types import Review
@@ -242,7 +242,10 @@ class Writer(Store):
                 connection.execute("set preserve_insertion_order = false")
                 connection.execute(f"set memory_limit = '{_REDERIVE_MEMORY}'")
                 with bulk.transaction(connection):
-                    return {table: bulk.replace(connection, table, f"{folder}/{table}-*.parquet") for table in tables}
+                    changes = {t: bulk.replace(connection, t, f"{folder}/{t}-*.parquet") for t in tables}
+                connection.execute("reset preserve_insertion_order")  # DuckDB stays for the next opening: engines.py
+                connection.execute("reset memory_limit")
+        return changes
 
     def _stage(self, table: str, records: Iterable[Any], folder: Path) -> None:
         """Records as Parquet files, at least one, a batch each."""
@@ -283,7 +286,7 @@ class Writer(Store):
                 name, file = row or ("", "")
                 quoted = str(name).replace('"', '""')
                 connection.execute(
-                    f"attach $new as compacted (storage_version '{access.READABLE_SINCE}')", {"new": str(new)}
+                    f"attach $new as compacted (storage_version '{engines.READABLE_SINCE}')", {"new": str(new)}
                 )
                 connection.execute(f'copy from database "{quoted}" to compacted')
                 connection.execute("detach compacted")  # a checkpoint: all of it is in the one file, synced
@@ -300,8 +303,9 @@ class Writer(Store):
         if self.path.stat().st_size < HOLES_MATTER_FROM_BYTES:
             return
         with self.connect() as connection:
-            row = connection.execute("select free_blocks / total_blocks from pragma_database_size()").fetchone()
-        if row and row[0] > HOLES_ALLOWED:
+            of_file = "from pragma_database_size() where database_name = current_database()"  # engines.py has its own
+            ((holes,),) = connection.execute(f"select free_blocks / total_blocks {of_file}").fetchall()
+        if holes > HOLES_ALLOWED:
             try:
                 self.compact()
             except StoreError as error:  # a disk without room for both: nothing is lost by it
