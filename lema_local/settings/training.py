@@ -110,6 +110,8 @@ class TrainingSettings:
             )
         if self.seeds < 1 or (self.keep is not None and self.keep < 1):
             raise TrainingError("training.seeds and training.keep must be 1 or more; leave keep out to keep all.")
+        if self.seed < 0:
+            raise TrainingError(f"training.seed is {self.seed}: give 0 or more.")
         if (last := self.seed + self.seeds - 1) > LARGEST_INTEGER:
             raise TrainingError(f"training.seed and training.seeds end at {last}: give {LARGEST_INTEGER} or less.")
         if self.processes < 0:

@@ -158,7 +158,7 @@ def _keep(run: Run, training_run: TrainingRun) -> None:
     keep = training_run.settings.keep
     if keep is None:
         return
-    bound(training_run.directory, keep=keep)
+    bound(training_run.directory, keep=keep, until=training_run.settings.max_steps)
     gone = [c.step for c in checkpoints(run, [training_run]) if is_removed(run.checkpoint_path(c))]
     if gone:
         run.notice(

@@ -160,7 +160,10 @@ def run_job(
         raise TrainingError(f"No file {config}: `accelerate config --config_file {config}` makes one.")
     environment = {**_ENVIRONMENT, **os.environ, "LEMA_TRAINING_PARENT": str(os.getpid())}
     strategy = (strategy or "ddp") if num_gpus else "cpu"
-    launch = launch_arguments(str(job_file), strategy=strategy, num_processes=processes, config=config)
+    in_float32 = job.settings.compute_dtype == "float32"
+    launch = launch_arguments(
+        str(job_file), strategy=strategy, num_processes=processes, config=config, in_float32=in_float32
+    )
     if launch[0] != PYTHON:
         arguments = [*arguments, "--launch", json.dumps(launch)]
         environment.setdefault("OMP_NUM_THREADS", str(max(cores() // processes, 1)))

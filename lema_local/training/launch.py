@@ -10,7 +10,9 @@ Strategy = Literal["cpu", "single", "ddp", "fsdp"]
 PYTHON = "python"  # the command's first word where no launcher is needed
 
 
-def launch_arguments(job: str, *, strategy: Strategy, num_processes: int, config: str = "") -> list[str]:
+def launch_arguments(
+    job: str, *, strategy: Strategy, num_processes: int, config: str = "", in_float32: bool = False
+) -> list[str]:
     """The command that trains `job` (the path of a job file, training/job.py): one process is plain Python, several
     have a launcher.
 
@@ -24,7 +26,7 @@ def launch_arguments(job: str, *, strategy: Strategy, num_processes: int, config
     if strategy == "cpu":
         # accelerate launch starts several processes on CPUs through MPI only; under torchrun it finds them with gloo
         return ["torchrun", "--standalone", "--nproc_per_node", str(num_processes), "--module", *module]
-    processes = ["--num_processes", str(num_processes), "--mixed_precision", "bf16"]
+    processes = ["--num_processes", str(num_processes), "--mixed_precision", "no" if in_float32 else "bf16"]
     # num_machines and dynamo_backend are accelerate's own defaults: unsaid, it prints a warning.
     common = [*processes, "--num_machines", "1", "--dynamo_backend", "no", "--module", *module]
     if strategy == "fsdp":

@@ -5,6 +5,7 @@ average the loss over those of unequal weight (output_loss divides by the whole 
 checkpoint is (training/checkpoints.py).
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -56,6 +57,8 @@ def build_trainer(loop: Loop) -> Any:
     is_cast_by_hand = settings.method == "lora" and not on_cuda  # a bfloat16 base, training/lora_linear.py over it
     # Packs, and what all processes go through together, come as the Trainer cuts them: equally many for each process.
     is_cut_here = not settings.packing and not is_sharded()
+    # accelerate's launcher, or a file of its own, may have said otherwise: the settings are the run's identity
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if in_bfloat16 and not is_cast_by_hand else "no"
     data = _shares(loop) if is_cut_here else [{"rows": pack} for pack in _packs(loop)]
     arguments = transformers.TrainingArguments(
         output_dir=str(loop.directory / PARTIAL),
@@ -85,6 +88,7 @@ def build_trainer(loop: Loop) -> Any:
         dataloader_pin_memory=on_cuda,
         ddp_find_unused_parameters=False,
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # one process is one GPU's: several would split its batch (DataParallel)
 
     class Ordered(trainer_class):  # type: ignore[misc]
         def _get_train_sampler(self, *_: Any, **__: Any) -> Any:

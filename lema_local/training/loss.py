@@ -67,7 +67,8 @@ def output_loss(outputs: Any, labels: Any, num_items_in_batch: Any = None, *, he
     if head is None:
         total = torch.nn.functional.cross_entropy(states.float(), targets, reduction="sum")
     else:
-        total = _operation().apply(states, head.weight, head.bias, targets)
+        # under autocast the Trainer hands out float32: the head's own dtype multiplies, and no copy of it is made
+        total = _operation().apply(states.to(head.weight.dtype), head.weight, head.bias, targets)
     return total / (len(targets) if num_items_in_batch is None else num_items_in_batch)
 
 
@@ -79,7 +80,8 @@ def _operation() -> Any:
     class LinearCrossEntropy(function):  # type: ignore[misc]
         @staticmethod
         def forward(ctx: Any, states: Any, weight: Any, bias: Any, targets: Any) -> Any:
-            """states (positions, width), weight (words, width), targets (positions,) -> the sum of losses, float32."""
+            """states (positions, width) and weight (words, width) of one dtype, targets (positions,) -> the sum of
+            losses, float32."""
             needs_states, needs_weight, needs_bias, _ = ctx.needs_input_grad
             total = torch.zeros((), dtype=torch.float32, device=states.device)
             of_states = torch.empty_like(states) if needs_states else None
@@ -87,7 +89,7 @@ def _operation() -> Any:
             of_bias = torch.zeros_like(bias) if needs_bias else None
             for at in range(0, len(states), CHUNK):
                 chunk, wanted = states[at : at + CHUNK], targets[at : at + CHUNK, None]
-                logits = torch.nn.functional.linear(chunk, weight.to(chunk.dtype), bias).float()
+                logits = torch.nn.functional.linear(chunk, weight, bias).float()
                 highest, picked = logits.amax(dim=-1, keepdim=True), logits.gather(1, wanted)
                 grad = torch.softmax(logits, dim=-1, out=logits)
                 # softmax of the highest logit is one by the sum of exponentials, and never rounds to zero
@@ -96,7 +98,7 @@ def _operation() -> Any:
                 grad.scatter_add_(1, wanted, grad.new_full(wanted.shape, -1.0))
                 narrow = grad.to(chunk.dtype)
                 if of_states is not None:
-                    of_states[at : at + CHUNK] = narrow @ weight.to(chunk.dtype)
+                    of_states[at : at + CHUNK] = narrow @ weight
                 if of_weight is not None:
                     of_weight += narrow.T @ chunk
                 if of_bias is not None:

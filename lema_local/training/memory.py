@@ -78,7 +78,7 @@ def memory_parts(
     autocast = 2 if size == 2 else 0  # float32 weights that are trained have a bfloat16 copy while a step lasts
     is_unpacked = strategy == "cpu" and unpacks(a.parameters, size, memory_gib)
     linear = replace(settings, quantization="none") if is_unpacked else settings
-    base = _full_bytes(a, settings, autocast) if is_full else _base_bytes(a, linear, size)
+    base = float(a.parameters * (4 + autocast)) if is_full else _base_bytes(a, linear, size)
 
     layer = layer_bytes(a, settings, size=size, on_cpu=strategy == "cpu", length=batch.length)
     kept_layers = a.layers * (a.hidden_size * size if settings.gradient_checkpointing else layer)
@@ -121,11 +121,6 @@ def linear_bytes(a: Architecture, settings: TrainingSettings, size: int) -> floa
         return float(a.linear_parameters * size)
     constants = (8 + 32 / 256) / 64 if settings.double_quantization else 32 / 64
     return a.linear_parameters * (4 + constants) / 8
-
-
-def _full_bytes(a: Architecture, settings: TrainingSettings, autocast: int) -> float:
-    """Weights that are all trained are kept in float32 unless the settings say bfloat16."""
-    return float(a.parameters * (2 if settings.compute_dtype == "bfloat16" else 4 + autocast))
 
 
 def layer_bytes(a: Architecture, settings: TrainingSettings, *, size: int, on_cpu: bool, length: int) -> float:

@@ -36,8 +36,9 @@ def load_model(place: str, base: BaseModel, settings: TrainingSettings) -> Any:
     the model itself, all its weights trained in float32 (bfloat16 is autocast's there, over these)."""
     torch, transformers, peft = require("torch"), require("transformers"), require("peft")
     on_cuda = torch.cuda.is_available()
-    automatic = "bfloat16" if on_cuda and settings.method == "lora" else "float32"
-    dtype = getattr(torch, automatic if settings.compute_dtype == "auto" else settings.compute_dtype)
+    automatic = "bfloat16" if on_cuda else "float32"
+    wanted = automatic if settings.compute_dtype == "auto" else settings.compute_dtype
+    dtype = torch.float32 if settings.method == "full" else getattr(torch, wanted)
     quantization = device_map = None
     if settings.quantization == "nf4":
         quantization = transformers.BitsAndBytesConfig(

@@ -45,6 +45,12 @@ def fit(architecture: Architecture, settings: TrainingSettings, *, num_gpus: int
     processes = settings.processes or max(num_gpus, 1)
     if not num_gpus:
         memory_gib /= processes  # processes on a CPU share its memory
+    elif settings.processes and not settings.accelerate_config:
+        if processes > num_gpus:
+            raise TrainingError(
+                f"training.processes is {processes}, and there are {num_gpus} GPUs: one process takes one."
+            )
+        num_gpus = processes
     sizes = [
         b for b in range(settings.per_device_batch_size, 0, -1) if settings.global_batch_size % (b * processes) == 0
     ]
@@ -78,7 +84,13 @@ def plan(
     wanted = settings
     fitted = fit(architecture, settings, num_gpus=num_gpus, memory_gib=memory_gib)
     settings, processes = fitted.settings, settings.processes or max(num_gpus, 1)
-    launch = launch_arguments(job, strategy=fitted.strategy, num_processes=processes, config=settings.accelerate_config)
+    launch = launch_arguments(
+        job,
+        strategy=fitted.strategy,
+        num_processes=processes,
+        config=settings.accelerate_config,
+        in_float32=settings.compute_dtype == "float32",
+    )
     runs = {arm: _run(arms[arm], own) for arm, own in _settings_of_arms(settings, arms).items()}
     return {
         "model": model,

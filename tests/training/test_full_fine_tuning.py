@@ -82,3 +82,13 @@ def test_whole_models_that_the_recipe_cannot_serve_are_not_trained(tmp_path: Pat
     profile = replace(profile, training=replace(profile.training, method="full", quantization="none"))
     with Writer(tmp_path / "lema.duckdb") as store, pytest.raises(TrainingError, match='set recipe = "vllm"'):
         train(Run(profile, store))
+
+
+def test_weights_that_train_are_float32_whatever_dtype_computes(base: BaseModel) -> None:
+    """In bfloat16 most steps are below half a unit of a weight, and lost."""
+    import torch
+
+    from lema_local.training.model import load_model
+
+    model = load_model(str(base.path), base, replace(FULL, compute_dtype="bfloat16"))
+    assert {weights.dtype for weights in model.parameters()} == {torch.float32}

@@ -2,13 +2,17 @@
 
 import dataclasses
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from needs import needs
+from training_runs import SETTINGS, run
 
 from lema_local.settings.profiles import Overrides, load_profile
+from lema_local.training.base import BaseModel
+from lema_local.training.metrics import recorded
 from lema_local.training.plan import launch_arguments
 from lema_local.training.run import _as_module
 
@@ -38,10 +42,10 @@ def read_by_accelerate(arguments: list[str]) -> Any:
 
 
 def test_several_processes_on_a_cpu_are_torchruns() -> None:
-    run = pytest.importorskip("torch.distributed.run")
+    launcher = pytest.importorskip("torch.distributed.run")
     arguments = launch_arguments("runs/a b/job.json", strategy="cpu", num_processes=2)
     assert arguments[0] == "torchrun"
-    parsed = run.get_args_parser().parse_args(arguments[1:])
+    parsed = launcher.get_args_parser().parse_args(arguments[1:])
     assert (parsed.nproc_per_node, parsed.standalone, parsed.module) == ("2", True, True)
     assert parsed.training_script == "lema_local.training.run"
     assert parsed.training_script_args == ["--job", "runs/a b/job.json"]
@@ -93,3 +97,24 @@ def test_processes_and_the_accelerate_file_are_options_and_no_other_run() -> Non
     given = load_profile("laptop", Overrides(processes=2, accelerate_config="a.yaml"), environment={}).training
     assert given == dataclasses.replace(plain, processes=2, accelerate_config="a.yaml")
     assert given.identity == plain.identity
+
+
+def test_what_a_launcher_says_of_precision_and_devices_does_not_change_a_run(
+    base: BaseModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """accelerate's launcher sets a variable; several GPUs in one process would share its batch."""
+    import transformers
+
+    settings = replace(SETTINGS, compute_dtype="float32", max_steps=2)
+    run(base, tmp_path / "plain", settings)
+    post_init = transformers.TrainingArguments.__post_init__
+
+    def on_four_gpus(arguments: Any) -> None:
+        post_init(arguments)
+        arguments._n_gpu = 4
+
+    monkeypatch.setattr(transformers.TrainingArguments, "__post_init__", on_four_gpus)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    run(base, tmp_path / "launched", settings)
+    plain, launched = ([step.loss for step in recorded(tmp_path / name, until=2)] for name in ("plain", "launched"))
+    assert plain == launched

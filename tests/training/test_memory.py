@@ -60,6 +60,7 @@ def saved_bytes(family: str, layers: int, settings: TrainingSettings) -> int:
         )
         model = peft.get_peft_model(model, lora)
         pointwise.use(model.base_model.model)
+        pointwise.keep_stream(model.base_model.model)
         assert lora_linear.fuse(model) == 7 * layers
         if in_bfloat16:
             attention_of_ours.use(model.base_model.model)

@@ -243,3 +243,20 @@ def test_logits_that_are_more_than_a_product_are_left_to_the_model() -> None:
     assert loss.keep_hidden_states(model) is None
     assert model(input_ids=torch.arange(4)[None]).logits.shape[-1] == 64
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_loss_in_chunks_multiplies_in_the_dtype_of_the_output_layer() -> None:
+    """Under autocast the Trainer hands out float32 states; a bias is of the layer's dtype too."""
+    torch.manual_seed(0)
+    states, targets = torch.randn(1, 20, 16, requires_grad=True), torch.randint(0, 50, (1, 20))
+    head = torch.nn.Linear(16, 50, dtype=torch.bfloat16).requires_grad_(False)
+    labels = torch.cat([torch.tensor([[-100]]), targets], dim=1)
+
+    class Outputs:
+        logits = states
+
+    found = loss.output_loss(Outputs, labels, head=head)
+    found.backward()
+    expected = torch.nn.functional.cross_entropy(head(states[0].detach().bfloat16()).float(), targets[0])
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert states.grad.dtype == torch.float32

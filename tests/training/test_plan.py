@@ -242,3 +242,21 @@ def test_a_plan_of_arms_whose_sizes_the_paper_does_not_give_says_so(tmp_path: Pa
     sizes, origin = arm_sizes(more, tmp_path / "none.duckdb")
     assert sizes == {"cot": ArmSize(0), "cot-expanded": ArmSize(0)}
     assert "not known" in origin
+
+
+def test_a_plan_for_fewer_processes_than_gpus_counts_the_gpus_that_train() -> None:
+    one, two = (planned(settings=replace(PAPER, processes=count), memory_gib=24.0) for count in (1, 2))
+    assert (one["strategy"], one["fits"]) == ("single", False)
+    assert two["memory_per_gpu_gib"] == planned(settings=PAPER, num_gpus=2, memory_gib=24.0)["memory_per_gpu_gib"]
+    with pytest.raises(TrainingError, match="processes is 8, and there are 4 GPUs"):
+        planned(settings=replace(PAPER, processes=8))
+
+
+def test_several_gpus_launch_in_the_dtype_that_the_settings_say() -> None:
+    assert "--mixed_precision no" in planned(settings=replace(PAPER, compute_dtype="float32"))["launch"]
+    assert "--mixed_precision bf16" in planned()["launch"]
+
+
+def test_a_negative_seed_is_refused_before_anything_is_loaded() -> None:
+    with pytest.raises(TrainingError, match=r"training\.seed is -1: give 0 or more"):
+        replace(PAPER, seed=-1)
