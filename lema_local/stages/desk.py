@@ -12,7 +12,6 @@ server asked one replica for.
 
 import asyncio
 import itertools
-import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -142,7 +141,7 @@ class Desk:
         """A replica's: its next jobs, when there are any; None when there will be none."""
         if replica not in self._lost:
             self._taken.setdefault(replica, {})
-        while not self._jobs:
+        while not self._jobs or (replica in self._taken and not self._share(replica)):
             if self._is_over or replica in self._lost:
                 return None
             self._jobs_came.clear()
@@ -152,8 +151,14 @@ class Desk:
         own = self._taken[replica]
         jobs = tuple(self._jobs.popleft() for _ in range(min(most, len(self._jobs))))
         own.update((job.number, job) for job in jobs)
-        share = math.ceil(self._most_calls / len(self._taken)) if self._shares else self._most_calls
-        return Handout(jobs, share)
+        return Handout(jobs, self._share(replica))
+
+    def _share(self, replica: str) -> int:
+        """Of the calls that the servers take at once; together no more than those."""
+        if not self._shares:
+            return self._most_calls
+        each, over = divmod(self._most_calls, len(self._taken))
+        return each + (list(self._taken).index(replica) < over)
 
     async def give(self, replica: str, events: Sequence[Event]) -> None:
         """A replica's: what came. Nothing is taken of one thought lost, or of a job it has no longer."""

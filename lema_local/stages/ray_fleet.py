@@ -4,31 +4,38 @@
         at_work = fleet.tend(desk, endpoint)            # again and again, while there is work (ray_engine.py)
 
 No request is sent to an actor: replicas fetch theirs. So nothing waits for one whose node is gone, and a replica that
-is lost is replaced as soon as the cluster has room.
+is lost is replaced as soon as the cluster has room. One that a node has taken may take as long to come up as its recipe
+allows; room is what the cluster has none of only where no node takes one.
 """
 
 import itertools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from lema_local.calls.endpoint import Endpoint
 from lema_local.errors import EndpointError, LemaError, ServerError
+from lema_local.printable import line
 from lema_local.serving import ray_cluster
 from lema_local.serving.command import ServeOptions
 from lema_local.serving.endpoints import ResolvedEndpoint
 from lema_local.serving.shipping import ship
+from lema_local.settings.endpoints import Form
 from lema_local.settings.models import Model
 from lema_local.settings.tables import ScaleProfile
 from lema_local.stages.ray_replica import Plan, Replica
 
-GONE_S = 40.0  # without any replica, after there was one
+GONE_S = 40.0  # without any replica on a node, after there was one
 ROOM_S = 600.0  # until enough are placed: a cloud's nodes may have to be started
 MOST_FAILURES = 3  # of replicas, one after another, with no reply between
+NODE_DEATH_S = 30.0  # until a cluster knows that a node is dead: its replicas are often lost before
+MORE_TO_START_S = 600.0  # than the recipe's own limit, which a replica holds itself: weights and adapters come first
 END_S = 10.0  # for servers, and shifts, to end
+MOST_SAID = 200  # characters of what Ray says
+_DEAD = "The actor is dead because "
 
 
 @dataclass
@@ -37,9 +44,26 @@ class _Member:
 
     name: str
     actor: Any
+    placing: Any  # the reference of what `node` returns
     starting: Any  # the reference of what `start` returns
+    node: str | None = None  # its id, once one has taken it
+    placed_at: float = 0.0
     is_up: bool = False
     working: Any = None  # the reference of its shift
+
+    @property
+    def awaited(self) -> Any:
+        """The reference that comes next."""
+        return self.working or (self.starting if self.node else self.placing)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Of a replica, since the last reply."""
+
+    why: str
+    counts_at: float
+    node: str | None = None  # no failure of the replica's own where this one turns out to be dead
 
 
 class Fleet:
@@ -57,12 +81,16 @@ class Fleet:
         self.scale = scale
         self._notice, self._said = notice, set[str]()
         self._numbers, self._members = itertools.count(1), list[_Member]()
-        self._failures, self._last = 0, ""
+        self._failures, self._last = list[_Failure](), ""
+        self._start_s = MORE_TO_START_S + (resolved.recipe.start_timeout_s if resolved.recipe else 0.0)
         ray_cluster.join(scale.address)
         with ray_cluster.errors_in_words():
             self._gpus = ray_cluster.gpus_per_replica(scale, resolved.recipe, model or resolved.model)
             self._least, self.most = ray_cluster.replicas(scale, self._gpus)
             self._plan = _plan(resolved, options, model)
+        if self.calls_only:  # one without a share of what the servers take would have nothing to do
+            self.most = min(self.most, resolved.endpoint.most_calls)
+            self._least = min(self._least, self.most)
         self._enough_at: float | None = None  # when there were last as many as must be
 
     @property
@@ -104,29 +132,34 @@ class Fleet:
 
     def has_replied(self) -> None:
         """A reply came: failures before it are forgiven."""
-        self._failures = 0
+        self._failures.clear()
 
     def tend(self, desk: Any, endpoint: Endpoint) -> int:
         """Set those to work that are up, replace those that are gone. Returns how many are at work."""
         import ray
 
-        refs = {member.working or member.starting: member for member in self._members}
+        refs = {member.awaited: member for member in self._members}
         for ref in ray.wait(list(refs), num_returns=len(refs), timeout=0)[0]:
-            member = refs[ref]
+            member = refs.pop(ref)
             try:
                 found = ray.get(ref)
             except ray.exceptions.RayError as error:
-                self._replace(member, error)
-                ray.get(desk.lose.remote(member.name))
+                self._replace(member, desk, *_why(member, error))
+                continue
+            if member.node is None:
+                member.node, member.placed_at = found, time.monotonic()
                 continue
             if not member.is_up:
                 member.is_up = True
                 self._notice(f"{member.name} is up on {found}")
             if member.working is None:
                 member.working = member.actor.work.remote(desk, endpoint, self.scale.batch)
-        at_work = sum(member.working is not None for member in self._members)
-        self._refuse_emptiness(at_work)
-        return at_work
+        for member in refs.values():
+            if member.node and not member.is_up and time.monotonic() - member.placed_at > self._start_s:
+                self._replace(member, desk, f"{member.name} was not up after {self._start_s:.0f} s", is_own=True)
+        self._refuse_failures()
+        self._refuse_emptiness(sum(member.node is not None for member in self._members))
+        return sum(member.working is not None for member in self._members)
 
     def begin_shift(self) -> None:
         """Time begins anew for replicas that are to come: this process may have been busy elsewhere."""
@@ -153,24 +186,34 @@ class Fleet:
     def _add(self) -> None:
         name = f"replica-{next(self._numbers)}"
         actor = ray_cluster.spread(Replica, gpus=self._gpus).remote(name)
-        self._members.append(_Member(name, actor, actor.start.remote(self._plan)))
+        self._members.append(_Member(name, actor, actor.node.remote(), actor.start.remote(self._plan)))
 
-    def _replace(self, member: _Member, error: Exception) -> None:
-        """Ask for another in its place; but what fails by itself, again and again, would do so for ever."""
+    def _replace(self, member: _Member, desk: Any, why: str, is_own: bool) -> None:
+        """Ask for another in its place. `is_own`: it failed by itself, whatever becomes of its node."""
+        import ray
+
         self._members.remove(member)
         ray_cluster.end(member.actor)
-        cause = getattr(error, "cause", None)
-        self._last = str(cause) if isinstance(cause, LemaError) else f"{member.name} was lost with its node or process"
-        if isinstance(cause, LemaError):
-            self._failures += 1
-            if self._failures >= MOST_FAILURES:
-                raise ServerError(f"{self._failures} replicas failed, one after another. The last: {self._last}")
-        self._notice(f"{self._last}: its calls go to the others, and another is asked for.")
+        now, self._last = time.monotonic(), why
+        self._failures.append(_Failure(why, now) if is_own else _Failure(why, now + NODE_DEATH_S, member.node))
+        self._notice(f"{why}: its calls go to the others, and another is asked for.")
         self._add()
+        ray.get(desk.lose.remote(member.name))
 
-    def _refuse_emptiness(self, at_work: int) -> None:
+    def _refuse_failures(self) -> None:
+        """What fails by itself, again and again, would do so for ever."""
         now = time.monotonic()
-        if at_work >= (1 if self._enough_at else self._least):
+        if sum(failure.counts_at <= now for failure in self._failures) < MOST_FAILURES:
+            return
+        alive = {None, *(node.id for node in ray_cluster.nodes())}
+        self._failures = [failure for failure in self._failures if failure.node in alive]
+        due = [failure for failure in self._failures if failure.counts_at <= now]
+        if len(due) >= MOST_FAILURES:
+            raise ServerError(f"{len(due)} replicas failed, one after another. The last: {due[-1].why}")
+
+    def _refuse_emptiness(self, placed: int) -> None:
+        now = time.monotonic()
+        if placed >= (1 if self._enough_at else self._least):
             self._enough_at = now
         elif now - (self._enough_at or self._asked_at) > (GONE_S if self._enough_at else ROOM_S):
             gpus = f" with {self._gpus} GPUs" if self._gpus else ""
@@ -181,11 +224,28 @@ class Fleet:
             )
 
 
+def _why(member: _Member, error: Exception) -> tuple[str, bool]:
+    """Why a replica is gone, in words, and whether it failed by itself; else its node may have died."""
+    cause = getattr(error, "cause", None)
+    while isinstance(cause, BaseExceptionGroup):  # as the calls of a shift raise together
+        cause = cause.exceptions[0]
+    if isinstance(cause, LemaError):
+        return str(cause), True
+    if isinstance(cause, Exception):
+        return f"{member.name} failed by {type(cause).__name__}: {line(cause)[:MOST_SAID]}", True
+    said = str(error).strip()
+    said = said.partition(_DEAD)[2] or said.rpartition("\n")[2]  # before that Ray names ids; a traceback ends with why
+    return f"{member.name} was lost with its node or process ({line(said)[:MOST_SAID].strip()})", False
+
+
 def _plan(resolved: ResolvedEndpoint, options: ServeOptions, model: Model | None) -> Plan | None:
     """What each replica serves; None where the servers are there."""
     if resolved.recipe is None:
         return None
-    profile, node, paths = resolved.profile, ray_cluster.this_node(), dict(options.adapters)
+    profile = resolved.profile
+    if resolved.recipe.forms:  # as measured here: another node would choose for itself, and serve another model
+        profile = replace(profile, form=cast("Form", resolved.form))
+    node, paths = ray_cluster.this_node(), dict(options.adapters)
     if profile.adapter is not None:
         paths = {resolved.name: Path(profile.adapter)}
     adapters = {label: ship(path, node=node) for label, path in paths.items()}

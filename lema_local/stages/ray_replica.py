@@ -22,6 +22,7 @@ from lema_local.errors import BudgetError, EndpointError, ServerError
 from lema_local.serving.command import ServeOptions
 from lema_local.serving.endpoints import Endpoints
 from lema_local.serving.process import open_recipe
+from lema_local.serving.ray_cluster import this_node
 from lema_local.serving.shipping import Shipped, unpack
 from lema_local.settings.endpoints import EndpointProfile
 from lema_local.settings.models import Model
@@ -50,6 +51,10 @@ class Replica:
         self._running = ExitStack()
         self._served: Endpoint | None = None  # our own server; None: those of the endpoint are there
         self._adapters: set[str] = set()
+
+    def node(self) -> str:
+        """The id of the node that has taken it."""
+        return this_node()
 
     def start(self, plan: Plan | None) -> str:
         """Start the server, where there is one to start; returns the node and, in words, where adapters came from.

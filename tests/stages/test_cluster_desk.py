@@ -81,14 +81,31 @@ def test_a_lost_replica_that_waits_for_jobs_takes_none_from_the_others() -> None
     at_a_desk(work())
 
 
-@pytest.mark.parametrize(("shares", "each"), [(True, [8, 4, 3]), (False, [8, 8, 8])])
+@pytest.mark.parametrize(("shares", "each"), [(True, [3, 3, 2]), (False, [8, 8, 8])])
 def test_servers_that_all_call_are_shared_out(shares: bool, each: list[int]) -> None:
     async def work() -> list[int]:
         desk = Desk(endpoint(URL, concurrency=8), None, shares=shares)
         await desk.exchange(JOBS, 0.0)
+        for name in "abc":
+            await desk.take(name, 1)
         return [handout.share for name in "abc" if (handout := await desk.take(name, 1))]
 
     assert at_a_desk(work()) == each
+
+
+def test_a_replica_without_a_share_gets_nothing_before_another_is_lost() -> None:
+    async def work() -> None:
+        desk = Desk(endpoint(URL, concurrency=1), None, shares=True)
+        await desk.exchange(JOBS, 0.0)
+        assert numbers(await desk.take("a", 1)) == [0]
+        waiting = asyncio.create_task(desk.take("b", 1))
+        await asyncio.sleep(0.01)
+        assert numbers(await desk.take("a", 1)) == [1]
+        assert not waiting.done()
+        await desk.lose("a")
+        assert numbers(await waiting) == [0]
+
+    at_a_desk(work())
 
 
 def test_what_a_lost_replica_may_have_spent_stays_spent_and_no_other_passes_the_budget() -> None:
