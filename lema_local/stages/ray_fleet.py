@@ -18,7 +18,6 @@ from typing import Any, Self, cast
 
 from lema_local.calls.endpoint import Endpoint
 from lema_local.errors import EndpointError, LemaError, ServerError
-from lema_local.printable import line
 from lema_local.serving import ray_cluster
 from lema_local.serving.command import ServeOptions
 from lema_local.serving.endpoints import ResolvedEndpoint
@@ -232,10 +231,14 @@ def _why(member: _Member, error: Exception) -> tuple[str, bool]:
     if isinstance(cause, LemaError):
         return str(cause), True
     if isinstance(cause, Exception):
-        return f"{member.name} failed by {type(cause).__name__}: {line(cause)[:MOST_SAID]}", True
+        return f"{member.name} failed by {type(cause).__name__}: {_in_brief(str(cause))}", True
     said = str(error).strip()
     said = said.partition(_DEAD)[2] or said.rpartition("\n")[2]  # before that Ray names ids; a traceback ends with why
-    return f"{member.name} was lost with its node or process ({line(said)[:MOST_SAID].strip()})", False
+    return f"{member.name} was lost with its node or process ({_in_brief(said)})", False
+
+
+def _in_brief(said: str) -> str:
+    return " ".join(said.split())[:MOST_SAID]
 
 
 def _plan(resolved: ResolvedEndpoint, options: ServeOptions, model: Model | None) -> Plan | None:
