@@ -13,6 +13,7 @@ from typing import Any
 
 from lema_local.calls.echoes import scrubber
 from lema_local.calls.endpoint import Endpoint
+from lema_local.calls.headers import only_ours
 from lema_local.errors import EndpointError
 
 TAG = "lema_batch"
@@ -46,7 +47,10 @@ class BatchApi:
 
         self._endpoint = endpoint
         self._without_key = scrubber(endpoint.api_key)
-        connections = DefaultHttpxClient(follow_redirects=False)  # prompts go to this address alone
+        connections = DefaultHttpxClient(
+            follow_redirects=False,  # prompts go to this address alone
+            event_hooks={"request": [lambda request: only_ours(request, endpoint.api_key)]},
+        )
         weakref.finalize(self, connections.close)
         self._openai = OpenAI(
             base_url=endpoint.base_url,

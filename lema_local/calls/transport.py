@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from lema_local.calls.echoes import scrubber
+from lema_local.calls.headers import only_ours
 from lema_local.calls.replies import retry_after
 from lema_local.printable import line
 
@@ -50,17 +51,20 @@ class Transport:
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=max(connections, 10))
         # a proxy of the environment is for hosts elsewhere
         trust_env = not all(is_loopback(url) for url in base_urls)
+
+        async def clean(request: Any) -> None:
+            only_ours(request, api_key)
+
         self._openai = AsyncOpenAI(
             base_url=base_urls[0],
             api_key=api_key,
             max_retries=0,
             timeout=deadline_s,
-            default_headers={"Accept-Encoding": "identity"},
             http_client=DefaultAioHttpClient(
                 limits=limits,
                 trust_env=trust_env,
                 follow_redirects=False,
-                event_hooks={"response": [_body_bound()]},
+                event_hooks={"request": [clean], "response": [_body_bound()]},
             ),
         )
 

@@ -16,7 +16,8 @@ class BatchServer:
         self.answer = answer
         self.files: dict[str, str] = {}
         self.batches: dict[str, dict[str, Any]] = {}
-        self.headers: list[str] = []
+        self.headers: list[str] = []  # Authorization, of what is handed in
+        self.all_headers: list[dict[str, str]] = []
         self.refuse_with: int | None = None
         self.points_to: str | None = None  # where a hand-in is sent on to
         self.loses_answers = False  # a batch is made, and the answer says that something broke
@@ -68,6 +69,7 @@ def _handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            server.all_headers.append({k.lower(): v for k, v in self.headers.items()})
             parts = self.path.partition("?")[0].removeprefix("/v1/").split("/")
             if parts == ["batches"]:
                 self._json({"object": "list", "data": list(reversed(server.batches.values())), "has_more": False})
@@ -79,6 +81,7 @@ def _handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             data = self.rfile.read(int(self.headers["content-length"]))
             server.headers.append(str(self.headers["authorization"]))
+            server.all_headers.append({k.lower(): v for k, v in self.headers.items()})
             if server.points_to:
                 self._send(307, b"", "application/json", location=server.points_to + self.path.removeprefix("/v1"))
             elif server.refuse_with:
