@@ -131,9 +131,10 @@ def _replied(file: BinaryIO, output: Path) -> set[str]:
     done, whole = set[str](), 0
     file.seek(0)
     for line in file:
-        if not line.startswith(HEAD):
+        is_whole = line.endswith(b"\n")
+        if not (line.startswith(HEAD) or (not is_whole and HEAD.startswith(line))):
             raise DataError(f"{output} is no file that `lema batch run` wrote: name another with --output.")
-        if not line.endswith(b"\n"):
+        if not is_whole:
             break
         whole += len(line)
         with suppress(ValueError):  # damaged: asked again, and the import says so

@@ -97,13 +97,14 @@ def test_a_part_that_was_killed_goes_on_and_pays_for_nothing_twice(
     assert len({row["custom_id"] for row in rows_of(results_of(part))}) == 24
 
 
+@pytest.mark.parametrize("left", [1, 8, 13, 100])
 def test_a_line_cut_off_by_a_crash_is_asked_again(
-    open_experiment: Callable[..., Run], server: ScriptedServer, tmp_path: Path
+    open_experiment: Callable[..., Run], server: ScriptedServer, tmp_path: Path, left: int
 ) -> None:
     (part,) = parts_of(open_experiment(), tmp_path / "parts", 1)
     run_part(part, results_of(part), at(server))
     whole = results_of(part).read_bytes()
-    results_of(part).write_bytes(whole[:-20])
+    results_of(part).write_bytes(whole[: whole.rindex(b"\n", 0, -1) + 1 + left])
     assert run_part(part, results_of(part), at(server)).done == 1
     assert results_of(part).read_bytes().count(b"\n") == 24
     assert len(rows_of(results_of(part))) == 24
@@ -150,6 +151,10 @@ def test_files_that_are_no_part_or_no_results_are_left_as_they_are(
     with pytest.raises(DataError, match="no file that `lema batch run` wrote"):
         run_part(part, part, at(server))
     assert len(rows_of(part)) == 24
+    (notes := tmp_path / "notes").write_text("{mine}")  # of one line that has no end, as one that was cut off
+    with pytest.raises(DataError, match="no file that `lema batch run` wrote"):
+        run_part(part, notes, at(server))
+    assert notes.read_text() == "{mine}"
     first, *rest = part.read_text().splitlines()
     for line, words in [
         ("{torn", "line 24: not JSON"),
