@@ -1,24 +1,26 @@
 """Keys that a server sends back: taken out of whatever is kept or shown. Pure.
 
-    scrub = scrubber("sk-1f")
-    scrub('{"id": "sk\\u002D1f"}')       # '{"id": "[key]"}'
+    scrub = scrubber("sk-1f2e3d")
+    scrub('{"id": "sk\\u002D1f2e3d"}')       # '{"id": "[key]"}'
 
 JSON can spell each letter of a key in several ways, and a JSON text within a JSON text more than once over; so the
 pattern takes each letter as itself or as any of its escapes, and what would be the key when it is decoded is found
-before it is.
+before it is. A key of fewer than eight characters is none: servers that want no key are given EMPTY, test or x, which
+models write too.
 """
 
 import re
 from collections.abc import Callable
 
 NO_KEY = "none"  # what an endpoint without a key sends
+SHORTEST_KEY = 8  # characters
 INSTEAD = "[key]"
 _SHORT = frozenset('"\\/')  # of the printable letters, those that have an escape of two letters
 
 
 def scrubber(key: str) -> Callable[[str], str]:
     """A function that takes a key out of a text, whatever way JSON spells it."""
-    if key == NO_KEY:
+    if len(key) < SHORTEST_KEY:
         return lambda text: text
     pattern = re.compile("".join(map(_spellings, key)))
     escape = "\\u" if _SHORT.isdisjoint(key) else "\\"  # without it the key can only stand there as it is

@@ -35,6 +35,16 @@ def test_what_is_no_key_stays() -> None:
     assert scrubber(NO_KEY)("none of them") == "none of them"
 
 
+@pytest.mark.parametrize("key", ["EMPTY", "test", "x", "1234567"])
+def test_a_word_that_servers_without_keys_are_given_is_no_key(key: str) -> None:
+    text = f'{{"text": "{key} and \\u0078"}}'
+    assert scrubber(key)(text) == text
+
+
+def test_a_key_of_eight_characters_is_one() -> None:
+    assert scrubber("12345678")("12345678") == "[key]"
+
+
 def test_a_body_of_escapes_takes_no_longer_than_its_length() -> None:
     scrub, began = scrubber("sk-canary"), time.process_time()
     scrub("\\" * 1_000_000 + "\\u0073" * 200_000 + "sk-canar" * 100_000)
