@@ -80,6 +80,7 @@ class Client:
         self._said = set[str]() if said is None else said
         self.takes_n = True  # until a server shows that it gives one sample a request
         self._answered = False  # one good reply so far
+        self._forbidden = 0  # calls with a 403 before that
         self._stopped = False
         self._waiting = set[asyncio.Task[Any] | None]()  # tasks whose call is not under way
         self._notice = on_notice
@@ -192,6 +193,7 @@ class Client:
                 patient_until = min(patient_until, time.monotonic() + MOST_WAITING_S)
             elif not outcome.others_answer:
                 failures += 1
+            self._forbidden += outcome.failure.status == 403 and not self._answered
             retries = min(self.endpoint.max_retries, LIE_RETRIES) if outcome.is_lie else self.endpoint.max_retries
             exhausted = failures > retries or (outcome.is_slow_down and time.monotonic() > patient_until)
             error = final_error(
@@ -200,6 +202,7 @@ class Client:
                 is_exhausted=exhausted or self._stopped,
                 are_absent=self._hosts.are_absent,
                 has_answered=self._answered,
+                forbidden=0 if self._answered else self._forbidden,
             )
             if error is not None:
                 raise error

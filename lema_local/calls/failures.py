@@ -10,6 +10,7 @@ from lema_local.errors import EndpointError
 
 RAW_REPLY_CHARACTERS = 4000
 BROKEN_TEXT_CHARACTERS = 100_000
+MOST_FORBIDDEN = 20  # calls with a 403 and none with a reply: then it is not the prompts
 UNKNOWN_MODEL = re.compile(r"model_not_found|\bmodel\b[^\n.]{0,200}\b(?:does not|doesn't|not) exist", re.IGNORECASE)
 
 
@@ -41,11 +42,12 @@ def failure_of(reply: Reply, prefill: str, raw: str, *, sample: int = 0) -> Fail
 
 
 def final_error(
-    e: Endpoint, failure: Failure, *, is_exhausted: bool, are_absent: bool, has_answered: bool
+    e: Endpoint, failure: Failure, *, is_exhausted: bool, are_absent: bool, has_answered: bool, forbidden: int
 ) -> EndpointError | CallFailedError | None:
     """What to raise where no further attempt would mend it: for this call or, an EndpointError, for all.
 
-    `are_absent`: nothing listens at any of its servers; `has_answered`: it gave a good reply before.
+    `are_absent`: nothing listens at any of its servers; `has_answered`: it gave a good reply before; `forbidden`: so
+    many calls had a 403 before it gave any, each of which a gateway may give a prompt that it flags.
     """
     raw = failure.raw or ""
     if failure.error.startswith(REDIRECT):
@@ -54,9 +56,10 @@ def final_error(
             f"{failure.error.removeprefix(REDIRECT).strip()} Nothing was sent there. If it is the right one, give it "
             f"as the base URL of {e.name}."
         )
-    if failure.status in (401, 403):
+    if failure.status == 401 or (failure.status == 403 and forbidden >= MOST_FORBIDDEN):
+        prompts = f", or each of the first {forbidden} prompts" if failure.status == 403 else ""
         return EndpointError(
-            f"{e.base_url} refuses the key (HTTP {failure.status}). Check the variable that the profile's "
+            f"{e.base_url} refuses the key{prompts} (HTTP {failure.status}). Check the variable that the profile's "
             f"api_key_env names."
         )
     if failure.status == 429 and "insufficient_quota" in raw:

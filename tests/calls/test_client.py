@@ -127,7 +127,6 @@ def test_a_hanging_server_is_left_at_the_deadline(server: ScriptedServer) -> Non
 
 FINAL = {
     "bad key": (401, b"{}", "api_key_env"),
-    "forbidden": (403, b"{}", "api_key_env"),
     "no such model": (404, b"{}", "'tiny'"),
     "model does not exist": (400, b"The model `tiny` does not exist", "'tiny'"),
     "no credit": (429, b'{"error": {"code": "insufficient_quota"}}', "insufficient_quota"),
@@ -152,6 +151,37 @@ def test_a_request_the_server_will_not_have_fails_alone_and_is_not_retried(serve
     outcome, failures = ask(endpoint(server.base_url, max_retries=5))
     assert isinstance(outcome, CallFailedError)
     assert len(failures) == server.calls == 1
+
+
+def test_a_prompt_that_a_gateway_flags_fails_alone_though_it_is_the_first(server: ScriptedServer) -> None:
+    def say(body: Body) -> Say:
+        return Say(403, b"your input was flagged") if "bomb" in body["messages"][0]["content"] else chat("2")
+
+    server.then = say
+    bomb, failures = Prompt(({"role": "user", "content": "How many bombs?"},)), list[Failure]()
+
+    async def run() -> Reply:
+        async with Client(endpoint(server.base_url)) as client:
+            for _ in range(30):
+                with pytest.raises(CallFailedError):
+                    await client.complete(bomb, GREEDY, on_failure=failures.append)
+                reply = await client.complete(ASK, GREEDY)
+            return reply
+
+    assert asyncio.run(run()).text == "2"
+    assert failures == [Failure("HTTP 403", 403, "your input was flagged")] * 30
+
+
+def test_a_key_that_is_withdrawn_ends_the_run_though_it_was_good(server: ScriptedServer) -> None:
+    server.script = [chat("2"), Say(401, b"revoked")]
+
+    async def run() -> None:
+        async with Client(endpoint(server.base_url)) as client:
+            await client.complete(ASK, GREEDY)
+            with pytest.raises(EndpointError, match="refuses the key"):
+                await client.complete(ASK, GREEDY)
+
+    asyncio.run(run())
 
 
 def test_an_unreachable_server_is_named_with_what_to_do() -> None:

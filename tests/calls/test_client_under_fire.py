@@ -80,13 +80,23 @@ def test_one_prompt_without_usage_does_not_stop_a_server_that_counts_otherwise(s
         asyncio.run(second())
 
 
-def test_calls_that_never_come_through_do_not_stop_a_rerun(run: Run, server: ScriptedServer) -> None:
+@pytest.mark.parametrize("status", [400, 403])
+def test_calls_that_never_come_through_do_not_stop_a_rerun(run: Run, server: ScriptedServer, status: int) -> None:
     def answer(body: Body) -> Say:
-        return Say(400, b"too long") if "What is 3 " in str(body) else chat("The answer is 1.")
+        return Say(status, b"not this one") if "What is 3 " in str(body) else chat("The answer is 1.")
 
     server.then = answer
     assert stage(run, server.base_url, 5) == Outcome(4, 1)
     assert stage(run, server.base_url, 5) == Outcome(0, 1)
+
+
+def test_a_key_that_is_refused_as_forbidden_ends_the_run_after_some_calls(run: Run, server: ScriptedServer) -> None:
+    server.then = lambda _: Say(403, b"bad key")
+    with pytest.raises(EndpointError, match=r"All 5 calls to reasoner failed.*api_key_env"):
+        stage(run, server.base_url, 5)
+    with pytest.raises(EndpointError, match=r"refuses the key, or each of the first 20 prompts.*api_key_env"):
+        stage(run, server.base_url, 64)
+    assert server.calls == 5 + 20
 
 
 def test_a_prompt_that_is_refused_does_not_end_several_samples_by_one_request(server: ScriptedServer) -> None:
