@@ -7,7 +7,7 @@ The list is the snapshot that comes with the installed genai-prices (github.com/
 fetched. A host's prices are for that host: a model of the same name at another place has none.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time
 from functools import cache
@@ -51,6 +51,23 @@ class Price:
     def in_batch(self) -> "Price":
         """What a call costs by the Batch API."""
         return self.batch or self
+
+
+def dearest(prices: Sequence[Price | None]) -> Price | None:
+    """What no call costs more than, whichever of several hosts it goes to; None where one's price is not known, or
+    there is none. A batch goes to the first."""
+    known = [price for price in prices if price is not None]
+    if not known or len(known) < len(prices):
+        return None
+    if len(set(known)) == 1:
+        return known[0]
+    starts = sorted({start for price in known for start, _ in price.longer})
+    longer = tuple((start, _most([price.of_prompt(start + 1) for price in known])) for start in starts)
+    return replace(_most(known), longer=longer, batch=known[0].in_batch)
+
+
+def _most(prices: Sequence[Price]) -> Price:
+    return Price(*(max(getattr(price, name) for price in prices) for name in ("input", "cached_input", "output")))
 
 
 @cache

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -165,4 +166,7 @@ def _retrieve(sending: "asyncio.Future[Any]") -> None:
 def is_loopback(url: str) -> bool:
     """Whether a base URL is of this machine: such calls never go through a proxy."""
     host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name; 127.0.0.1.example.com is one too
+        return host == "localhost"

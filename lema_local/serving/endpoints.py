@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from lema_local.calls.client import refuse_unpriced
 from lema_local.calls.endpoint import Endpoint
-from lema_local.calls.prices import Price, batch_share, find_price
+from lema_local.calls.prices import Price, batch_share, dearest, find_price
 from lema_local.calls.transport import is_loopback
 from lema_local.errors import EndpointError, ProfileError
 from lema_local.serving.forms import choose_form, served_form
@@ -129,14 +129,15 @@ def _endpoint(
 
 
 def _price(profile: EndpointProfile) -> Price | None:
-    """The user's own price, at the host's discount in batches, else the listed one; None for what costs nothing or
-    nobody knows."""
+    """The user's own price, at the host's discount in batches, else the listed one, the dearest of several servers;
+    None for what costs nothing or nobody knows."""
     given, written = profile.usd_per_million_input, profile.usd_per_million_output
     if given is not None and written is not None:
         cached = profile.usd_per_million_cached_input
         own = Price(given, given if cached is None else cached, written)
         return own.with_batch(batch_share(profile.base_url, profile.model)) if profile.base_url else own
-    return find_price(profile.base_url, profile.model) if profile.base_url else None
+    hosted = [url for url in (profile.base_url, *profile.more_base_urls) if url and not is_loopback(url)]
+    return dearest([find_price(url, profile.model) for url in hosted])
 
 
 def read_key(name: str, profile: EndpointProfile) -> str:

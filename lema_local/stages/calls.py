@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lema_local.calls.client import refuse_unpriced
 from lema_local.calls.endpoint import Endpoint, Prompt
 from lema_local.errors import BudgetError, EndpointError, LedgerError
 from lema_local.progress import Progress
@@ -68,9 +69,11 @@ def complete(
 
     `render` makes a call's prompt just before it is sent (prompts of a large run would not fit in memory). Raises
     EndpointError when the endpoint is of no use, when its adapter is not active (probe.py) or when not one call ever
-    came through, BudgetError before the run's budget would be passed: the calls in flight are finished then, so that
-    nothing that is paid for is lost.
+    came through, ProfileError for a hosted model that no budget can hold, BudgetError before the run's budget would be
+    passed: the calls in flight are finished then, so that nothing that is paid for is lost.
     """
+    if run.budget is not None:
+        refuse_unpriced(endpoint)  # whichever engine: that of a cluster asks no budget where there is no price
     progress = Progress(label, len(calls))
     work = Work(run.store, endpoint, calls, render, accepts, progress)
     try:
@@ -100,6 +103,8 @@ def complete(
 
 def _hint(call: Call, faults: Counter[str]) -> str:
     """What may be wrong where every attempt ended in the same way."""
+    if set(faults) == {"HTTP 403"}:
+        return " Its server refuses the prompts, or the key: check the variable that api_key_env names."
     if call.sampling.structured and call.endpoint.structured_form == "openai" and set(faults) == {"HTTP 500"}:
         return (
             " A llama-cpp-python server answers 500 to OpenAI's form of a JSON schema: give the endpoint "

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+from call_stage import run_of, stage
 from client_calls import ASK, GREEDY, ask, body, endpoint, reply_of
 from scripted_server import Body, Say, ScriptedServer, chat, several
 
@@ -14,7 +15,9 @@ from lema_local.calls.endpoint import Prompt, Sampling
 from lema_local.calls.pacing import Budget
 from lema_local.calls.prices import Price
 from lema_local.calls.replies import Reply
-from lema_local.errors import BudgetError
+from lema_local.calls.transport import is_loopback
+from lema_local.errors import BudgetError, ProfileError
+from lema_local.records.store import Writer
 
 DOLLAR_A_TOKEN = Price(1e6, 1e6, 1e6)
 WORST = ASK.most_tokens + GREEDY.max_tokens
@@ -194,3 +197,31 @@ def test_such_a_server_that_refuses_so_many_is_asked_for_one_at_a_time(server: S
             return await client.samples(ASK, Sampling(temperature=0.7, max_tokens=16), (0, 1, 2))
 
     assert [reply and reply.text for reply in asyncio.run(run())] == ["2", None, None]
+
+
+@pytest.mark.parametrize("url", ["https://gpu.example.com/v1", "https://127.0.0.1.gpu.example.com/v1"])
+def test_a_hosted_model_without_a_price_is_refused_with_a_budget_by_whichever_engine(store: Writer, url: str) -> None:
+    run, asked = run_of(store, []), list[str]()
+    run.budget = Budget(1.0)
+    run.engine = lambda work, endpoint: asked.append(endpoint.name)  # a cluster's
+    with pytest.raises(ProfileError, match="--budget needs the price of tiny"):
+        stage(run, url, 1)
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("url", "is_here"),
+    [
+        ("http://localhost:8000/v1", True),
+        ("http://127.0.0.1:8000/v1", True),
+        ("http://127.9.9.9/v1", True),
+        ("http://[::1]:8000/v1", True),
+        ("http://127.0.0.1.gpu.example.com/v1", False),
+        ("http://127.example.com/v1", False),
+        ("http://localhost.example.com/v1", False),
+        ("http://10.0.0.1/v1", False),
+        ("http://[::2]/v1", False),
+    ],
+)
+def test_only_an_address_of_this_machine_is_one_of_this_machine(url: str, is_here: bool) -> None:
+    assert is_loopback(url) is is_here

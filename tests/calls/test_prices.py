@@ -6,7 +6,7 @@ import pytest
 from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import ModelInfo, Usage
 
-from lema_local.calls.prices import Price, batch_share, find_price
+from lema_local.calls.prices import Price, batch_share, dearest, find_price
 from lema_local.calls.replies import Body, Choice, replies_of
 from lema_local.calls.usage import Usage as Counted
 from lema_local.serving.endpoints import Endpoints
@@ -91,3 +91,24 @@ def test_the_discount_of_batches_is_the_models_else_the_hosts_else_none() -> Non
     assert batch_share(OPENAI, "a-model-of-tomorrow") == 0.5
     assert batch_share("https://api.deepseek.com/v1", "deepseek-chat") == 1.0
     assert batch_share("http://127.0.0.1:8000/v1", "gpt-4o-mini") == 1.0
+
+
+def test_several_servers_cost_as_much_as_the_dearest_and_one_that_nobody_knows_has_no_price() -> None:
+    cheap = Price(1.0, 0.5, 20.0, longer=((100, Price(9.0, 9.0, 20.0)),), batch=Price(0.5, 0.25, 10.0))
+    dear = Price(3.0, 0.1, 10.0)
+    price = dearest([cheap, dear])
+    assert price is not None
+    assert price.of_prompt(100) == Price(3.0, 0.5, 20.0)
+    assert price.of_prompt(101) == Price(9.0, 9.0, 20.0)
+    assert price.in_batch == cheap.batch  # which goes to the first
+    assert dearest([cheap, cheap]) == cheap
+    assert dearest([cheap, None]) is dearest([]) is None
+
+
+@pytest.mark.parametrize(
+    ("more", "is_known"), [((), True), (("http://127.0.0.1:8000/v1",), True), (("https://gpu.example.com/v1",), False)]
+)
+def test_a_model_has_a_price_where_each_host_elsewhere_has_one(more: tuple[str, ...], is_known: bool) -> None:
+    for base_url, others in ((OPENAI, more), *[(url, (OPENAI,)) for url in more]):
+        profile = EndpointProfile(model="gpt-4o", base_url=base_url, more_base_urls=others)
+        assert (Endpoints().resolve("corrector", profile).endpoint.price is not None) is is_known
