@@ -17,6 +17,7 @@ from .options import (
     match_option,
     notice,
     open_run,
+    report_to_option,
     run_options,
     seeds_option,
     training_set_option,
@@ -34,6 +35,7 @@ BAD_ROWS_SHOWN = 10
 @arms_option
 @training_set_option
 @truncate_option
+@report_to_option
 @call_options
 @engine_options
 @click.option("--base", type=click.Choice(["bf16", "nf4", "merged"]), help="vLLM: over which weights adapters answer.")
@@ -88,10 +90,11 @@ def command(
     lema eval --endpoint https://api.openai.com/v1 --served-model gpt-4 --api chat --key-env OPENAI_API_KEY
     """
     from lema_local.records.store import stage_sql
-    from lema_local.report.evaluation import group_rows, json_rows, set_reports, with_missing
+    from lema_local.report.evaluation import group_rows, json_rows, set_reports, table_rows, with_missing
     from lema_local.report.evidence import Experiment
     from lema_local.report.gather import arm_data
     from lema_local.report.headline import headline
+    from lema_local.stages.evaluate import show_evaluation
 
     from .eval_tables import report_text
 
@@ -112,9 +115,10 @@ def command(
         run.profile = dataclasses.replace(run.profile, evaluation=e)
         done = _import(run, imported, author) if imported else _evaluate(run)
         rows = with_missing(done.rows, run.evaluated.values())
+        reports = set_reports(rows, margin=e.margin / 100, ks=e.ks, same_step=run.profile.training.match == "steps")
+        if not imported:
+            show_evaluation(run, [row for report in reports for row in table_rows(report)])
         arms, student = run.store.rows(stage_sql("report_arms")), run.profile.endpoint("student").model
-    same_step = run.profile.training.match == "steps"
-    reports = set_reports(rows, margin=e.margin / 100, ks=e.ks, same_step=same_step)
     if as_json:
         found = [row for report in reports for row in (group_rows(report, rows, by) if by else json_rows(report))]
         echo_json([row | {"not_evaluated": done.not_evaluated} for row in found])

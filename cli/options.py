@@ -12,6 +12,7 @@ from lema_local.errors import StoreError, did_you_mean
 from lema_local.settings.assignments import Assignment, read_assignment
 from lema_local.settings.profiles import Overrides, load_profile
 from lema_local.settings.tables import Arm
+from lema_local.settings.training import Tracker
 from lema_local.stages.run import Experiment, Run
 
 from .output import echo
@@ -175,6 +176,15 @@ def truncate_option(function: F) -> F:
         is_flag=True,
         default=None,
         help="Over-long examples are cut at a step, not left out; another run.",
+    )(function)
+
+
+def report_to_option(function: F) -> F:
+    """--report-to, of the commands whose steps or results a tracker shows."""
+    return click.option(
+        "--report-to",
+        type=click.Choice(get_args(Tracker)),
+        help="Show the steps of training and each evaluation in a tracker of experiments, if it is installed.",
     )(function)
 
 

@@ -15,6 +15,7 @@ from .options import (
     match_option,
     open_run,
     refuse_options_before,
+    report_to_option,
     require_database,
     run_options,
     seeds_option,
@@ -29,12 +30,8 @@ from .output import echo, echo_json
 @seeds_option
 @truncate_option
 @click.option("--keep", type=int, metavar="N", help="Keep the weights of the N newest checkpoints of each run.")
-@click.option("--tensorboard", is_flag=True, default=None, help="Write the curves for TensorBoard too.")
-@click.option(
-    "--report-to",
-    type=click.Choice(["trackio", "wandb", "mlflow"]),
-    help="Show each step in a tracker of experiments, if it is installed.",
-)
+@click.option("--tensorboard", is_flag=True, default=None, help="The same as --report-to tensorboard, beside another.")
+@report_to_option
 @click.option("--processes", type=int, metavar="N", help="Train in N processes: without it one on each GPU.")
 @click.option("--accelerate-config", metavar="FILE", help="A file of `accelerate config`: nodes, GPUs and sharding.")
 @match_option

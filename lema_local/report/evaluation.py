@@ -235,6 +235,11 @@ def json_rows(report: SetReport) -> list[dict[str, Any]]:
     return rows
 
 
+def table_rows(report: SetReport) -> list[dict[str, Any]]:
+    """The rows of the table, and of the dev split's, by the keys that scripts rely on."""
+    return [fixed_keys(result) for result in (*report.checkpoints, *report.dev)]
+
+
 def fixed_keys(result: CheckpointResult) -> dict[str, Any]:
     """The row of the table as scripts rely on it."""
     return {

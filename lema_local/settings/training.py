@@ -23,7 +23,7 @@ Method = Literal["lora", "full"]
 Attention = Literal["auto", "sdpa", "flash_attention_2", "eager"]
 ComputeDtype = Literal["auto", "float32", "bfloat16"]
 Match = Literal["steps", "epochs", "tokens"]
-Tracker = Literal["trackio", "wandb", "mlflow"]
+Tracker = Literal["trackio", "wandb", "mlflow", "tensorboard"]
 
 # They fit a run to the memory, or say how it was planned, and leave its gradient.
 _NO_IDENTITY = (
@@ -81,8 +81,8 @@ class TrainingSettings:
     save_at: tuple[int, ...] = ()  # steps that are saved beside every save_steps
     seeds: int = 1  # so many runs of each arm: with seed, seed + 1, ...
     keep: int | None = None  # of so many checkpoints, the newest, the weights stay on the disk; None: of all
-    tensorboard: bool = False  # write the curves for TensorBoard too
-    report_to: Tracker | None = None  # a tracker of experiments, by transformers' own integration
+    tensorboard: bool = False  # show the runs in TensorBoard, beside report_to
+    report_to: Tracker | None = None  # a tracker of experiments
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "save_steps", "global_batch_size", "per_device_batch_size", "lora_r", "lora_alpha"):

@@ -6,7 +6,7 @@ again, and samples beside it. None of that changes the key of a greedy answer.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from lema_local.stages.imported_answers import ImportedAnswers, import_answers
 from lema_local.stages.run import Run
 from lema_local.stages.student import student_frame, student_prompt
 from lema_local.stages.sweep import Target, sweep
+from lema_local.stages.tracking import Tracking
 from lema_local.stages.work import Call
 from lema_local.training.checkpoints import is_removed
 
@@ -76,6 +77,7 @@ def _name_missing(run: Run, planned: Sequence[train.TrainingRun], recorded: Sequ
 
 def evaluate(run: Run) -> tuple[list[Target], Outcome]:
     """Evaluate what is pending and grade it; a finished evaluation is never run again."""
+    Tracking(run)  # a tracker that is not installed is named before anything is asked
     everything = targets(run)
     total = sweep(run, _without_removed(run, everything))
     derive(run.store, "evaluate")
@@ -99,6 +101,22 @@ def result_rows(run: Run, everything: Sequence[Target]) -> list[dict[str, Any]]:
     """The graded answers of these targets, as rows of db/stages/evaluated.sql."""
     ids = {call.id for target in everything for call in target.calls}
     return [row for row in run.store.rows(stage_sql("evaluated")) if row["id"] in ids]
+
+
+def show_evaluation(run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Show these rows of the table in the trackers that the profile names: of each training run its checkpoints', and
+    the base model's at step 0. A row that misses a reply is not shown yet."""
+    tracking, whole = Tracking(run), [row for row in rows if not row["missing"]]
+    evaluated = {row["checkpoint_id"] for row in whole}
+    if not tracking or evaluated <= {None}:
+        return
+    for training_run in train.planned_runs(run):
+        own = evaluated & {checkpoint.id for checkpoint in train.checkpoints(run, [training_run])}
+        if own:
+            with tracking.showing(training_run.shown) as showing:
+                for row in whole:
+                    if row["checkpoint_id"] in own or row["arm"] == "base":
+                        showing.evaluation(row)
 
 
 def without_reply(everything: Sequence[Target], rows: Sequence[dict[str, Any]]) -> list[str]:

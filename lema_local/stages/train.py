@@ -24,6 +24,7 @@ from lema_local.stages.plan import arm_size
 from lema_local.stages.recorded import recorded_sets
 from lema_local.stages.run import Experiment, Run
 from lema_local.stages.student import student_frame, student_model
+from lema_local.stages.tracking import Showing, Tracking, shown_run
 from lema_local.training.base import BaseModel
 from lema_local.training.bfloat16 import multiplies_bfloat16
 from lema_local.training.checkpoints import SavedCheckpoint, bound, has_adapter, is_removed
@@ -31,9 +32,9 @@ from lema_local.training.job import Job, run_job, saved_checkpoint
 from lema_local.training.launch import Strategy
 from lema_local.training.lint import Lint
 from lema_local.training.matching import arm_settings
-from lema_local.training.metrics import refuse_without_tensorboard, refuse_without_tracker
 from lema_local.training.plan import fit
 from lema_local.training.progress import TrainingProgress
+from lema_local.training.trackers import Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,12 @@ class TrainingRun:
     directory: Path
     frame: ChatFrame | None  # where its texts are chat
     label: str  # for people: the arm, and its seed where there are several
+
+    @property
+    def shown(self) -> Shown:
+        """What a tracker of experiments is told of it."""
+        is_chat = self.frame is not None
+        return shown_run(self.id, self.built.training_set, self.model, self.settings, self.directory, is_chat=is_chat)
 
 
 def planned_runs(run: Run, arms: tuple[Arm, ...] | None = None) -> list[TrainingRun]:
@@ -129,15 +136,13 @@ def train(run: Run, arms: tuple[Arm, ...] | None = None, *, strict: bool = False
 
     With `strict`, TrainingError before the first step of an arm of which any example would be left out or cut.
     """
-    if run.profile.training.tensorboard:
-        refuse_without_tensorboard()
-    if run.profile.training.report_to is not None:
-        refuse_without_tracker(run.profile.training.report_to)
+    tracking = Tracking(run)
     _refuse_unservable(run.profile)
     runs = planned_runs(run, arms)
     for training_run in runs:
-        if not _is_done(run, training_run):
-            _train(run, training_run, strict=strict)
+        with tracking.showing(training_run.shown) as showing:
+            if not _is_done(run, training_run):
+                _train(run, training_run, showing, strict=strict)
         _keep(run, training_run)
     run.store.merge()
     return checkpoints(run, runs)
@@ -175,7 +180,7 @@ def _is_done(run: Run, training_run: TrainingRun) -> bool:
     )
 
 
-def _train(run: Run, training_run: TrainingRun, *, strict: bool) -> None:
+def _train(run: Run, training_run: TrainingRun, showing: Showing, *, strict: bool) -> None:
     built, model, label = training_run.built, training_run.model, training_run.label
     devices = gpus()
     settings, strategy = fitted(model, training_run.settings, devices)
@@ -195,7 +200,9 @@ def _train(run: Run, training_run: TrainingRun, *, strict: bool) -> None:
     def on_event(event: dict[str, Any]) -> None:
         progress.show(event)
         if event["event"] in ("progress", "recorded"):
-            run.store.add(_metric(training_run, event))
+            metric = _metric(training_run, event)
+            run.store.add(metric)
+            showing.step(metric)
         if event["event"] == "notice":
             run.notice(f"{label}: {event['message']}")
         if event["event"] == "checkpoint":  # row last: its existence means the adapter is whole

@@ -24,8 +24,6 @@ from lema_local.training.packing import Pack, length, pack_steps, refuse_leaks, 
 from lema_local.training.rows import Row
 from lema_local.training.watch import Watch, checkpoint_bytes, free_bytes
 
-PROJECT = "lema_local"  # under which a tracker shows the runs, where the environment names no other
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loop:
@@ -80,9 +78,7 @@ def build_trainer(loop: Loop) -> Any:
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",  # the callback asks for each one
-        report_to=[settings.report_to] if settings.report_to else [],
-        project=PROJECT,
-        run_name=loop.directory.name,  # its arm and the beginning of its id
+        report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=on_cuda,
@@ -154,9 +150,6 @@ def build_trainer(loop: Loop) -> Any:
             if state.is_world_process_zero:
                 watch.save(state.global_step)
             trainer.accelerator.wait_for_everyone()
-
-        def on_train_end(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
-            watch.close()
 
     trainer.add_callback(Callback())
     return trainer

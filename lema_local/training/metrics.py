@@ -1,4 +1,4 @@
-"""What is measured at every step of a run: a line in its own file, an event for the database, TensorBoard if asked.
+"""What is measured at every step of a run: a line in its own file, an event for the database.
 
     RUN/metrics.jsonl   {"step": 12, "max_steps": 40, "loss": 0.412, "learning_rate": 0.001, "grad_norm": 0.8, ...}
 
@@ -7,22 +7,17 @@ resumed run, which does not do that step again, tells of it once more from here.
 its checkpoint.
 """
 
-import importlib.util
 import json
 import resource
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
-from lema_local.errors import MissingPackageError
 from lema_local.training.packages import require
 
 METRICS_FILE = "metrics.jsonl"
-TENSORBOARD_FOLDER = "tensorboard"
 _GIB = 2**30
-_CURVES = ("loss", "learning_rate", "grad_norm", "step_tokens_per_second", "memory_gib")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,18 +36,6 @@ class StepProgress:
     tokens_seen: int
     samples_seen: int
     at: str  # ISO 8601, UTC
-
-
-def refuse_without_tensorboard() -> None:
-    """MissingPackageError where its curves cannot be written."""
-    if importlib.util.find_spec("tensorboard") is None:
-        raise MissingPackageError("--tensorboard needs the package tensorboard: pip install 'lema-local[tensorboard]'")
-
-
-def refuse_without_tracker(tracker: str) -> None:
-    """MissingPackageError where a tracker of experiments is not installed."""
-    if importlib.util.find_spec(tracker) is None:
-        raise MissingPackageError(f"--report-to {tracker} needs the package {tracker}: pip install {tracker}")
 
 
 def peak_memory_gib() -> float:
@@ -87,31 +70,18 @@ def _lines(path: Path) -> Iterator[StepProgress]:
 class MetricsLog:
     """Writes a run's steps from `first_step` + 1 on; the lines of steps that will be done again go first."""
 
-    def __init__(self, directory: Path, *, first_step: int, tensorboard: bool) -> None:
+    def __init__(self, directory: Path, *, first_step: int) -> None:
         path = directory / METRICS_FILE
         kept = "".join(_line(progress) for progress in recorded(directory, until=first_step))
         partial = path.with_name(f".{METRICS_FILE}")
         partial.write_text(kept, encoding="utf-8")
         partial.replace(path)
         self._path = path
-        self._board: Any = None
-        if tensorboard:
-            refuse_without_tensorboard()
-            writer = require("torch.utils.tensorboard").SummaryWriter
-            self._board = writer(str(directory / TENSORBOARD_FOLDER), purge_step=first_step + 1)
 
     def add(self, progress: StepProgress) -> None:
         """Record a step; it survives a kill when this returns."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(_line(progress))
-        if self._board is not None:
-            for name in _CURVES:
-                self._board.add_scalar(name, getattr(progress, name), progress.step)
-
-    def close(self) -> None:
-        """Write what TensorBoard has not got yet."""
-        if self._board is not None:
-            self._board.close()
 
 
 def _line(progress: StepProgress) -> str:

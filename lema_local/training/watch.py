@@ -67,7 +67,7 @@ class Watch:
         self._started = self._step_started = time.monotonic()
         if self.is_main:
             self.make_sure_of_room(next(s for s in self.settings.checkpoint_steps if s > step))
-            self._log = MetricsLog(self.directory, first_step=step, tensorboard=self.settings.tensorboard)
+            self._log = MetricsLog(self.directory, first_step=step)
 
     def step(self, step: int, *, loss: float, grad_norm: float, learning_rate: float) -> None:
         """A step is done. TrainingError where loss or gradient is no number: before it could be saved."""
@@ -127,12 +127,6 @@ class Watch:
         self.last_saved = step
         self.on_checkpoint(saved)
         self._step_started = time.monotonic()  # the time of a save is no training time
-
-    def close(self) -> None:
-        """Training is over, whatever way."""
-        if self._log is not None:
-            self._log.close()
-            self._log = None
 
 
 def _name_base(config: Path, name: str) -> None:

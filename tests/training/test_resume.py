@@ -1,11 +1,9 @@
 """Training that is killed goes on to the weights and losses that it would have had: real SIGKILLs, at any moment."""
 
-import importlib.util
 import os
 import random
 import shutil
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +14,10 @@ from needs import needs
 from training_process import at_step, run_until
 from training_runs import EXAMPLES, SETTINGS, assert_same_end, run
 
-from lema_local.errors import MissingPackageError
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import SavedCheckpoint, find_checkpoints, has_adapter, is_removed
 from lema_local.training.job import Job
-from lema_local.training.metrics import StepProgress, recorded, refuse_without_tracker
+from lema_local.training.metrics import StepProgress, recorded
 
 pytestmark = [needs("torch", "peft", "bitsandbytes"), pytest.mark.usefixtures("quick_python")]
 
@@ -173,67 +170,6 @@ def test_keep_bounds_the_disk_and_a_killed_run_still_goes_on(
     assert len(list(tmp_path.glob("step-*/optimizer.pt"))) == keep
     assert run(base, tmp_path, settings, on_progress=lambda progress: steps.append(-1)) == again
     assert -1 not in steps
-
-
-def test_curves_for_tensorboard_begin_again_where_the_run_goes_on(base: BaseModel, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    def stop(progress: StepProgress) -> None:
-        if progress.step == 4:
-            raise Stopped
-
-    settings = replace(COSINE, tensorboard=True)
-    with pytest.raises(Stopped):
-        run(base, tmp_path, settings, on_progress=stop)
-    run(base, tmp_path, settings)
-    read = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    for name in ("loss", "learning_rate", "grad_norm", "step_tokens_per_second", "memory_gib"):
-        assert [event.step for event in read.Scalars(name)] == [1, 2, 3, 4, 5, 6], name
-    losses = [progress.loss for progress in recorded(tmp_path)]
-    assert [event.value for event in read.Scalars("loss")] == pytest.approx(losses)
-
-
-def test_without_the_package_tensorboard_is_refused_in_one_line(base: BaseModel, tmp_path: Path) -> None:
-    if importlib.util.find_spec("tensorboard") is not None:
-        pytest.skip("it is installed here")
-    with pytest.raises(MissingPackageError, match=r"^--tensorboard needs .* pip install 'lema-local\[tensorboard\]'$"):
-        run(base, tmp_path, replace(COSINE, tensorboard=True))
-    assert find_checkpoints(tmp_path) == []
-
-
-STAND_IN = """
-from types import SimpleNamespace
-begun, config, logged = {}, {}, []
-context_vars = SimpleNamespace(current_space_id=SimpleNamespace(get=lambda: None))
-def init(**given): begun.update(given)
-def log(values): logged.append(values)
-def finish(): pass
-config = type("Config", (dict,), {"update": lambda self, values, **_: dict.update(self, values)})()
-"""  # of trackio, for transformers' integration of it
-
-
-def test_a_tracker_is_shown_every_step_of_a_run_by_its_arm_and_id(
-    base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    package = tmp_path / "packages" / "trackio"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text(STAND_IN)
-    monkeypatch.syspath_prepend(str(package.parent))
-    monkeypatch.delitem(sys.modules, "trackio", raising=False)
-    folder = tmp_path / "cot-12ab34cd"
-    run(base, folder, replace(COSINE, report_to="trackio"))
-    trackio: Any = sys.modules.pop("trackio")
-    assert (trackio.begun["project"], trackio.begun["name"]) == ("lema_local", "cot-12ab34cd")
-    assert trackio.config["learning_rate"] == COSINE.learning_rate
-    shown = [logged["train/loss"] for logged in trackio.logged if "train/loss" in logged]
-    assert shown == pytest.approx([progress.loss for progress in recorded(folder)])
-
-
-def test_a_tracker_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingPackageError, match=r"^--report-to wandb needs the package wandb: pip install wandb$"):
-        refuse_without_tracker("wandb")
 
 
 def test_every_step_is_recorded_with_what_was_measured(uninterrupted: list[SavedCheckpoint]) -> None:
