@@ -119,7 +119,7 @@ def status_command(profile: str, db: Path, **overrides: Any) -> None:
 
     with open_run(db, profile, overrides) as run:
         rows = [
-            (batch.remote_id, batch.purpose, batch.endpoint)
+            (batch.name, batch.purpose, batch.endpoint)
             + ((remote.status, remote.completed, remote.failed, batch.calls) if remote else ("?", "", "", batch.calls))
             for batch, remote in standing(run)
         ]

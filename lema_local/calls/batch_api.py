@@ -1,7 +1,7 @@
 """OpenAI's Batch API: upload a file of calls, ask how it stands, download what came.
 
 api = BatchApi(endpoint)
-remote = api.submit(lines, url="/v1/chat/completions", tag=batch_id)     # RemoteBatch(id="batch_68...", ...)
+remote = api.create(api.upload(lines, tag=id_), url="/v1/chat/completions", tag=id_)   # RemoteBatch(id="batch_68...")
 api.status(remote.id).status                                             # "in_progress"
 """
 
@@ -39,6 +39,10 @@ class RemoteBatch:
         return self.status in OVER
 
 
+class LostAnswerError(EndpointError):
+    """A batch was handed in, and nobody knows whether it is made."""
+
+
 class BatchApi:
     """The batches of one endpoint."""
 
@@ -59,9 +63,8 @@ class BatchApi:
             http_client=connections,
         )
 
-    def submit(self, lines: Sequence[str], *, url: Any, tag: str) -> RemoteBatch:
-        """Hand in a file of calls, once: a batch with this tag that is there already (a submission that was interrupted
-        before it was recorded) is taken as it is."""
+    def find(self, tag: str) -> RemoteBatch | None:
+        """The batch with this tag, where there is one that may bring something."""
         with self._errors():
             for number, found in enumerate(self._openai.batches.list(limit=100)):
                 remote = self._remote(found)
@@ -69,14 +72,31 @@ class BatchApi:
                     return remote
                 if number >= LISTED:
                     break
-            data = ("\n".join(lines) + "\n").encode("ascii")
-            file = self._openai.files.create(file=(f"{tag}.jsonl", data), purpose="batch")
-            # once: a second try of a request that only seemed lost would be a second batch to pay for
-            return self._remote(
-                self._openai.with_options(max_retries=0).batches.create(
-                    input_file_id=file.id, endpoint=url, completion_window="24h", metadata={TAG: tag}
+        return None
+
+    def upload(self, lines: Sequence[str], *, tag: str) -> str:
+        """A file of calls, of which `create` makes a batch; returns its id."""
+        data = ("\n".join(lines) + "\n").encode("ascii")
+        with self._errors():
+            return self._openai.files.create(file=(f"{tag}.jsonl", data), purpose="batch").id
+
+    def create(self, file_id: str, *, url: Any, tag: str) -> RemoteBatch:
+        """Hand in a file, once: a second try of a request that only seemed lost would be a second batch to pay for.
+        LostAnswerError where it may be made all the same, another EndpointError where it is not."""
+        import openai
+
+        with self._errors():
+            try:
+                found = self._openai.with_options(max_retries=0).batches.create(
+                    input_file_id=file_id, endpoint=url, completion_window="24h", metadata={TAG: tag}
                 )
-            )
+            except openai.APIStatusError as error:
+                if error.status_code >= 500:
+                    raise LostAnswerError(self._said(error)) from None
+                raise
+            except openai.OpenAIError as error:
+                raise LostAnswerError(self._said(error)) from None
+            return self._remote(found)
 
     def status(self, remote_id: str) -> RemoteBatch:
         """How a batch stands."""
@@ -99,13 +119,16 @@ class BatchApi:
         try:
             yield
         except (openai.OpenAIError, httpx2.HTTPError) as error:
-            said = str(error.__cause__ or error)
-            if isinstance(error, openai.APIStatusError) and error.status_code < 400:
-                said = f"go to {error.response.headers.get('location')}. Nothing was sent there."
-            said = " ".join(self._without_key(said).split())[:300]
-            raise EndpointError(
-                f"The Batch API at {self._endpoint.base_url} says: {said} Mend that, then run the same command again."
-            ) from None
+            raise EndpointError(self._said(error)) from None
+
+    def _said(self, error: Exception) -> str:
+        import openai
+
+        said = str(error.__cause__ or error)
+        if isinstance(error, openai.APIStatusError) and error.status_code < 400:
+            said = f"go to {error.response.headers.get('location')}. Nothing was sent there."
+        said = " ".join(self._without_key(said).split())[:300]
+        return f"The Batch API at {self._endpoint.base_url} says: {said} Mend that, then run the same command again."
 
     def _remote(self, batch: Any) -> RemoteBatch:
         counts, scrub = batch.request_counts, self._without_key

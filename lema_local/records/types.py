@@ -85,12 +85,17 @@ class Batch:
     """Calls handed to a provider's Batch API in one file."""
 
     id: str
-    remote_id: str  # the provider's
+    remote_id: str  # the provider's; "" where nobody knows yet whether it came there
     endpoint: str
     base_url: str
     purpose: Purpose
     calls: int
     created_at: datetime
+
+    @property
+    def name(self) -> str:
+        """What people call it by."""
+        return self.remote_id or self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,9 @@ class BatchEnd:
     """How a batch ended; one without it is still at work."""
 
     batch_id: str
-    status: str  # the provider's word: completed, failed, expired, cancelled
+    # the provider's word: completed, failed, expired, cancelled; or ours: dropped, handed in (under the provider's id),
+    # never made
+    status: str
     ended_at: datetime
 
 

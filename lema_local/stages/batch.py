@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from lema_local.calls.batch_api import BatchApi, RemoteBatch
+from lema_local.calls.batch_api import BatchApi, LostAnswerError, RemoteBatch
 from lema_local.calls.batches import Result, read_result, request_line, split, url_of
 from lema_local.calls.echoes import scrubber
 from lema_local.calls.endpoint import Endpoint, Prompt
@@ -37,6 +37,7 @@ from lema_local.stages.work import Call, attempt, completion
 
 Purpose = Literal["sample", "augment", "correct"]
 Renderer = Callable[[Call], Prompt]
+NEVER_MADE = "never made"  # the end of a hand-in of which the provider knows nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,29 +135,80 @@ def _writing(output: Path) -> Iterator[None]:
 
 
 def submit(run: Run, work: Work) -> list[Batch]:
-    """Hand the pending calls in at the endpoint's Batch API, in as many files as it takes, and record each."""
+    """Hand the pending calls in at the endpoint's Batch API, in as many files as it takes, and record each. Hand-ins
+    that were cut off are looked for first."""
     e = work.endpoint
     if not e.base_url:
         raise EndpointError(f"Endpoint {e.name} is a recipe, which has no Batch API: use `lema batch export`.")
+    made, are_freed = _settle(run, e.name)
+    if are_freed:
+        work = work_of(run, work.purpose)
+        e = work.endpoint
     if run.budget is not None:
         most = sum(_most_usd(work, call) for call in work.pending)
         if e.price is None or most > run.budget.usd:
             cost = "has no known price" if e.price is None else f"may cost ${most:.2f}"
             raise BudgetError(f"The batch {cost}, more than the budget allows: give a larger --budget or a --limit.")
-    made, api = [], BatchApi(_keyed(run, e.name))
+    api = BatchApi(_keyed(run, e.name))
     ended = {row["id"] for row in run.store.rows("select batch_id as id from batch_end")}
     for lines in split(work.lines()):
         ids = [str(json.loads(line)["custom_id"]) for line in lines]
         batch_id = _batch_id(e.base_url, ids, ended)
-        remote = api.submit(lines, url=url_of(e), tag=batch_id)
-        now = datetime.now(UTC)
-        batch = Batch(batch_id, remote.id, e.name, e.base_url, work.purpose, len(ids), now)
-        for id_ in ids:
-            run.store.add(BatchCall(batch_id, id_))
-        run.store.add(batch)  # row last: it makes the calls count as handed in
-        made.append(batch)
+        planned = Batch(batch_id, "", e.name, e.base_url, work.purpose, len(ids), datetime.now(UTC))
+        remote = api.find(batch_id)  # by a database that is lost
+        if remote is None:
+            file_id = api.upload(lines, tag=batch_id)
+            _record(run, planned, ids)  # before it is there: if its answer is lost, its calls are not bought again
+            run.store.merge()
+            try:
+                remote = api.create(file_id, url=url_of(e), tag=batch_id)
+            except LostAnswerError:
+                raise
+            except EndpointError:
+                _end(run, planned, NEVER_MADE)
+                raise
+        made.append(_handed_in(run, planned, remote, ids))
     run.store.merge()
     return made
+
+
+def _record(run: Run, batch: Batch, ids: Iterable[str]) -> None:
+    for id_ in ids:
+        run.store.add(BatchCall(batch.id, id_))
+    run.store.add(batch)  # row last: it makes the calls count as handed in
+
+
+def _end(run: Run, batch: Batch, status: str) -> None:
+    run.store.add(BatchEnd(batch.id, status, datetime.now(UTC)))
+
+
+def _handed_in(run: Run, planned: Batch, remote: RemoteBatch, ids: Iterable[str]) -> Batch:
+    """Record that it is there, in the place of what was planned."""
+    batch = replace(planned, id=content_key("batch", planned.id, remote.id), remote_id=remote.id)
+    _record(run, batch, ids)
+    _end(run, planned, "handed in")
+    return batch
+
+
+def _found_again(run: Run, planned: Batch) -> tuple[Batch, RemoteBatch] | None:
+    """A batch whose hand-in was cut off, as it is there; None where it is not."""
+    remote = _api(run, planned).find(planned.id)
+    if remote is None:
+        return None
+    rows = run.store.rows("select completion_id as id from batch_call where batch_id = $id", id=planned.id)
+    return _handed_in(run, planned, remote, [row["id"] for row in rows]), remote
+
+
+def _settle(run: Run, endpoint: str) -> tuple[list[Batch], bool]:
+    """Of the hand-ins at an endpoint that were cut off, those that are there; and whether any was never made."""
+    run.store.merge()
+    planned = [batch for batch in _open(run) if not batch.remote_id and batch.endpoint == endpoint]
+    found = [(batch, _found_again(run, batch)) for batch in planned]
+    for batch, there in found:
+        if there is None:
+            _end(run, batch, NEVER_MADE)
+    run.store.merge()
+    return [there[0] for _, there in found if there], any(there is None for _, there in found)
 
 
 def _batch_id(base_url: str, ids: Sequence[str], ended: Collection[str]) -> str:
@@ -167,7 +219,7 @@ def _batch_id(base_url: str, ids: Sequence[str], ended: Collection[str]) -> str:
 
 def standing(run: Run) -> list[tuple[Batch, RemoteBatch | None]]:
     """Every batch at work, as recorded and as the provider has it; None, and a notice, where it cannot be asked."""
-    return [(batch, _asked(run, batch)) for batch in _open(run)]
+    return [_asked(run, batch) for batch in _open(run)]
 
 
 def fetch(run: Run) -> Imported:
@@ -192,7 +244,7 @@ def fetch(run: Run) -> Imported:
                 f"it as it was handed in, by that profile and its options, or give them up: lema batch drop {remote.id}"
             )
         else:
-            run.store.add(BatchEnd(batch.id, remote.status, datetime.now(UTC)))
+            _end(run, batch, remote.status)
     run.store.merge()
     return total
 
@@ -203,10 +255,10 @@ def _purpose(batch: Batch) -> Purpose:
 
 def drop(run: Run, remote_id: str) -> Batch:
     """Wait no longer for a batch: what it has not brought is pending again."""
-    batch = next((batch for batch in _open(run) if batch.remote_id == remote_id), None)
+    batch = next((batch for batch in _open(run) if batch.name == remote_id), None)
     if batch is None:
         raise DataError(f"No batch {remote_id} is waited for in {run.store.path}: see `lema batch status`.")
-    run.store.add(BatchEnd(batch.id, "dropped", datetime.now(UTC)))
+    _end(run, batch, "dropped")
     run.store.merge()
     return batch
 
@@ -215,15 +267,19 @@ def _open(run: Run) -> list[Batch]:
     return [Batch(**row) for row in run.store.rows(stage_sql("open_batches"))]
 
 
-def _asked(run: Run, batch: Batch) -> RemoteBatch | None:
+def _asked(run: Run, batch: Batch) -> tuple[Batch, RemoteBatch | None]:
     """How a batch stands; one that cannot be asked must not keep others from being fetched."""
     try:
-        return _api(run, batch).status(batch.remote_id)
+        if batch.remote_id:
+            return batch, _api(run, batch).status(batch.remote_id)
+        if found := _found_again(run, batch):
+            return found
+        run.notice(f"{batch.name}: its hand-in was cut off, and it is not there. `lema batch submit` does it again.")
     except EndpointError as error:
-        run.notice(f"{batch.remote_id}: {error} If it is gone for good: lema batch drop {batch.remote_id}")
+        run.notice(f"{batch.name}: {error} If it is gone for good: lema batch drop {batch.name}")
     except ProfileError as error:  # no such endpoint, or no key for it: the batch itself may be well
-        run.notice(f"{batch.remote_id}: {error} Ask for it with the profile and the key that it was handed in with.")
-    return None
+        run.notice(f"{batch.name}: {error} Ask for it with the profile and the key that it was handed in with.")
+    return batch, None
 
 
 def import_files(run: Run, purpose: Purpose, paths: Sequence[Path]) -> Imported:
@@ -314,7 +370,7 @@ def _api(run: Run, batch: Batch) -> BatchApi:
     endpoint = _keyed(run, batch.endpoint)
     if endpoint.base_url != batch.base_url:
         raise EndpointError(
-            f"Batch {batch.remote_id} is at {batch.base_url}, but endpoint {batch.endpoint} is now at "
+            f"Batch {batch.name} is at {batch.base_url}, but endpoint {batch.endpoint} is now at "
             f"{endpoint.base_url or 'a recipe'}: use the profile and options that it was handed in with."
         )
     return BatchApi(endpoint)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
 from lema_local.errors import DataError, EndpointError
 from lema_local.records.keys import content_key
 from lema_local.records.store import Store, Writer
-from lema_local.records.types import Batch
+from lema_local.records.types import Batch, BatchEnd
 from lema_local.settings.profiles import Overrides, load_profile
 from lema_local.stages import batch as batches
 from lema_local.stages.estimate import estimate
@@ -155,7 +155,7 @@ def test_a_hand_in_that_was_interrupted_is_found_again_and_not_repeated(
 ) -> None:
     work = batches.work_of(run, "sample")
     with monkeypatch.context() as killed:
-        killed.setattr(run.store, "add", _killed)
+        killed.setattr(run.store, "add", _killed_before(run.store.add))
         with pytest.raises(KeyboardInterrupt):
             batches.submit(run, work)
     assert len(api.batches) == 1
@@ -163,8 +163,15 @@ def test_a_hand_in_that_was_interrupted_is_found_again_and_not_repeated(
     assert (batch.remote_id, len(api.batches)) == ("batch_0", 1)
 
 
-def _killed(fact: object) -> None:
-    raise KeyboardInterrupt
+def _killed_before(add: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Killed when a batch is there and nothing says so yet."""
+
+    def killed(fact: Any) -> None:
+        if isinstance(fact, BatchEnd) or getattr(fact, "remote_id", ""):
+            raise KeyboardInterrupt
+        add(fact)
+
+    return killed
 
 
 def test_what_an_expired_batch_did_not_bring_is_pending_again(run: Run, api: BatchServer) -> None:
@@ -194,7 +201,7 @@ def test_what_an_expired_batch_brought_is_not_lost_though_its_hand_in_was_interr
 ) -> None:
     work = batches.work_of(run, "sample")
     with monkeypatch.context() as killed:
-        killed.setattr(run.store, "add", _killed)
+        killed.setattr(run.store, "add", _killed_before(run.store.add))
         with pytest.raises(KeyboardInterrupt):
             batches.submit(run, work)
     api.work_off(status="expired", most=5)
@@ -214,6 +221,53 @@ def test_a_hand_in_whose_answer_was_lost_is_not_repeated_by_itself(
     api.loses_answers = False
     (batch,) = batches.submit(again, batches.work_of(again, "sample"))
     assert (batch.remote_id, len(api.batches)) == ("batch_0", 1)
+
+
+def test_calls_whose_hand_in_lost_its_answer_are_not_paid_for_twice_by_a_smaller_hand_in(
+    run: Run, api: BatchServer, profile: Path
+) -> None:
+    api.loses_answers = True
+    with pytest.raises(EndpointError):
+        batches.submit(run, batches.work_of(run, "sample"))
+    api.loses_answers = False
+    fewer = Run(load_profile(str(profile), Overrides(limit=2), environment={}), run.store)
+    assert sample(fewer).done == 0  # no stage makes them either
+    (batch,) = batches.submit(fewer, batches.work_of(fewer, "sample"))
+    assert (batch.remote_id, batch.calls, len(api.batches)) == ("batch_0", 16, 1)
+    api.work_off()
+    assert batches.fetch(run).new == 16
+    assert batches.standing(run) == []
+
+
+def test_a_fetch_finds_a_batch_whose_hand_in_lost_its_answer(run: Run, api: BatchServer) -> None:
+    api.loses_answers = True
+    with pytest.raises(EndpointError):
+        batches.submit(run, batches.work_of(run, "sample"))
+    run.store.merge()
+    api.work_off()
+    assert [batch.remote_id for batch, _ in batches.standing(run)] == ["batch_0"]
+    assert batches.fetch(run).new == 16
+
+
+def test_a_hand_in_that_was_never_made_is_said_and_done_again(run: Run, api: BatchServer) -> None:
+    api.loses_answers = True
+    with pytest.raises(EndpointError):
+        batches.submit(run, batches.work_of(run, "sample"))
+    api.loses_answers = False
+    api.batches.clear()
+    said: list[str] = []
+    run.notice = said.append
+    assert batches.fetch(run).new == 0
+    assert "its hand-in was cut off, and it is not there" in said[-1]
+    (batch,) = batches.submit(run, batches.work_of(run, "sample"))
+    assert (batch.calls, len(api.batches)) == (16, 1)
+
+
+def test_a_hand_in_that_is_refused_leaves_its_calls_pending(run: Run, api: BatchServer) -> None:
+    api.refuses_batches = True
+    with pytest.raises(EndpointError):
+        batches.submit(run, batches.work_of(run, "sample"))
+    assert len(batches.work_of(run, "sample").pending) == 16
 
 
 def test_results_that_this_profile_does_not_want_stay_to_be_fetched(run: Run, api: BatchServer, profile: Path) -> None:

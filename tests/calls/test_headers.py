@@ -48,7 +48,9 @@ def test_a_call_says_what_the_profile_says_and_nothing_of_the_environment(server
 
 def test_a_batch_says_what_the_profile_says_and_nothing_of_the_environment(api: BatchServer) -> None:
     batches = BatchApi(endpoint(api.base_url, api_key=CANARY))
-    remote = batches.submit([json.dumps({"custom_id": "a"})], url="/v1/chat/completions", tag="t")
+    assert batches.find("t") is None
+    file_id = batches.upload([json.dumps({"custom_id": "a"})], tag="t")
+    remote = batches.create(file_id, url="/v1/chat/completions", tag="t")
     api.work_off()
     assert len(list(batches.lines(batches.status(remote.id)))) == 1
     assert len(api.all_headers) == 5  # the list, the file, the batch, how it stands, its results

@@ -20,6 +20,7 @@ class BatchServer:
         self.all_headers: list[dict[str, str]] = []
         self.refuse_with: int | None = None
         self.points_to: str | None = None  # where a hand-in is sent on to
+        self.refuses_batches = False  # though it takes their files
         self.loses_answers = False  # a batch is made, and the answer says that something broke
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
@@ -93,6 +94,8 @@ def _handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:
                 self._json(
                     {"id": name, "object": "file", "bytes": 1, "created_at": 0, "filename": "x", "purpose": "batch"}
                 )
+            elif server.refuses_batches:
+                self._send(400, b'{"error": {"message": "no batches of this model"}}', "application/json")
             else:
                 made = server.create(json.loads(data))
                 if server.loses_answers:
