@@ -10,9 +10,9 @@ import itertools
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -25,19 +25,27 @@ from lema_local.calls.failures import RAW_REPLY_CHARACTERS, Failure, failure_of
 from lema_local.calls.replies import Asked, claims_of_lie, judge_body, remarks, replies_of
 from lema_local.calls.usage import cost_of
 from lema_local.errors import BudgetError, DataError, EndpointError, ProfileError
-from lema_local.records.keys import content_key
-from lema_local.records.store import stage_sql
-from lema_local.records.types import Batch, BatchCall, BatchEnd
-from lema_local.serving.endpoints import read_key
+from lema_local.records.types import Batch
 from lema_local.stages import correct, sample
 from lema_local.stages.calls import pending
 from lema_local.stages.derive import derive
+from lema_local.stages.hand_in import (
+    NEVER_MADE,
+    api_of,
+    batch_id,
+    end,
+    found_again,
+    handed_in,
+    keyed,
+    open_batches,
+    record,
+    settle,
+)
 from lema_local.stages.run import Run
 from lema_local.stages.work import Call, attempt, completion
 
 Purpose = Literal["sample", "augment", "correct"]
 Renderer = Callable[[Call], Prompt]
-NEVER_MADE = "never made"  # the end of a hand-in of which the provider knows nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +148,7 @@ def submit(run: Run, work: Work) -> list[Batch]:
     e = work.endpoint
     if not e.base_url:
         raise EndpointError(f"Endpoint {e.name} is a recipe, which has no Batch API: use `lema batch export`.")
-    made, are_freed = _settle(run, e.name)
+    made, are_freed = settle(run, e.name)
     if are_freed:
         work = work_of(run, work.purpose)
         e = work.endpoint
@@ -149,77 +157,32 @@ def submit(run: Run, work: Work) -> list[Batch]:
         if e.price is None or most > run.budget.usd:
             cost = "has no known price" if e.price is None else f"may cost ${most:.2f}"
             raise BudgetError(f"The batch {cost}, more than the budget allows: give a larger --budget or a --limit.")
-    api = BatchApi(_keyed(run, e.name))
+    api = BatchApi(keyed(run, e.name))
     ended = {row["id"] for row in run.store.rows("select batch_id as id from batch_end")}
     for lines in split(work.lines()):
         ids = [str(json.loads(line)["custom_id"]) for line in lines]
-        batch_id = _batch_id(e.base_url, ids, ended)
-        planned = Batch(batch_id, "", e.name, e.base_url, work.purpose, len(ids), datetime.now(UTC))
-        remote = api.find(batch_id)  # by a database that is lost
+        tag = batch_id(e.base_url, ids, ended)
+        planned = Batch(tag, "", e.name, e.base_url, work.purpose, len(ids), datetime.now(UTC))
+        remote = api.find(tag)  # by a database that is lost
         if remote is None:
-            file_id = api.upload(lines, tag=batch_id)
-            _record(run, planned, ids)  # before it is there: if its answer is lost, its calls are not bought again
+            file_id = api.upload(lines, tag=tag)
+            record(run, planned, ids)  # before it is there: if its answer is lost, its calls are not bought again
             run.store.merge()
             try:
-                remote = api.create(file_id, url=url_of(e), tag=batch_id)
+                remote = api.create(file_id, url=url_of(e), tag=tag)
             except LostAnswerError:
                 raise
             except EndpointError:
-                _end(run, planned, NEVER_MADE)
+                end(run, planned, NEVER_MADE)
                 raise
-        made.append(_handed_in(run, planned, remote, ids))
+        made.append(handed_in(run, planned, remote, ids))
     run.store.merge()
     return made
 
 
-def _record(run: Run, batch: Batch, ids: Iterable[str]) -> None:
-    for id_ in ids:
-        run.store.add(BatchCall(batch.id, id_))
-    run.store.add(batch)  # row last: it makes the calls count as handed in
-
-
-def _end(run: Run, batch: Batch, status: str) -> None:
-    run.store.add(BatchEnd(batch.id, status, datetime.now(UTC)))
-
-
-def _handed_in(run: Run, planned: Batch, remote: RemoteBatch, ids: Iterable[str]) -> Batch:
-    """Record that it is there, in the place of what was planned."""
-    batch = replace(planned, id=content_key("batch", planned.id, remote.id), remote_id=remote.id)
-    _record(run, batch, ids)
-    _end(run, planned, "handed in")
-    return batch
-
-
-def _found_again(run: Run, planned: Batch) -> tuple[Batch, RemoteBatch] | None:
-    """A batch whose hand-in was cut off, as it is there; None where it is not."""
-    remote = _api(run, planned).find(planned.id)
-    if remote is None:
-        return None
-    rows = run.store.rows("select completion_id as id from batch_call where batch_id = $id", id=planned.id)
-    return _handed_in(run, planned, remote, [row["id"] for row in rows]), remote
-
-
-def _settle(run: Run, endpoint: str) -> tuple[list[Batch], bool]:
-    """Of the hand-ins at an endpoint that were cut off, those that are there; and whether any was never made."""
-    run.store.merge()
-    planned = [batch for batch in _open(run) if not batch.remote_id and batch.endpoint == endpoint]
-    found = [(batch, _found_again(run, batch)) for batch in planned]
-    for batch, there in found:
-        if there is None:
-            _end(run, batch, NEVER_MADE)
-    run.store.merge()
-    return [there[0] for _, there in found if there], any(there is None for _, there in found)
-
-
-def _batch_id(base_url: str, ids: Sequence[str], ended: Collection[str]) -> str:
-    """The id, and tag, of a hand-in: the same when it was interrupted and is repeated, another one after its end."""
-    numbers = itertools.count()
-    return next(id_ for n in numbers if (id_ := content_key("batch", base_url, sorted(ids), n)) not in ended)
-
-
 def standing(run: Run) -> list[tuple[Batch, RemoteBatch | None]]:
     """Every batch at work, as recorded and as the provider has it; None, and a notice, where it cannot be asked."""
-    return [_asked(run, batch) for batch in _open(run)]
+    return [_asked(run, batch) for batch in open_batches(run)]
 
 
 def fetch(run: Run) -> Imported:
@@ -231,7 +194,7 @@ def fetch(run: Run) -> Imported:
     for batch, remote in standing(run):
         if remote is None or not remote.is_over:
             continue
-        lines = _api(run, batch).lines(remote)
+        lines = api_of(run, batch).lines(remote)
         try:
             found = import_results(run, _purpose(batch), lines, is_batch=True)
         except EndpointError as error:
@@ -244,7 +207,7 @@ def fetch(run: Run) -> Imported:
                 f"it as it was handed in, by that profile and its options, or give them up: lema batch drop {remote.id}"
             )
         else:
-            _end(run, batch, remote.status)
+            end(run, batch, remote.status)
     run.store.merge()
     return total
 
@@ -255,24 +218,20 @@ def _purpose(batch: Batch) -> Purpose:
 
 def drop(run: Run, remote_id: str) -> Batch:
     """Wait no longer for a batch: what it has not brought is pending again."""
-    batch = next((batch for batch in _open(run) if batch.name == remote_id), None)
+    batch = next((batch for batch in open_batches(run) if batch.name == remote_id), None)
     if batch is None:
         raise DataError(f"No batch {remote_id} is waited for in {run.store.path}: see `lema batch status`.")
-    _end(run, batch, "dropped")
+    end(run, batch, "dropped")
     run.store.merge()
     return batch
-
-
-def _open(run: Run) -> list[Batch]:
-    return [Batch(**row) for row in run.store.rows(stage_sql("open_batches"))]
 
 
 def _asked(run: Run, batch: Batch) -> tuple[Batch, RemoteBatch | None]:
     """How a batch stands; one that cannot be asked must not keep others from being fetched."""
     try:
         if batch.remote_id:
-            return batch, _api(run, batch).status(batch.remote_id)
-        if found := _found_again(run, batch):
+            return batch, api_of(run, batch).status(batch.remote_id)
+        if found := found_again(run, batch):
             return found
         run.notice(f"{batch.name}: its hand-in was cut off, and it is not there. `lema batch submit` does it again.")
     except EndpointError as error:
@@ -363,22 +322,6 @@ def _add(run: Run, result: Result, call: Call, work: Work, *, is_batch: bool, li
 
 def _work(run: Run, purpose: Purpose, endpoint: Endpoint, calls: Sequence[Call], render: Renderer) -> Work:
     return Work(purpose, endpoint, tuple(calls), tuple(pending(run, calls)), render)
-
-
-def _api(run: Run, batch: Batch) -> BatchApi:
-    """The API at which a batch was handed in, by the profile's endpoint of that name."""
-    endpoint = _keyed(run, batch.endpoint)
-    if endpoint.base_url != batch.base_url:
-        raise EndpointError(
-            f"Batch {batch.name} is at {batch.base_url}, but endpoint {batch.endpoint} is now at "
-            f"{endpoint.base_url or 'a recipe'}: use the profile and options that it was handed in with."
-        )
-    return BatchApi(endpoint)
-
-
-def _keyed(run: Run, name: str) -> Endpoint:
-    resolved = run.resolved(name)
-    return replace(resolved.endpoint, api_key=read_key(name, resolved.profile))
 
 
 def _scrubber(run: Run, names: Iterable[str]) -> Callable[[str], str]:
