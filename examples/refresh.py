@@ -25,7 +25,7 @@ import duckdb
 import pandas
 import vl_convert
 
-from lema_local.records.access import READABLE_SINCE
+from lema_local.records.engines import READABLE_SINCE
 from lema_local.records.store import Writer
 from lema_local.stages.derive import rederive
 
