@@ -91,6 +91,16 @@ def die_with_parent() -> Callable[[], None] | None:
     return set_signal
 
 
+def available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
+    """Memory and swap that a new process can have, as Linux estimates it (proc(5)); None elsewhere."""
+    try:
+        lines = [line.split() for line in meminfo.read_text(encoding="utf-8").splitlines()]
+        sizes = {words[0]: int(words[1]) * 1024 for words in lines if words[0] in ("MemAvailable:", "SwapFree:")}
+    except (OSError, ValueError, IndexError):
+        return None
+    return sum(sizes.values()) if "MemAvailable:" in sizes else None
+
+
 def ram_gib() -> float:
     """Memory of this machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

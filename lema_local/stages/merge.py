@@ -12,11 +12,11 @@ from lema_local.serving.llama_batches import convert
 from lema_local.settings.models import known_models, resolve_model
 from lema_local.stages.checkpoints import FoundCheckpoint, find_checkpoint
 from lema_local.stages.train import base_model
-from lema_local.training.adapter_gguf import merge_gguf
+from lema_local.training.adapter_gguf import gguf_needs, merge_gguf
 from lema_local.training.base import BaseModel, default_cache, resolve_base
 from lema_local.training.checkpoints import ADAPTER_FILES, is_removed, refuse_damaged
 from lema_local.training.job import JOB_FILE, Job
-from lema_local.training.merge import Adapter, Dtype, merge, read_adapter
+from lema_local.training.merge import Adapter, Dtype, make_sure_of_room, merge, read_adapter
 from lema_local.training.packages import require
 from lema_local.training.quantization import Nf4
 from lema_local.training.quiet import quiet
@@ -92,7 +92,8 @@ def merge_checkpoint_gguf(
         raise TrainingError(f"{place.name} is no GGUF here, whose tokenizer --gguf takes over: name one with --base.")
     if nf4 is not None:
         on_notice(_OTHER_MODEL)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    wanted, into = gguf_needs(found.path, place.gguf_path, form), place.gguf_path.name
+    make_sure_of_room(wanted, output, f"merging {len(adapter.pairs)} matrices into {into} as {form}", on_notice)
     with TemporaryDirectory(prefix=".lema-merge-", dir=output.parent) as folder:
         whole = Path(folder) / "f32.gguf"
         merge_gguf(found.path, adapter.scale, place.gguf_path, whole)

@@ -4,9 +4,9 @@
     base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight (576, 64)  ->  blk.0.attn_q.weight.lora_b (576, 64)
 
 Format from llama.cpp (convert_lora_to_gguf.py and src/llama-adapter.cpp): general.type = adapter, adapter.type = lora,
-adapter.lora.alpha; the strength alpha / r is worked out by the server. Converted for architecture "llama", q and k rows
-change their order, as the base's did: Hugging Face's rotary embedding pairs row i with i + d/2 of a head of size d,
-llama.cpp's pairs 2i with 2i + 1. Qwen2 and Qwen3 keep theirs.
+adapter.lora.alpha; the strength alpha / r is worked out by the server. Converted for "llama", "smollm3" and "granite",
+q and k rows change their order, as the base's did: Hugging Face's rotary embedding pairs row i with i + d/2 of a head
+of size d, llama.cpp's pairs 2i with 2i + 1. The others keep theirs.
 """
 
 import json
@@ -20,9 +20,22 @@ from typing import Any, Literal
 
 from lema_local.errors import TrainingError
 from lema_local.training.base import write_f32_gguf
+from lema_local.training.merge import Needs
 from lema_local.training.packages import require
 
-_PERMUTED = {"llama": True, "qwen2": False, "qwen3": False}
+# Whether q and k rows change their order, of the architectures that tests compare with peft. Mistral is a "llama".
+_PERMUTED = {
+    "llama": True,
+    "smollm3": True,
+    "granite": True,
+    "qwen2": False,
+    "qwen3": False,
+    "gemma2": False,
+    "gemma3": False,
+    "phi3": False,
+    "olmo2": False,
+}
+BYTES = {"f32": 4, "bf16": 2, "f16": 2, "q8_0": 34 / 32, "q4_0": 18 / 32}  # of a weight, scales counted
 _NAME = re.compile(r"base_model\.model\.(model\.layers\.\d+\.\w+\.\w+)\.lora_([AB])\.weight")
 
 
@@ -43,7 +56,10 @@ def convert_adapter(checkpoint: Path, target: Path, *, base_gguf: Path, dtype: L
     base = _read_base(base_gguf)
     architecture, heads_of, shapes = base.architecture, base.heads_of, base.shapes
     if architecture not in _PERMUTED:
-        raise TrainingError(f"Adapters of {architecture} models are not converted: serve {checkpoint} with vLLM.")
+        known = ", ".join(_PERMUTED)
+        raise TrainingError(
+            f"Adapters of {architecture} models are not converted (those of {known} are): serve {checkpoint} with vLLM."
+        )
     names = gguf.get_tensor_name_map(_model_arch(gguf, architecture), base.layers)
 
     partial = target.with_name(f".{target.name}.{os.getpid()}")
@@ -86,6 +102,21 @@ def merge_gguf(checkpoint: Path, scale: float, base_gguf: Path, target: Path) ->
         write_f32_gguf(base_gguf, target, added=added)
     finally:
         adapter.unlink(missing_ok=True)
+
+
+def gguf_needs(checkpoint: Path, base_gguf: Path, form: str) -> Needs:
+    """What merge_gguf and llama.cpp's conversion into `form` take: the float32 file lies beside the result until that
+    is written, and its tensors are in memory until it is. q4_0 keeps embeddings and output at a byte a weight."""
+    reader = require("gguf").GGUFReader(base_gguf)
+    counts = {tensor.name: int(tensor.n_elements) for tensor in reader.tensors}
+    head = base_gguf.stat().st_size - sum(int(tensor.n_bytes) for tensor in reader.tensors)
+    wide = {tensor.name for tensor in reader.tensors if len(tensor.shape) > 1}
+    kept = {name for name in counts if form == "q4_0" and name in ("token_embd.weight", "output.weight")}
+    sizes = {name: BYTES["q8_0" if name in kept else form if name in wide else "f32"] for name in counts}
+    written = sum(count * sizes[name] for name, count in counts.items())
+    whole = 4 * sum(counts.values())
+    adapter = 2 * (checkpoint / "adapter_model.safetensors").stat().st_size  # which may be in half the precision
+    return Needs(disk=round(whole + written) + 2 * head + adapter, memory=whole + 8 * max(counts.values()) + head)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lema_local.errors import TrainingError
+from lema_local.hardware import available_bytes
 from lema_local.records.keys import file_sha256
 from lema_local.training.base import COMPLETE
 from lema_local.training.packages import require
@@ -98,6 +99,23 @@ def needs(base: Path, dtype: Dtype) -> Needs:
     return Needs(disk=sum(sizes) + 32 * 2**20, memory=max(sizes) + largest * 16)  # W, BA, their sum; the read one
 
 
+def make_sure_of_room(wanted: Needs, output: Path, what: str, on_notice: Callable[[str], None]) -> None:
+    """Say what a merge takes and what there is. TrainingError where disk or memory has no room for it; makes the folder
+    that `output` goes into."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    disk, memory = shutil.disk_usage(output.parent).free, available_bytes()
+    on_notice(
+        f"{what}: writes {_amount(wanted.disk)} ({_amount(disk)} free), needs about {_amount(wanted.memory)} of memory"
+    )
+    if wanted.disk > disk:
+        raise TrainingError(f"No room for {_amount(wanted.disk)} beside {output}: make some, or name another --output.")
+    if memory is not None and wanted.memory > memory:
+        raise TrainingError(
+            f"No memory for {_amount(wanted.memory)}: {_amount(memory)} are free. End what takes it, or merge on a "
+            "larger machine."
+        )
+
+
 def refuse_other_base(adapter: Adapter, base: Path) -> None:
     """TrainingError where the adapter's matrices do not fit this base one for one."""
     shapes: dict[str, tuple[int, ...]] = {}
@@ -138,15 +156,7 @@ def merge(
     if output.exists():
         raise TrainingError(f"{output} is there already: give another --output, or remove it.")
     refuse_other_base(adapter, base)
-    wanted = needs(base, dtype)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(output.parent).free
-    on_notice(
-        f"merging {len(adapter.pairs)} matrices into {base.name}: writes {_amount(wanted.disk)} ({_amount(free)} "
-        f"free), needs about {_amount(wanted.memory)} of memory"
-    )
-    if wanted.disk > free:
-        raise TrainingError(f"No room for {_amount(wanted.disk)} beside {output}: make some, or name another --output.")
+    make_sure_of_room(needs(base, dtype), output, f"merging {len(adapter.pairs)} matrices into {base.name}", on_notice)
     partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
     try:
         partial.mkdir()
