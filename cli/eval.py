@@ -117,7 +117,7 @@ def command(
         rows = with_missing(done.rows, run.evaluated.values())
         reports = set_reports(rows, margin=e.margin / 100, ks=e.ks, same_step=run.profile.training.match == "steps")
         if not imported:
-            show_evaluation(run, [row for report in reports for row in table_rows(report)])
+            show_evaluation(run, table_rows(reports))
         arms, student = run.store.rows(stage_sql("report_arms")), run.profile.endpoint("student").model
     if as_json:
         found = [row for report in reports for row in (group_rows(report, rows, by) if by else json_rows(report))]

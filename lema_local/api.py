@@ -104,7 +104,7 @@ class Lema:
             rows = with_missing(result_rows(run, targets), run.evaluated.values())
             e, same_step = self.profile.evaluation, self.profile.training.match == "steps"
             reports = set_reports(rows, margin=e.margin / 100, ks=e.ks, same_step=same_step)
-            show_evaluation(run, [row for report in reports for row in table_rows(report)])
+            show_evaluation(run, table_rows(reports))
         return [row for report in reports for row in json_rows(report)]
 
     def report(self, output: str | Path = "report.html", *, figures: str | Path | None = None) -> list[Path]:

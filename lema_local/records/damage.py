@@ -13,6 +13,7 @@ import duckdb
 
 from lema_local.errors import StoreError
 from lema_local.records.engines import open_file
+from lema_local.records.quoting import identifier
 
 _SAYS_SO = ("corrupt database", "corrupt wal", "computed checksum")
 
@@ -96,5 +97,4 @@ def tables_of(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 def read_all(connection: duckdb.DuckDBPyConnection, table: str) -> None:
     """Read every value of a table, so that DuckDB compares every checksum of it."""
-    quoted = '"' + table.replace('"', '""') + '"'
-    connection.execute(f"select system.main.bit_xor(system.main.hash(r)) from {quoted} as r").fetchall()
+    connection.execute(f"select system.main.bit_xor(system.main.hash(r)) from {identifier(table)} as r").fetchall()

@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 import duckdb
 
+from lema_local.records.quoting import identifier, literal
+
 READABLE_SINCE = "v1.4.0"  # the oldest DuckDB that reads a new file: shells of 1.x are what people have
 _KEPT = 2  # of 4 MB each: a writer's two
 _OWN_NAME = "memory"  # of what DuckDB starts with; no file can be attached by this name
@@ -92,7 +94,7 @@ class _Engine:
         folder = key.path.parent
         beside = [key.path.with_name(key.path.name + end) for end in ("", ".wal", ".wal.checkpoint", ".wal.recovery")]
         spilled = f"{key.path}.tmp"
-        self._set("temp_directory", _text(spilled))
+        self._set("temp_directory", literal(spilled))
         if key.write:
             self._set("allowed_directories", _texts({folder, folder.resolve()}))
         else:
@@ -108,7 +110,7 @@ class _Engine:
             self._attach()
         connection = self._duckdb.cursor()
         try:
-            connection.execute(f"use {_name(self._name)}")
+            connection.execute(f"use {identifier(self._name)}")
         except BaseException:
             connection.close()
             raise
@@ -117,9 +119,10 @@ class _Engine:
 
     def _attach(self) -> None:
         stem = self.key.path.name.lstrip(".").partition(".")[0]
-        alias = f"as {_name(stem + '_db')}" if stem.lower() == _OWN_NAME else ""  # as DuckDB calls others in the way
+        # as DuckDB calls others that are in the way
+        alias = f"as {identifier(stem + '_db')}" if stem.lower() == _OWN_NAME else ""
         options = "" if self.key.write else ", read_only"
-        self._duckdb.execute(f"attach {_text(self.key.path)} {alias} (type duckdb{options})")
+        self._duckdb.execute(f"attach {literal(self.key.path)} {alias} (type duckdb{options})")
         if not self._name:
             ((self._name,),) = self._duckdb.execute(
                 "select database_name from system.main.duckdb_databases() where not internal and path is not null"
@@ -132,7 +135,7 @@ class _Engine:
         with suppress(duckdb.Error):  # what went wrong before says more
             connection.close()
             if self.users == 0:
-                self._duckdb.execute(f"detach {_name(self._name)}")
+                self._duckdb.execute(f"detach {identifier(self._name)}")
             self.is_sound = is_sound
 
     def stop(self) -> None:
@@ -160,14 +163,5 @@ _engines: dict[_Key, _Engine] = {}
 os.register_at_fork(before=_before_fork, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
-def _name(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'
-
-
-def _text(value: Path | str) -> str:
-    """A text in SQL, where a setting or ATTACH takes no parameter."""
-    return "'" + str(value).replace("'", "''") + "'"
-
-
 def _texts(values: Iterable[Path | str]) -> str:
-    return "[" + ", ".join(_text(value) for value in values) + "]"
+    return "[" + ", ".join(literal(value) for value in values) + "]"

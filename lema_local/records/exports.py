@@ -21,6 +21,7 @@ import duckdb
 
 from lema_local.errors import StoreError
 from lema_local.records.damage import first_line, is_damage
+from lema_local.records.quoting import literal
 from lema_local.records.reading import one_select
 from lema_local.records.store import Store
 
@@ -119,9 +120,8 @@ def writing_rows(store: Store, output: Path) -> Iterator[tuple[duckdb.DuckDBPyCo
 
 def copy_rows(relation: duckdb.DuckDBPyRelation, part: Path, *, form: Literal["json", "parquet"]) -> int:
     """Write what `writing_rows` is for; returns the rows."""
-    quoted = str(part).replace("'", "''")
     options = f"format {form}, use_tmp_file false"
-    done = relation.query("exported", f"copy (from exported) to '{quoted}' ({options})")
+    done = relation.query("exported", f"copy (from exported) to {literal(part)} ({options})")
     return int(done.fetchall()[0][0]) if done is not None else 0
 
 

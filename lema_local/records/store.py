@@ -28,6 +28,7 @@ import duckdb
 from lema_local.errors import StoreError
 from lema_local.records import access, bulk, damage, engines, merging, reading, runlock, schema
 from lema_local.records.journal import Fact, Journal, Sealed, row_of
+from lema_local.records.quoting import identifier
 from lema_local.records.shared_journal import SharedJournal, shared_path
 from lema_local.records.types import Review
 
@@ -284,11 +285,10 @@ class Writer(Store):
                     "select database_name, path from duckdb_databases() where database_name = current_database()"
                 ).fetchone()
                 name, file = row or ("", "")
-                quoted = str(name).replace('"', '""')
                 connection.execute(
                     f"attach $new as compacted (storage_version '{engines.READABLE_SINCE}')", {"new": str(new)}
                 )
-                connection.execute(f'copy from database "{quoted}" to compacted')
+                connection.execute(f"copy from database {identifier(str(name))} to compacted")
                 connection.execute("detach compacted")  # a checkpoint: all of it is in the one file, synced
                 shutil.copymode(file, new)
                 new.replace(file)  # the database, or beside busy readers the copy that will take its place

@@ -235,9 +235,9 @@ def json_rows(report: SetReport) -> list[dict[str, Any]]:
     return rows
 
 
-def table_rows(report: SetReport) -> list[dict[str, Any]]:
-    """The rows of the table, and of the dev split's, by the keys that scripts rely on."""
-    return [fixed_keys(result) for result in (*report.checkpoints, *report.dev)]
+def table_rows(reports: Iterable[SetReport]) -> list[dict[str, Any]]:
+    """The rows of the tables, and of the dev split's, by the keys that scripts rely on."""
+    return [fixed_keys(result) for report in reports for result in (*report.checkpoints, *report.dev)]
 
 
 def fixed_keys(result: CheckpointResult) -> dict[str, Any]:

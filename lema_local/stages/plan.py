@@ -79,10 +79,8 @@ def plan_training(
     if training_sets:
         found = recorded_sets(Experiment(profile, Store(db)), training_sets, with_frame=False)
         sets = [built.training_set for built in found]
-        sizes, dataset = (
-            {each.arm: arm_size(each) for each in sets},
-            ", ".join(dict.fromkeys(each.dataset for each in sets)),
-        )
+        sizes = {each.arm: arm_size(each) for each in sets}
+        dataset = ", ".join(dict.fromkeys(each.dataset for each in sets))
         sizes_from = f"{db}, training set {', '.join(each.id[:8] for each in sets)}"
     else:
         (sizes, sizes_from), dataset = arm_sizes(profile, db), profile.data.dataset

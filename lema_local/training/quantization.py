@@ -13,6 +13,7 @@ from typing import Any
 
 from lema_local.errors import TrainingError
 from lema_local.settings.architecture import experts
+from lema_local.training.lora_linear import base_weight
 from lema_local.training.packages import require
 from lema_local.training.weights import shapes_in, weight_files
 
@@ -72,13 +73,11 @@ def cast_unquantized(model: Any, dtype: Any) -> None:
 def unpack(model: Any) -> None:
     """Replace each 4-bit linear layer by a plain one that holds the values it stands for, in its compute dtype."""
     torch, kind = require("torch"), require("bitsandbytes").nn.Linear4bit
-    functional = require("bitsandbytes.functional")
     for name, module in list(model.named_modules()):
         if not isinstance(module, kind):
             continue
         with torch.device("meta"):
             plain = torch.nn.Linear(module.in_features, module.out_features, bias=False)
-        values = functional.dequantize_4bit(module.weight.data, module.weight.quant_state)
-        plain.weight = torch.nn.Parameter(values.to(module.compute_dtype), requires_grad=False)
+        plain.weight = torch.nn.Parameter(base_weight(module), requires_grad=False)
         plain.bias = module.bias
         model.set_submodule(name, plain)

@@ -15,7 +15,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from commands import PROBLEMS, lema, lema_command
+from commands import lema, lema_command
+from gold_profile import write_gold_profile
 from needs import needs
 from read_tracker import PACKAGES, environment, read
 
@@ -31,39 +32,12 @@ from lema_local.training.trackers import Shown, Tracker, open_tracker
 pytestmark = [needs("torch", "peft"), pytest.mark.usefixtures("quick_python")]
 
 STEPS = 24
-PROFILE = """
-description = "gold solutions train a model of 50,000 weights"
-[data]
-dataset = "tiny"
-train_path = "{problems}"
-test_problems = 2
-[endpoints.reasoner]
-base_url = "http://127.0.0.1:9/v1"
-model = "none"
-[endpoints.corrector]
-base_url = "http://127.0.0.1:9/v1"
-model = "none"
-[endpoints.student]
-base_url = "http://127.0.0.1:9/v1"
-model = "{model}"
-[build]
-arms = ["cot"]
-[training]
-max_steps = {steps}
-save_steps = 8
-global_batch_size = 4
-per_device_batch_size = 2
-lora_r = 4
-gradient_checkpointing = false
-"""
 REAL = [pytest.param(name, marks=needs(name)) for name in PACKAGES]
 
 
 @pytest.fixture
 def profile(tmp_path: Path, tiny_model: Path) -> Path:
-    path = tmp_path / "tiny.toml"
-    path.write_text(PROFILE.format(problems=PROBLEMS, model=tiny_model, steps=STEPS))
-    return path
+    return write_gold_profile(tmp_path, tiny_model, steps=STEPS, save_steps=8)
 
 
 @contextmanager

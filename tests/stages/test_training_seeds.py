@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from commands import PROBLEMS, lema, lema_command
+from gold_profile import write_gold_profile
 from needs import needs
 
 from lema_local.errors import DataError
@@ -26,37 +27,10 @@ from lema_local.training.metrics import recorded
 pytestmark = [needs("torch", "peft"), pytest.mark.usefixtures("quick_python")]
 
 STEPS = 40
-PROFILE = """
-description = "gold solutions train a model of 50,000 weights"
-[data]
-dataset = "tiny"
-train_path = "{problems}"
-test_problems = 2
-[endpoints.reasoner]
-base_url = "http://127.0.0.1:9/v1"
-model = "none"
-[endpoints.corrector]
-base_url = "http://127.0.0.1:9/v1"
-model = "none"
-[endpoints.student]
-base_url = "http://127.0.0.1:9/v1"
-model = "{model}"
-[build]
-arms = ["cot"]
-[training]
-max_steps = {steps}
-save_steps = 10
-global_batch_size = 4
-per_device_batch_size = 2
-lora_r = 4
-gradient_checkpointing = false
-"""
 
 
 def write_profile(folder: Path, model: Path, problems: Path = PROBLEMS) -> Path:
-    path = folder / "tiny.toml"
-    path.write_text(PROFILE.format(problems=problems, model=model, steps=STEPS))
-    return path
+    return write_gold_profile(folder, model, steps=STEPS, save_steps=10, problems=problems)
 
 
 @contextmanager
