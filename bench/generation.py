@@ -3,16 +3,20 @@
     python bench/generation.py [--model smollm2-135m-instruct] [--problems 48] [--tokens 160] [--repeats 3] [--forms]
 
 Every recipe answers the same prompts, those of the profile laptop, by HTTP and through the client of a run; starting
-its servers is not counted. `--forms` prints the table of forms and batch sizes instead, of one thread, by CPU time;
-`--greedy` the share of greedy texts and grades that stay the same in another form, or beside other calls in a batch. A
-measurement, not a test: it never fails on time.
+its servers is not counted. "busy" is the servers' CPU time as a share of all that the cores had to give. `--tool`
+(bench/batched_bench.sh builds it) adds llama.cpp's own bench tool, without HTTP, client or sampling: as many processes
+of one thread as there are cores, each with 16 sequences of the prompts' and answers' mean length. `--forms` prints the
+table of forms and batch sizes instead, of one thread, by CPU time; `--greedy` the share of greedy texts and grades that
+stay the same in another form, or beside other calls in a batch. A measurement, not a test: it never fails on time.
 """
 
 import argparse
 import asyncio
+import json
 import os
 import platform
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
@@ -50,29 +54,49 @@ class Measured:
 
     tokens: int
     prompt_tokens: int
+    read_tokens: int  # of them, without those that a cache had
     wall_s: float
+    cpu_s: float  # of its servers
     memory_mb: float  # of its largest server, at its end
 
     @property
     def tokens_per_s(self) -> float:
         return self.tokens / self.wall_s
 
+    @property
+    def busy(self) -> float:
+        return self.cpu_s / self.wall_s / cores()
+
 
 def measure(resolved: ResolvedEndpoint, asked: Sequence[Prompt], sampling: Sampling, folder: Path) -> Measured:
     """All prompts by one recipe; the start of its server is not counted."""
     with open_recipe(resolved, options=ServeOptions(log_directory=folder)) as (endpoint, servers):
-        asyncio.run(_ask(endpoint, asked[:2], replace(sampling, max_tokens=4)))
-        began = time.perf_counter()
-        replies = asyncio.run(_ask(endpoint, asked, sampling))
-        wall_s = time.perf_counter() - began
-        memory = max(_memory_mb(server.process.pid) for server in servers.servers)
-    return Measured(sum(n for _, n in replies), sum(n for n, _ in replies), wall_s, memory)
+        asyncio.run(_replies(endpoint, asked[:2], replace(sampling, max_tokens=4)))
+        pids = [server.process.pid for server in servers.servers]
+        before, began = sum(map(_cpu_s, pids)), time.perf_counter()
+        replies = asyncio.run(_replies(endpoint, asked, sampling))
+        wall_s, cpu_s = time.perf_counter() - began, sum(map(_cpu_s, pids)) - before
+        memory = max(map(_memory_mb, pids))
+    written, prompts = (sum(r.completion_tokens or 0 for r in replies), sum(r.prompt_tokens or 0 for r in replies))
+    read = prompts - sum(r.cached_prompt_tokens or 0 for r in replies)
+    return Measured(written, prompts, read, wall_s, cpu_s, memory)
 
 
-async def _ask(endpoint: Endpoint, asked: Sequence[Prompt], sampling: Sampling) -> list[tuple[int, int]]:
-    """Prompt and completion tokens of each reply."""
-    replies = await _replies(endpoint, asked, sampling)
-    return [(reply.prompt_tokens or 0, reply.completion_tokens or 0) for reply in replies]
+def tool_tokens_per_s(tool: Path, weights: Path, done: Measured, *, calls: int, sequences: int = 16) -> float:
+    """Tokens written a second by llama.cpp's own bench tool for prompts and answers as long as those of `done` on
+    average. The time of reading counts as far as there the prompts were read, and not in a cache."""
+    prompt, written = round(done.prompt_tokens / calls), round(done.tokens / calls)
+    command = [
+        tool, "-m", weights, "-npp", prompt, "-ntg", written, "-npl", sequences, "-c", sequences * (prompt + written),
+        "-t", 1, "-tb", 1, "-fa", "off", "--no-kv-unified", "--output-format", "jsonl",
+    ]  # fmt: skip
+    runs = [
+        subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        for _ in range(cores())
+    ]
+    found = [json.loads(line) for run in runs for line in run.communicate()[0].splitlines() if line.startswith("{")]
+    share = done.read_tokens / done.prompt_tokens
+    return sum(sequences * written / (times["t_pp"] * share + times["t_tg"]) for times in found)
 
 
 async def _replies(endpoint: Endpoint, asked: Sequence[Prompt], sampling: Sampling) -> list[Reply]:
@@ -96,6 +120,15 @@ def _memory_mb(pid: int) -> float:
     except OSError:
         return 0.0
     return next((int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM")), 0.0)
+
+
+def _cpu_s(pid: int) -> float:
+    """CPU seconds of a process so far; 0 where there is no /proc."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime of proc(5)
 
 
 def recipes(model: str) -> dict[str, EndpointProfile]:
@@ -174,6 +207,7 @@ def main() -> None:
     parser.add_argument("--greedy", action="store_true")
     parser.add_argument("--adapter", help="of --greedy: a LoRA GGUF over the model, which answers better")
     parser.add_argument("--only", default="", help="recipes whose name has this")
+    parser.add_argument("--tool", type=Path, help="llama-batched-bench, from bench/batched_bench.sh")
     options = parser.parse_args()
     print(f"{processor()}, {cores()} cores, load {os.getloadavg()[0]:.1f}")
     if options.forms:
@@ -188,6 +222,7 @@ def main() -> None:
     endpoints, rows, first = Endpoints(), [], None
     compared = {name: profile for name, profile in recipes(options.model).items() if options.only in name}
     taken: dict[str, list[Measured]] = {name: [] for name in compared}
+    by_tool: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(options.repeats):  # in turn, so that what else the machine does meets all of them
             for name, profile in compared.items():
@@ -195,11 +230,21 @@ def main() -> None:
                 calls = list(wanted_of(experiment.profile, "reasoner", resolved.endpoint, problems))
                 render = prompts(problems, "completions")
                 taken[name].append(measure(resolved, [render(call) for call in calls], sampling, Path(folder)))
+            if options.tool:
+                weights = weights_in_form(endpoints.model(options.model), resolved.form)
+                last = taken[name][-1]  # of llama_server, in as many servers as there are cores
+                by_tool.append(tool_tokens_per_s(options.tool, weights, last, calls=len(calls)))
     for name, each in taken.items():
         speed = statistics.median(m.tokens_per_s for m in each)
+        busy = statistics.median(m.busy for m in each)
         first = first or speed
-        rows.append([name, speed, speed / first, each[0].tokens, each[0].prompt_tokens, max(m.memory_mb for m in each)])
-    print(tabulate(rows, ["recipe", "tokens/s", "ratio", "tokens", "of prompts", "MB"], floatfmt=("", ".0f", ".2f")))
+        memory = max(m.memory_mb for m in each)
+        tokens = [each[0].tokens, each[0].prompt_tokens, each[0].read_tokens]
+        rows.append([name, speed, speed / first, busy, *tokens, memory])
+    if by_tool and first:
+        rows.append(["llama.cpp's own bench tool", statistics.median(by_tool), statistics.median(by_tool) / first])
+    columns = ["recipe", "tokens/s", "ratio", "busy", "tokens", "of prompts", "read", "MB"]
+    print(tabulate(rows, columns, floatfmt=("", ".0f", ".2f", ".2f", ".0f", ".0f", ".0f", ".0f")))
 
 
 if __name__ == "__main__":
