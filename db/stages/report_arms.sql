@@ -1,4 +1,4 @@
--- What did each checkpoint's arm train on, and by what do its arms match? One row a checkpoint.
+-- What did each checkpoint's arm train on? One row a checkpoint.
 with written as (
     select training_set_id, list(distinct corrector order by corrector) as correctors
     from training_set_example as link
@@ -11,8 +11,7 @@ select
     training_set.cot_examples + training_set.correction_examples as examples, training_set.correction_examples,
     coalesce((manifest ->> '$.corrections_reference_derived')::bigint, 0) as reference_derived,
     (manifest ->> '$.tokens.prompt')::bigint + (manifest ->> '$.tokens.output')::bigint as tokens,
-    coalesce(correctors, []) as correctors,
-    coalesce(settings ->> '$.match', 'steps') as match
+    coalesce(correctors, []) as correctors
 from checkpoint
 join training_set on training_set.id = checkpoint.training_set_id
 left join written on written.training_set_id = training_set.id

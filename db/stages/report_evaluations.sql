@@ -1,20 +1,6 @@
--- The graded greedy answers that a report shows: of each arm those of the data that it was trained on last, of each seed
--- of that the latest run, of each model those asked with its latest settings; rows as in evaluated.sql. Texts stay where they are.
-with latest_data as (
-    select base_model, dataset, arm, max_by(training_set_id, created_at) as training_set_id
-    from checkpoint
-    group by base_model, dataset, arm
-),
-latest_run as (
-    select base_model, dataset, arm, seed, max_by(run_id, created_at) as run_id
-    from checkpoint
-    semi join latest_data using (base_model, dataset, arm, training_set_id)
-    group by base_model, dataset, arm, seed
-),
-shown_checkpoint as (
-    select id from checkpoint semi join latest_run using (run_id)
-),
-answered as (
+-- The graded greedy answers that a report shows: those of the base models and of the checkpoints in the table `wanted`, of each
+-- model those asked with its latest settings; rows as in evaluated.sql, and the data set that trained. Texts stay where they are.
+with answered as (
     select
         evaluation.id, evaluation.problem_id, evaluation.model, evaluation.checkpoint_id, evaluation.base,
         evaluation.sample_index, evaluation.answer, evaluation.is_correct, evaluation.is_cut, completion.sampling,
@@ -23,7 +9,7 @@ answered as (
     join completion on completion.id = evaluation.id
     where evaluation.sample_index = 0
         and coalesce(cast(completion.sampling::json ->> 'temperature' as double), 0) = 0
-        and (evaluation.checkpoint_id is null or evaluation.checkpoint_id in (from shown_checkpoint))
+        and (evaluation.checkpoint_id is null or evaluation.checkpoint_id in (select id from wanted))
 ),
 latest_settings as (
     select model, base, max_by(sampling, created_at) as sampling
@@ -34,7 +20,8 @@ select
     answered.id::varchar as id, answered.problem_id::varchar as problem_id, answered.model, problem.dataset, problem.split,
     problem.level, problem.subject, coalesce(checkpoint.arm, 'base') as arm, checkpoint.seed,
     coalesce(checkpoint.step, 0) as step, answered.checkpoint_id::varchar as checkpoint_id, answered.base,
-    answered.sample_index, answered.answer, answered.is_correct, answered.is_cut, 0.0 as temperature
+    answered.sample_index, answered.answer, answered.is_correct, answered.is_cut, 0.0 as temperature,
+    checkpoint.dataset as trained_on
 from answered
 semi join latest_settings using (model, base, sampling)
 join problem on problem.id = answered.problem_id

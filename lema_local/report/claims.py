@@ -150,11 +150,18 @@ def decided(claim: Claim, experiment: Experiment, arms: Sequence[str], side: int
 
 
 def _at(experiments: Sequence[Experiment], model: str, dataset: str) -> Experiment | None:
-    return next((e for e in experiments if (e.model, e.dataset) == (model, dataset)), None)
+    """The experiment that a printed figure is about: trained on the data set that it answers."""
+    return next((e for e in experiments if (e.model, e.dataset) == (model, dataset) and not e.is_transfer), None)
 
 
 def _where(experiment: Experiment) -> str:
-    return f"{experiment.model}, {named(experiment.dataset)}"
+    return f"{student_of(experiment)}, {named(experiment.dataset)}"
+
+
+def student_of(experiment: Experiment) -> str:
+    """The student, and the data set that it was trained on where it answers another."""
+    on = f" trained on {named(experiment.trained_on)}" if experiment.is_transfer and experiment.trained_on else ""
+    return f"{experiment.model}{on}"
 
 
 def best_three(experiment: Experiment | None, arm: str) -> str:
@@ -177,7 +184,8 @@ def _table_1(experiments: Sequence[Experiment], paper: Paper) -> Iterator[Claim]
         experiment = _at(experiments, model, dataset)
         yield _lema_against_cot(theirs, experiment) if experiment else replace(theirs, because=run_it(model, dataset))
     for experiment in experiments:
-        if (experiment.model, experiment.dataset) not in printed and experiment.of_arm("lema"):
+        is_printed = (experiment.model, experiment.dataset) in printed and not experiment.is_transfer
+        if not is_printed and experiment.of_arm("lema"):
             yield _lema_against_cot(replace(claim, where=_where(experiment)), experiment)
 
 
@@ -262,7 +270,8 @@ def _controlled(experiments: Sequence[Experiment], paper: Paper) -> Iterator[Cla
         judged = compared(claim, experiment, arm, "cot", missing=run_it(model, "gsm8k"))
         yield _as_level(judged, experiment) if is_level else judged
     for experiment in experiments:
-        is_printed = experiment.dataset == "gsm8k" and experiment.model in paper.figure_3
+        is_gsm8k = experiment.dataset == "gsm8k" and not experiment.is_transfer
+        is_printed = is_gsm8k and experiment.model in paper.figure_3
         if not is_printed and experiment.of_arm(arm):
             claim = Claim(CONTROLLED, "LeMa is above CoT", _where(experiment), NOT_THEIRS)
             yield compared(
@@ -291,7 +300,8 @@ def _sizes(experiments: Sequence[Experiment]) -> Iterator[Claim]:
     effects: dict[str, list[tuple[int, Experiment, Effect]]] = defaultdict(list)
     for e in experiments:
         effect = e.effect(arm, "cot")
-        if effect is not None and e.parameters and not (arm in e.arms and e.arms[arm].reference_derived):
+        derived = arm in e.arms and e.arms[arm].reference_derived
+        if effect is not None and e.parameters and not derived and not e.is_transfer:
             effects[e.dataset].append((e.parameters, e, effect))
     tested = False
     for dataset, group in effects.items():

@@ -49,17 +49,23 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """One student on one set of problems, its base as served the same throughout."""
+    """One student on one set of problems, trained on one data set, its base as served the same throughout."""
 
     model: str
     base: str
     result: SetReport
     arms: Mapping[str, ArmData]
     parameters: int | None = None
+    trained_on: str | None = None  # the data set; None: nothing was trained
 
     @property
     def dataset(self) -> str:
         return self.result.dataset
+
+    @property
+    def is_transfer(self) -> bool:
+        """Whether it was trained on another data set than it answers: no figure of the paper is about that."""
+        return self.trained_on not in (None, self.dataset)
 
     @property
     def is_reference_derived(self) -> bool:
@@ -105,3 +111,4 @@ class Evidence:
     correction_by_level: tuple[Row, ...] = ()
     corrector_grades: tuple[Row, ...] = ()
     parameters: Mapping[str, int] = field(default_factory=dict)  # of models by name, where known
+    not_shown: int = 0  # evaluated checkpoints of other data, settings or lengths (report/shown.py)

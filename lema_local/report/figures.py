@@ -25,7 +25,7 @@ from lema_local.report.charts import (
     scaled,
     themed,
 )
-from lema_local.report.claims import named, percent
+from lema_local.report.claims import named, percent, student_of
 from lema_local.report.evidence import Evidence, Experiment
 from lema_local.report.paper import Paper
 from lema_local.report.results import CheckpointResult
@@ -51,7 +51,8 @@ def _bars(experiments: Sequence[Experiment], paper: Paper, palette: Palette) -> 
         for dataset, value in (("gsm8k", bar.gsm8k), ("math", bar.math))
     }
     rows = [
-        _row(e, result) | {"paper": _share(printed.get((e.model, e.dataset))) if result.arm == "lema" else None}
+        _row(e, result)
+        | {"paper": _share(printed.get((e.model, e.dataset))) if result.arm == "lema" and not e.is_transfer else None}
         for e in experiments
         for result in _whole(e, e.result.reported)
     ]
@@ -71,7 +72,7 @@ def _controlled(experiments: Sequence[Experiment], paper: Paper, palette: Palett
     for e in experiments:
         if not e.of_arm("lema-controlled"):
             continue
-        bars = paper.figure_3.get(e.model, {}) if e.dataset == "gsm8k" else {}
+        bars = paper.figure_3.get(e.model, {}) if e.dataset == "gsm8k" and not e.is_transfer else {}
         for result in _whole(e, [arm.reported for arm in e.result.arms]):
             data = e.arms.get(result.arm)
             size = f", {data.examples:,} examples" if data else ""
@@ -274,7 +275,7 @@ def _row(e: Experiment, result: CheckpointResult) -> Row:
         "low": result.low,
         "high": result.high,
         "is_mean": False,
-        "group": f"{e.model}\n{named(e.dataset)}, {result.n:,} problems",
+        "group": f"{student_of(e)}\n{named(e.dataset)}, {result.n:,} problems",
     }
 
 

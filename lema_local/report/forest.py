@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lema_local.report.charts import ARMS, Figure, Palette, Spec, themed
-from lema_local.report.claims import named
+from lema_local.report.claims import named, student_of
 from lema_local.report.evidence import Experiment
 
 AGAINST = "cot"
@@ -26,7 +26,7 @@ def forest(experiment: Experiment, palette: Palette, *, name: str) -> Figure | N
         if several
         else "One seed (Newcombe): it says nothing of the next one."
     )
-    title = f"What each arm adds to cot: {experiment.model}, {named(experiment.dataset)}"
+    title = f"What each arm adds to cot: {student_of(experiment)}, {named(experiment.dataset)}"
     return Figure(name, title, caption, _spec(rows, palette), table=_table(rows))
 
 

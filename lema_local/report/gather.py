@@ -15,6 +15,7 @@ from lema_local.records.store import Store, stage_sql
 from lema_local.report.evaluation import SetReport, set_reports
 from lema_local.report.evidence import ArmData, Evidence, Experiment, Row
 from lema_local.report.results import MARGIN, CheckpointResult
+from lema_local.report.shown import shown_checkpoints
 from lema_local.review.draw import read_items
 from lema_local.review.items import Item
 from lema_local.settings.models import known_models
@@ -84,9 +85,12 @@ class Samples:
 def gather(store: Store, *, seed: int) -> tuple[Evidence, Samples]:
     """All that the claims, figures and tables of a report rest on; and corrections, and problems that LeMa gained and
     lost, drawn by seed."""
-    evaluations = store.rows(stage_sql("report_evaluations"))
+    trained = store.rows(stage_sql("report_checkpoints"))
+    shown = shown_checkpoints(trained)
+    evaluations = _wanted(store, "report_evaluations", list(shown))
     evidence = Evidence(
-        experiments=tuple(_experiments(evaluations, store.rows(stage_sql("report_arms")))),
+        experiments=tuple(_experiments(evaluations, store.rows(stage_sql("report_arms")), shown)),
+        not_shown=sum(row["is_evaluated"] and row["id"] not in shown for row in trained),
         self_correction_rate=tuple(store.rows("from self_correction_rate")),
         mistakes_by_level=tuple(store.rows("from mistakes_by_level")),
         correction_by_level=tuple(store.rows("from correction_by_level")),
@@ -96,16 +100,30 @@ def gather(store: Store, *, seed: int) -> tuple[Evidence, Samples]:
     return evidence, Samples(tuple(_corrections(store, seed)), tuple(_changed(store, evidence, evaluations, seed)))
 
 
-def _experiments(evaluations: Iterable[Row], arms: Sequence[Row]) -> Iterable[Experiment]:
+def _experiments(evaluations: Iterable[Row], arms: Sequence[Row], shown: Mapping[str, bool]) -> Iterable[Experiment]:
     served: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in evaluations:
         served[row["model"], row["base"]].append(row)
     for (model, base), rows in served.items():
-        ids = {row["checkpoint_id"] for row in rows}
-        match = {row["match"] for row in arms if row["checkpoint_id"] in ids}
-        # as lema eval: arms that were matched by epochs or tokens are compared where each ends
-        for result in set_reports(rows, margin=MARGIN, same_step=not match or "steps" in match):
-            yield Experiment(model, base, result, arm_data(result, arms), _parameters(model))
+        for trained_on, own in _by_training(rows):
+            same_step = all(shown.get(row["checkpoint_id"], True) for row in own)
+            for result in set_reports(own, margin=MARGIN, same_step=same_step):
+                yield Experiment(model, base, result, arm_data(result, arms), _parameters(model), trained_on)
+
+
+def _by_training(rows: Sequence[Row]) -> Iterable[tuple[str | None, list[Row]]]:
+    """The data sets that a student was trained on, each with the answers to the sets that its checkpoints answered, the
+    base's too; then None with the sets that only the base answered."""
+    sets: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for row in rows:
+        if row["trained_on"] is not None:
+            sets[row["trained_on"]].add((row["dataset"], row["split"]))
+    for trained_on, answered in sets.items():
+        own = (trained_on, None)
+        yield trained_on, [r for r in rows if r["trained_on"] in own and (r["dataset"], r["split"]) in answered]
+    answered = set().union(*sets.values())
+    if left := [row for row in rows if (row["dataset"], row["split"]) not in answered]:
+        yield None, left
 
 
 def arm_data(result: SetReport, arms: Iterable[Row]) -> dict[str, ArmData]:
@@ -188,9 +206,14 @@ def _shown(e: Experiment, arm: str) -> CheckpointResult | None:
 
 
 def _texts(store: Store, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    return {row["id"]: row for row in _wanted(store, "report_answers", ids)}
+
+
+def _wanted(store: Store, query: str, ids: Iterable[str]) -> list[dict[str, Any]]:
+    """The rows of a query that joins the table `wanted` of these ids."""
     with store.connect() as connection:
         connection.execute("create temp table wanted (id uuid)")
         bulk.append(connection, "wanted", ([id_] for id_ in dict.fromkeys(ids)))
-        cursor = connection.execute(stage_sql("report_answers"))
+        cursor = connection.execute(stage_sql(query))
         names = [column[0] for column in cursor.description or ()]
-        return {row[0]: dict(zip(names, row, strict=True)) for row in cursor.fetchall()}
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

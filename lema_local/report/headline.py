@@ -10,7 +10,7 @@ with one seed, exact McNemar with Holm's p does.
 
 from dataclasses import dataclass
 
-from lema_local.report.claims import named, points, side_of, what_would_tell
+from lema_local.report.claims import named, points, side_of, student_of, what_would_tell
 from lema_local.report.evidence import Effect, Experiment
 from lema_local.statistics.comparison import SIGNIFICANT
 from lema_local.statistics.seeds import ENOUGH
@@ -57,7 +57,7 @@ def _measured(effect: Effect, seeds: str) -> str:
 
 def _basis(experiment: Experiment) -> str:
     result, data = experiment.result, experiment.arms.get(ARM)
-    student = f"Student {experiment.model}, {named(experiment.dataset)}, {result.split} split"
+    student = f"Student {student_of(experiment)}, {named(experiment.dataset)}, {result.split} split"
     if data is None or not data.corrections:
         return f"{student}."
     by = f" by {', '.join(data.correctors)}" if data.correctors else ""

@@ -17,7 +17,7 @@ from typing import Any, get_args
 from lema_local import printable
 from lema_local.errors import MissingPackageError
 from lema_local.report.charts import Figure
-from lema_local.report.claims import Claim, Verdict, named
+from lema_local.report.claims import Claim, Verdict, named, student_of
 from lema_local.report.evidence import Evidence
 from lema_local.report.gather import Samples
 from lema_local.report.headline import Headline
@@ -88,7 +88,7 @@ def render_page(contents: Contents, *, watched: bool = False) -> str:
             missing=[{"what": what, "command": command} for what, command in c.missing],
             experiments=[
                 {
-                    "model": e.model,
+                    "model": student_of(e),
                     "dataset": named(e.dataset),
                     "n": f"{e.result.problems:,}",
                     "split": e.result.split,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lema_local.report.claims import best_three, named, percent, points
+from lema_local.report.claims import best_three, named, percent, points, student_of
 from lema_local.report.evaluation import SeedDifference
 from lema_local.report.evidence import Evidence, Experiment
 from lema_local.report.paper import Paper
@@ -130,7 +130,7 @@ def _best_line(arm: ArmResult) -> str:
 def table_1(evidence: Evidence, paper: Paper) -> Table:
     """Table 1 with our rows beside the paper's."""
     rows, quiet, seen = [], set(), set()
-    ours = {(e.model, e.dataset): e for e in evidence.experiments if e.of_arm("cot") or e.of_arm("lema")}
+    ours = {(student_of(e), e.dataset): e for e in evidence.experiments if e.of_arm("cot") or e.of_arm("lema")}
     for row in paper.table_1:
         seen.add((row.model, row.dataset))
         e = ours.get((row.model, row.dataset))
@@ -145,7 +145,7 @@ def table_1(evidence: Evidence, paper: Paper) -> Table:
                 quiet.add(len(rows))
             rows.append(
                 (
-                    f"{e.model}{' (reference-derived)' if e.is_reference_derived else ''}",
+                    f"{student_of(e)}{' (reference-derived)' if e.is_reference_derived else ''}",
                     named(e.dataset),
                     "–",
                     "–",
@@ -172,7 +172,7 @@ def table_2(evidence: Evidence, paper: Paper) -> Table:
 
 def _best_of(evidence: Evidence, model: str | None, dataset: str) -> str:
     for e in evidence.experiments:
-        if (e.model, e.dataset) == (model, dataset):
+        if (e.model, e.dataset) == (model, dataset) and not e.is_transfer:
             best = [r for r in e.result.whole if r.arm == "lema"]
             if best:
                 top = max(best, key=lambda r: r.pass_at_1)

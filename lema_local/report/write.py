@@ -107,6 +107,9 @@ def _missing(evidence: Evidence) -> list[tuple[str, str]]:
         found.append(
             (f"Only arm {next(iter(arms))} was evaluated: there is nothing to compare it with.", "make train eval")
         )
+    if evidence.not_shown:
+        others = f"{evidence.not_shown:,} evaluated checkpoints of other data, settings or numbers of steps"
+        found.append((f"{others} are compared with none of these. With the options of their training:", "lema eval"))
     if arms and not any(e.result.dev for e in evidence.experiments):
         found.append(("No dev split chooses the checkpoints: set evaluation.dev_problems in the profile.", "make eval"))
     return found

@@ -132,6 +132,11 @@ class TrainingSettings:
         }
 
     @property
+    def design(self) -> dict[str, Any]:
+        """The identity without seed and length: what runs share that are to differ in their arm or seed alone."""
+        return {name: value for name, value in self.identity.items() if name not in ("seed", *_LENGTH)}
+
+    @property
     def checkpoint_steps(self) -> tuple[int, ...]:
         """The steps after which an adapter is saved: each save_steps, those of save_at, and the last."""
         steps = {*range(self.save_steps, self.max_steps, self.save_steps), *self.save_at, self.max_steps}

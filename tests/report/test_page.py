@@ -173,6 +173,58 @@ def test_arms_that_were_matched_by_tokens_are_compared_where_each_ends(db: Path,
     assert [d.steps for d in experiment.result.seed_differences] == [((200, step),) * 2]
 
 
+def test_runs_of_other_settings_are_not_compared_and_their_number_is_said(db: Path) -> None:
+    report_records.add_arms(db, problems=20, rates={"base": 0.1, "cot": 0.3, "lema": 0.6})
+    with Writer(db) as store, store.connect(write=True) as connection:
+        connection.execute("update checkpoint set settings = json_object('learning_rate', 0.1) where arm = 'cot'")
+        connection.execute("update checkpoint set created_at = created_at - interval 1 day where arm = 'cot'")
+    (experiment,) = gather(Store(db, own_views=True), seed=1)[0].experiments
+    assert [(arm.arm, len(arm.best)) for arm in experiment.result.arms] == [("lema", 3)]
+    assert (
+        "3 evaluated checkpoints of other data, settings or numbers of steps are compared with none"
+        in Page(report(db)).text
+    )
+
+
+def test_a_student_that_answers_another_set_than_it_was_trained_on_is_held_against_no_figure(db: Path) -> None:
+    report_records.add_arms(db, dataset="math", problems=60, seeds=2)
+    with Writer(db) as store, store.connect(write=True) as connection:
+        connection.execute("update checkpoint set dataset = 'gsm8k'")
+    text = report(db)
+    claim = re.search(r'data-verdict="([a-z ]+)">\s*<td>LeMa is above CoT</td>\s*<td>llama-2-7b, MATH</td>', text)
+    assert claim is not None
+    assert claim[1] == "not tested"
+    page = " ".join(Page(text).text.split())
+    assert "Student llama-2-7b trained on GSM8K, MATH, test split" in page
+    assert "<td>llama-2-7b trained on GSM8K, MATH</td><td>not run by the authors</td>" in text
+
+
+def test_students_of_two_sets_that_answer_the_same_one_stand_apart(db: Path) -> None:
+    report_records.add_arms(db, dataset="math", problems=20, steps=(300,))
+    with Writer(db) as store, store.connect(write=True) as connection:
+        connection.execute("""
+            create temp table other as
+            select *, uuid() as other_id, md5(run_id::varchar)::uuid as other_run from checkpoint
+        """)
+        connection.execute("""
+            insert into checkpoint by name
+            select * exclude (other_id, other_run)
+                replace (other_id as id, other_run as run_id, 'gsm8k' as dataset)
+            from other
+        """)
+        for table in ("evaluation", "completion"):
+            connection.execute(f"""
+                insert into {table} by name
+                select {table}.* replace (
+                    md5({table}.id::varchar)::uuid as id, other.other_id as checkpoint_id
+                )
+                from {table} join other on other.id = {table}.checkpoint_id
+            """)
+    experiments = gather(Store(db, own_views=True), seed=1)[0].experiments
+    assert {e.trained_on: len(e.result.checkpoints) for e in experiments} == {"math": 4, "gsm8k": 4}
+    assert [e.is_transfer for e in experiments] == [e.trained_on == "gsm8k" for e in experiments]
+
+
 def test_the_same_seed_draws_the_same_samples(whole: Path) -> None:
     def drawn(seed: int) -> list[str]:
         return re.findall(r"Id <code>([0-9a-f-]+)", report(whole, seed=seed))
