@@ -39,8 +39,8 @@ study: FIRST = 42
 study: $(VENV)/.train
 	@$(LEMA) data $(OPTIONS) $(SPENDING)
 	@for seed in $$(seq "$(FIRST)" $$((41 + $(SEEDS)))); do \
-		$(LEMA) train $(OPTIONS) --arms cot,lema --set training.seed=$$seed && \
-		$(LEMA) eval $(OPTIONS) --arms cot,lema --set training.seed=$$seed $(SPENDING) || exit 1; \
+		$(LEMA) train $(OPTIONS) --arms cot,lema --seeds $$seed-$$seed && \
+		$(LEMA) eval $(OPTIONS) --arms cot,lema --seeds $$seed-$$seed $(SPENDING) || exit 1; \
 	done
 	@$(LEMA) eval $(OPTIONS) $(SEVERAL) --arms cot,lema $(SPENDING)
 	@for arms in cot,lema lema,cot; do \

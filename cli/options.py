@@ -84,8 +84,25 @@ _OFFLINE = click.option(
 )
 
 
+def _seeds(context: click.Context, parameter: click.Parameter, value: str | None) -> int | range | None:
+    """`3`: so many; `43-51`: from 43 to 51."""
+    if value is None:
+        return None
+    first, dash, last = value.partition("-")
+    if not all(part.isdecimal() for part in ((first, last) if dash else (first,))):
+        raise click.BadParameter(f"{value!r}: give how many, 10, or which ones, 43-51.")
+    if not dash:
+        return int(first)
+    if int(last) < int(first):
+        raise click.BadParameter(f"{value!r}: the first is above the last.")
+    return range(int(first), int(last) + 1)
+
+
 seeds_option = click.option(
-    "--seeds", type=int, metavar="N", help="Train each arm N times, with the profile's seed and the N - 1 after it."
+    "--seeds",
+    callback=_seeds,
+    metavar="N",
+    help="Train each arm N times, with the profile's seed and the N - 1 after it; 43-51: with those seeds.",
 )
 
 

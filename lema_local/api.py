@@ -44,7 +44,8 @@ class Lema:
     ) -> None:
         """`profile` is a name or a TOML file. `set` has any of its keys, as `--set`: {"sampling.samples": 4}. `options`
         are those of the command line by their names: model, dataset, data_path, limit, corrector_url, corrector_model,
-        corrector_key_env, seeds, keep, arms, match, truncate. `on_notice` gets each line for people (else stderr).
+        corrector_key_env, seeds (how many, or a range of them), keep, arms, match, truncate. `on_notice` gets each line
+        for people (else stderr).
 
         Raises ProfileError, one line, for an unknown profile, option, key or value.
         """

@@ -87,7 +87,7 @@ class Overrides:
     corrector_url: str | None = None
     corrector_model: str | None = None
     corrector_key_env: str | None = None
-    seeds: int | None = None
+    seeds: int | range | None = None  # so many, or these
     keep: int | None = None
     tensorboard: bool | None = None
     report_to: Tracker | None = None
@@ -149,6 +149,10 @@ def _of_training(options: Overrides) -> list[Assignment]:
 def _training_options(options: Overrides) -> dict[str, Any]:
     """The training settings that the options give."""
     given = {name: getattr(options, name) for name in _OF_TRAINING}
+    if isinstance(options.seeds, range):
+        if options.seeds.step != 1:
+            raise ProfileError(f"seeds is {options.seeds}: give a range without gaps.")
+        given |= {"seeds": len(options.seeds), "first_seed": options.seeds.start}
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -29,7 +29,7 @@ Tracker = Literal["trackio", "wandb", "mlflow", "tensorboard"]
 _NO_IDENTITY = (
     *("per_device_batch_size", "gradient_checkpointing", "attention", "match"),
     *("packing", "processes", "accelerate_config"),
-    *("seeds", "keep", "tensorboard", "report_to", "match_beside"),
+    *("seeds", "first_seed", "keep", "tensorboard", "report_to", "match_beside"),
 )
 # Where the learning rate is constant, a longer run begins with the steps of a shorter one: it goes on from it.
 _LENGTH = ("max_steps", "save_steps", "save_at")
@@ -79,7 +79,8 @@ class TrainingSettings:
     match: Match = "steps"
     match_beside: Match | None = None  # saves the step too at which this match would end, for --match to find
     save_at: tuple[int, ...] = ()  # steps that are saved beside every save_steps
-    seeds: int = 1  # so many runs of each arm: with seed, seed + 1, ...
+    seeds: int = 1  # so many runs of each arm: with first_seed, first_seed + 1, ...
+    first_seed: int | None = None  # None: seed, which is also that of a warm-up: the data hang on it
     keep: int | None = None  # of so many checkpoints, the newest, the weights stay on the disk; None: of all
     tensorboard: bool = False  # show the runs in TensorBoard, beside report_to
     report_to: Tracker | None = None  # a tracker of experiments
@@ -110,14 +111,21 @@ class TrainingSettings:
             )
         if self.seeds < 1 or (self.keep is not None and self.keep < 1):
             raise TrainingError("training.seeds and training.keep must be 1 or more; leave keep out to keep all.")
-        if self.seed < 0:
-            raise TrainingError(f"training.seed is {self.seed}: give 0 or more.")
-        if (last := self.seed + self.seeds - 1) > LARGEST_INTEGER:
-            raise TrainingError(f"training.seed and training.seeds end at {last}: give {LARGEST_INTEGER} or less.")
+        for name, seed in (("seed", self.seed), ("first_seed", self.all_seeds.start)):
+            if seed < 0:
+                raise TrainingError(f"training.{name} is {seed}: give 0 or more.")
+        if (last := self.all_seeds.stop - 1) > LARGEST_INTEGER:
+            raise TrainingError(f"The training's seeds end at {last}: give {LARGEST_INTEGER} or less.")
         if self.processes < 0:
             raise TrainingError(f"training.processes is {self.processes}: give 1 or more, or 0 for one on each GPU.")
         if self.method == "full" and self.quantization != "none":
             raise TrainingError('training.method = "full" trains the weights themselves: set quantization = "none".')
+
+    @property
+    def all_seeds(self) -> range:
+        """Those of the runs of each arm."""
+        first = self.seed if self.first_seed is None else self.first_seed
+        return range(first, first + self.seeds)
 
     @property
     def identity(self) -> dict[str, Any]:

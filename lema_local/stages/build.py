@@ -121,6 +121,18 @@ def _record(run: Run, assembled: Assembled, ingredients: Ingredients, counter: T
     return Built(training_set, examples)
 
 
+def _refuse_foreign_rationales(run: Run, own: Sequence[str]) -> None:
+    """DataError where rationales were sampled, and none of those that this profile's arms are made of."""
+    if not own or len(run.store.missing("completion", own)) < len(own):
+        return
+    others = run.store.rows("select count(*) as n from rationale")[0]["n"]
+    if others:
+        raise DataError(
+            f"{run.store.path} has {others} rationales, but none of this profile, data set and models: run `lema data` "
+            "with the same options first (a warm-up's reasoner is another one with another training.seed)."
+        )
+
+
 def _no_corrections(run: Run, left_out: Mapping[str, int]) -> str:
     failed = [f"{reason.removeprefix(_FAILS)} {n}" for reason, n in left_out.items() if reason.startswith(_FAILS)]
     if failed:
@@ -207,8 +219,11 @@ def _paths(run: Run) -> Iterator[SampledPath]:
         paths = sample.wanted_of(run.profile, sample.AUGMENTER, endpoint, run.problems.train, beyond_target=True)
         ids += [call.id for call in paths]
     if "reasoner" in run.profile.build.augment_with:
-        ids += [call.id for call in sample.wanted(run)]
-        ids += sample.imported(run.store, "sample", run.problems.train)
+        own = [call.id for call in sample.wanted(run)]
+        imported = sample.imported(run.store, "sample", run.problems.train)
+        if not imported:
+            _refuse_foreign_rationales(run, own)
+        ids += own + imported
     train = {problem.id for problem in run.problems.train}
     for id_, problem_id, author, purpose, answer, right, cut, derived, text, template in wanted_rows(
         run.store, "sampled_paths", ids

@@ -67,9 +67,10 @@ def planned_runs(run: Run, arms: tuple[Arm, ...] | None = None) -> list[Training
     everything = recorded_sets(run, run.training_sets) if run.training_sets else build(run, arms)
     sizes = {b.training_set.arm: arm_size(b.training_set) for b in everything}
     settings_of = arm_settings(training, sizes)
-    seeds = range(training.seed, training.seed + training.seeds)
     wanted = [
-        (built, replace(settings_of[built.training_set.arm], seed=seed)) for seed in seeds for built in everything
+        (built, replace(settings_of[built.training_set.arm], seed=seed))
+        for seed in training.all_seeds
+        for built in everything
     ]
     sets = [(built.training_set.arm, built.training_set.id, settings) for built, settings in wanted]
     dtype = dtype_of(run, model, sets, frame)

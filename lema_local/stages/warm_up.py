@@ -84,7 +84,7 @@ def _warmed(profile: Profile) -> dict[str, EndpointProfile]:
 def _settings(profile: Profile, steps: int) -> TrainingSettings:
     """The profile's, for so many steps: its checkpoints, seeds and matching are the arms'."""
     training = replace(profile.training, max_steps=steps, save_steps=steps, save_at=(), seeds=1, keep=None)
-    return replace(training, match="steps", match_beside=None)
+    return replace(training, first_seed=None, match="steps", match_beside=None)
 
 
 def _is_gguf(endpoint: EndpointProfile) -> bool:

@@ -59,6 +59,17 @@ def test_a_required_check_leaves_corrections_out_of_training_with_a_count(
     assert server.calls == calls
 
 
+def test_cot_is_not_built_of_gold_alone_where_only_others_rationales_are_there(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = reason_and_correct
+    profile = write_profile()
+    data(db, profile)
+    profile.write_text(profile.read_text().replace("[sampling]\n", "[sampling]\nseed = 7\n"))
+    with opened(db, profile) as run, pytest.raises(DataError, match="rationales, but none of this profile"):
+        build(run, ("cot",))
+
+
 def test_where_every_correction_was_rejected_others_in_the_database_do_not_change_the_reason(
     db: Path, server: ScriptedServer, write_profile: Profile
 ) -> None:

@@ -34,7 +34,7 @@ def write_profile(folder: Path, model: Path, problems: Path = PROBLEMS) -> Path:
 
 
 @contextmanager
-def opened(db: Path, profile: Path, *, seeds: int) -> Iterator[Run]:
+def opened(db: Path, profile: Path, *, seeds: int | range) -> Iterator[Run]:
     with Writer(db) as store:
         yield Run(load_profile(str(profile), Overrides(seeds=seeds), environment={}), store)
 
@@ -88,6 +88,22 @@ def test_several_seeds_are_one_command_that_may_be_killed(db: Path, tmp_path: Pa
     assert [notice.startswith(said) for notice in notices].count(True) == 1
 
 
+def test_seeds_that_are_named_are_those_runs_and_no_others(db: Path, tmp_path: Path, tiny_model: Path) -> None:
+    profile = write_profile(tmp_path, tiny_model)
+    ids = {}
+    for seeds in (3, range(43, 45)):
+        with opened(db, profile, seeds=seeds) as run:
+            ids[seeds] = {planned.settings.seed: planned.id for planned in train.planned_runs(run)}
+    assert ids[range(43, 45)] == {seed: ids[3][seed] for seed in (43, 44)}
+
+
+@pytest.mark.parametrize("given", ["44-43", "a", "43-", "-1", "1,2"])
+def test_seeds_that_are_no_number_and_no_range_are_refused(db: Path, given: str) -> None:
+    done = lema("train", "--db", db, "--seeds", given, cwd=db.parent)
+    assert done.returncode != 0
+    assert "Invalid value for '--seeds'" in done.stderr
+
+
 def test_a_longer_run_goes_on_from_a_shorter_one_and_the_shorter_is_found_in_it(
     db: Path, tmp_path: Path, tiny_model: Path
 ) -> None:
@@ -128,5 +144,6 @@ def test_counts_below_one_are_refused(db: Path, tmp_path: Path, tiny_model: Path
 
 def test_seeds_and_what_bounds_the_disk_do_not_make_another_run() -> None:
     settings = load_profile("laptop", environment={}).training
-    assert replace(settings, seeds=3, keep=2, tensorboard=True, report_to="wandb").identity == settings.identity
+    same = replace(settings, seeds=3, first_seed=7, keep=2, tensorboard=True, report_to="wandb")
+    assert same.identity == settings.identity
     assert replace(settings, seed=settings.seed + 1).identity != settings.identity
