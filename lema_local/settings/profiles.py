@@ -35,12 +35,12 @@ from lema_local.settings.tables import (
     check_correction,
     check_scale,
 )
-from lema_local.settings.training import Match, Tracker, TrainingSettings
+from lema_local.settings.training import Match, Tracker, TrainingSettings, named_seeds
 from lema_local.settings.variants import choose_variants
 from lema_local.typed_toml import build
 
 ENDPOINTS = ("reasoner", "corrector", "augmenter", "evolver", "student", "judge")
-_OF_TRAINING = ("seeds", "keep", "tensorboard", "report_to", "processes", "accelerate_config", "match", "truncate")
+_OF_TRAINING = ("keep", "tensorboard", "report_to", "processes", "accelerate_config", "match", "truncate")
 OUTSIDE_CONCURRENCY = 8  # a recipe on CPU takes one call at a time; a server that is given from outside takes more
 
 
@@ -148,11 +148,7 @@ def _of_training(options: Overrides) -> list[Assignment]:
 
 def _training_options(options: Overrides) -> dict[str, Any]:
     """The training settings that the options give."""
-    given = {name: getattr(options, name) for name in _OF_TRAINING}
-    if isinstance(options.seeds, range):
-        if options.seeds.step != 1:
-            raise ProfileError(f"seeds is {options.seeds}: give a range without gaps.")
-        given |= {"seeds": len(options.seeds), "first_seed": options.seeds.start}
+    given = {name: getattr(options, name) for name in _OF_TRAINING} | named_seeds(options.seeds)
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -159,3 +159,12 @@ class TrainingSettings:
                 f"per device x {processes} process(es): change training.per_device_batch_size or the number of GPUs."
             )
         return self.global_batch_size // at_once
+
+
+def named_seeds(seeds: int | range | None) -> dict[str, int]:
+    """The settings of so many seeds, or of these and no others; of None none."""
+    if not isinstance(seeds, range):
+        return {} if seeds is None else {"seeds": seeds}
+    if seeds.step != 1:
+        raise TrainingError(f"seeds is {seeds}: give a range without gaps.")
+    return {"seeds": len(seeds), "first_seed": seeds.start}
