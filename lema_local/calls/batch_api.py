@@ -9,8 +9,11 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from tempfile import TemporaryFile, gettempdir
+from typing import Any, BinaryIO
 
+from lema_local.calls.batches import lines_of
+from lema_local.calls.bodies import MOST_BODY_BYTES, bound
 from lema_local.calls.echoes import scrubber
 from lema_local.calls.endpoint import Endpoint
 from lema_local.calls.headers import only_ours
@@ -19,6 +22,7 @@ from lema_local.errors import EndpointError
 TAG = "lema_batch"
 OVER = frozenset({"completed", "failed", "expired", "cancelled"})
 LISTED = 1000  # of the provider's batches, newest first, that are searched for one of ours
+MOST_RESULT_BYTES = 20_000_000_000  # of a file: 50,000 replies of 100,000 tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,12 @@ class RemoteBatch:
         return self.status in OVER
 
 
+def _bounded(response: Any) -> None:
+    """An event hook: only results, which go to the disk, may be larger than a reply."""
+    is_results = response.is_success and response.request.url.path.endswith("/content")
+    bound(response, MOST_RESULT_BYTES if is_results else MOST_BODY_BYTES)
+
+
 class LostAnswerError(EndpointError):
     """A batch was handed in, and nobody knows whether it is made."""
 
@@ -53,7 +63,7 @@ class BatchApi:
         self._without_key = scrubber(endpoint.api_key)
         connections = DefaultHttpxClient(
             follow_redirects=False,  # prompts go to this address alone
-            event_hooks={"request": [lambda request: only_ours(request, endpoint.api_key)]},
+            event_hooks={"request": [lambda request: only_ours(request, endpoint.api_key)], "response": [_bounded]},
         )
         weakref.finalize(self, connections.close)
         self._openai = OpenAI(
@@ -104,11 +114,23 @@ class BatchApi:
             return self._remote(self._openai.batches.retrieve(remote_id))
 
     def lines(self, remote: RemoteBatch) -> Iterator[str]:
-        """The lines of its result files."""
+        """The lines of its result files, each of which is fetched whole and laid aside before its first line is given:
+        who reads them slowly keeps no connection waiting."""
         for file_id in remote.files:
-            with self._errors():
-                text = self._without_key(self._openai.files.content(file_id).text)
-            yield from filter(str.strip, text.split("\n"))  # not splitlines: replies may hold U+2028
+            with TemporaryFile() as file:
+                self._fetch(file_id, file)
+                yield from filter(str.strip, map(self._without_key, lines_of(file)))
+
+    def _fetch(self, file_id: str, file: BinaryIO) -> None:
+        with self._errors(), self._openai.files.with_streaming_response.content(file_id) as results:
+            try:
+                file.writelines(results.iter_bytes())
+                file.seek(0)
+            except OSError as error:
+                raise EndpointError(
+                    f"The results at {self._endpoint.base_url} have no room in {gettempdir()}: {error.strerror}. Make "
+                    "room, or set TMPDIR to another folder, then run the same command again."
+                ) from None
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

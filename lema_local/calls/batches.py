@@ -1,4 +1,5 @@
-"""Batch files: calls as lines that OpenAI's Batch API takes, and `lema batch run`, and what they give back. Pure.
+"""Batch files: calls as lines that OpenAI's Batch API takes, and `lema batch run`, and what they give back. Pure, but
+for `lines_of`.
 
     {"custom_id": "0d1f...", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "gpt-4", ...}}
     {"custom_id": "0d1f...", "response": {"status_code": 200, "body": {"choices": [...]}}, "error": null}
@@ -8,19 +9,24 @@ Format: https://platform.openai.com/docs/guides/batch. `vllm run-batch` takes li
 """
 
 import json
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
+from lema_local.calls.bodies import MOST_BODY_BYTES
 from lema_local.calls.endpoint import Endpoint, Prompt, Sampling, request_body
 from lema_local.calls.failures import Failure
-from lema_local.calls.replies import REFERENCE_DERIVED, Reply
+from lema_local.calls.replies import MOST_BRACKETS, REFERENCE_DERIVED, Reply
 
 MOST_LINES = 50_000  # of one file that OpenAI takes
 MOST_BYTES = 190_000_000  # of 200 MB
 ERROR_CHARACTERS = 300
+MOST_LINE_BYTES = MOST_BODY_BYTES  # of a file of results: a body and a few words
+_HEAD = 4096  # characters of a line within which it names its call
+_ID = re.compile(r'"custom_id"\s*:\s*"([^"\\]{1,200})"')  # no text of a model's: there each quote is escaped
 URLS = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
 
 
@@ -125,8 +131,28 @@ def _result(custom_id: str, response: dict[str, Any], error: dict[str, Any] | No
     return json.dumps(line, ensure_ascii=True)
 
 
+def lines_of(file: BinaryIO) -> Iterator[str]:
+    """The lines of a file of results, one in memory at a time. One that is longer than any reply stands there as a call
+    that failed, which says so."""
+    while line := file.readline(MOST_LINE_BYTES + 1):
+        if len(line) <= MOST_LINE_BYTES or line.endswith(b"\n"):
+            yield line.decode("utf-8", "replace")
+            continue
+        while (more := file.readline(2**20)) and not more.endswith(b"\n"):
+            pass
+        yield _failed(line[:_HEAD].decode("utf-8", "replace"), f"a result over {MOST_LINE_BYTES / 1e6:g} MB")
+
+
+def _failed(head: str, reason: str) -> str:
+    """A line in the place of one that begins so and is not read."""
+    named = _ID.search(head)
+    return json.dumps({"custom_id": named[1] if named else None, "error": {"message": reason}})
+
+
 def read_result(line: str) -> Result:
     """A line of a result file. ValueError, with the reason, for a line that is none."""
+    if line.count("{") + line.count("[") > MOST_BRACKETS:
+        line = _failed(line[:_HEAD], "more brackets than a reply has")
     row = _row(line)
     custom_id, response, error = row["custom_id"], row.get("response"), row.get("error")
     status = response.get("status_code") if isinstance(response, dict) else None

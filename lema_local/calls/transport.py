@@ -9,18 +9,18 @@ prompt goes where the profile says, and nowhere else. Keys that a server echoes 
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+from lema_local.calls.bodies import MOST_BODY_BYTES, bound
 from lema_local.calls.echoes import scrubber
 from lema_local.calls.headers import only_ours
 from lema_local.calls.replies import retry_after
 from lema_local.printable import line
 
-MOST_BODY_BYTES = 32_000_000  # a reply of 128 samples of 32,000 tokens; more than that is an attack or a bug
 REDIRECT = "redirect:"  # how errors of these kinds begin
 NO_CONNECTION = "no connection:"
 LONGEST_ADDRESS = 200  # characters of a redirect that are shown
@@ -56,6 +56,9 @@ class Transport:
         async def clean(request: Any) -> None:
             only_ours(request, api_key)
 
+        async def bounded(response: Any) -> None:
+            bound(response, MOST_BODY_BYTES)
+
         self._openai = AsyncOpenAI(
             base_url=base_urls[0],
             api_key=api_key,
@@ -65,7 +68,7 @@ class Transport:
                 limits=limits,
                 trust_env=trust_env,
                 follow_redirects=False,
-                event_hooks={"request": [clean], "response": [_body_bound()]},
+                event_hooks={"request": [clean], "response": [bounded]},
             ),
         )
 
@@ -127,34 +130,6 @@ class Transport:
         if is_late and (isinstance(below, TimeoutError) or not isinstance(below, aiohttp.ClientConnectionError)):
             return Exchange(error=f"no answer within {self._deadline_s:g} s")
         return Exchange(error=f"connection lost: {said}")
-
-
-def _body_bound() -> Callable[[Any], Awaitable[None]]:
-    """An event hook, called before a body is read: it may not grow without end, nor unfold into something that does."""
-    import httpx2
-
-    class Bounded(httpx2.AsyncByteStream):
-        def __init__(self, stream: Any) -> None:
-            self._stream = stream
-
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            size = 0
-            async for chunk in self._stream:
-                size += len(chunk)
-                if size > MOST_BODY_BYTES:
-                    raise httpx2.DecodingError(f"body over {MOST_BODY_BYTES / 1e6:g} MB")
-                yield chunk
-
-        async def aclose(self) -> None:
-            await self._stream.aclose()
-
-    async def bound(response: Any) -> None:
-        if response.headers.get("content-encoding", "identity") != "identity":
-            raise httpx2.DecodingError("compressed body, which was not asked for")
-        response.stream = Bounded(response.stream)
-        response.encoding = "utf-8"  # as JSON is: a charset of the server's choice may unfold without end, or raise
-
-    return bound
 
 
 def _retrieve(sending: "asyncio.Future[Any]") -> None:

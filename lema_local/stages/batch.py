@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from lema_local.calls.batch_api import BatchApi, LostAnswerError, RemoteBatch
-from lema_local.calls.batches import Result, read_result, request_line, split, url_of
+from lema_local.calls.batches import Result, lines_of, read_result, request_line, split, url_of
 from lema_local.calls.echoes import scrubber
 from lema_local.calls.endpoint import Endpoint, Prompt
 from lema_local.calls.failures import RAW_REPLY_CHARACTERS, Failure, failure_of
@@ -247,8 +247,8 @@ def import_files(run: Run, purpose: Purpose, paths: Sequence[Path]) -> Imported:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-        yield from file
+    with path.open("rb") as file:
+        yield from lines_of(file)
 
 
 def _result_files(paths: Sequence[Path]) -> Iterator[Path]:

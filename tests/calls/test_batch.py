@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from batch_server import BatchServer
 from commands import PROBLEMS, lema
 
-from lema_local.calls.batches import request_line
+from lema_local.calls.batch_api import BatchApi
+from lema_local.calls.batches import lines_of as result_lines
+from lema_local.calls.batches import read_result, request_line
 from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
 from lema_local.errors import DataError, EndpointError
 from lema_local.records.keys import content_key
@@ -328,6 +331,77 @@ def test_a_dry_run_does_not_count_what_is_handed_in(run: Run) -> None:
     before = estimate(run)[0]
     batches.submit(run, batches.work_of(run, "sample"))
     assert (before.calls, estimate(run)[0].calls) == (16, 0)
+
+
+def test_a_result_without_end_is_one_failed_call_and_no_lost_batch(
+    run: Run, api: BatchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = batches.work_of(run, "sample")
+    first, second = work.pending[0].id, work.pending[1].id
+
+    def answer(line: dict[str, Any]) -> dict[str, Any]:
+        good = result(line)
+        if line["custom_id"] == first:
+            good["response"]["body"]["choices"][0]["message"]["content"] = "so " * 50_000
+        if line["custom_id"] == second:
+            good["response"]["body"]["choices"] += [{}] * 600
+        return good
+
+    monkeypatch.setattr("lema_local.calls.batches.MOST_LINE_BYTES", 100_000)
+    monkeypatch.setattr("lema_local.calls.batches.MOST_BRACKETS", 500)
+    batches.submit(run, work)
+    api.answer = answer
+    api.work_off()
+    found = batches.fetch(run)
+    assert (found.new, found.failed, found.bad_lines) == (14, 2, 0)
+    failed = {row["completion_id"]: row["error"] for row in run.store.rows("from attempt")}
+    assert failed == {first: "a result over 0.1 MB", second: "more brackets than a reply has"}
+
+
+def test_lines_of_results_are_read_one_by_one_however_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lema_local.calls.batches.MOST_LINE_BYTES", 10)
+    file = tmp_path / "results.jsonl"
+    file.write_bytes(b"1234567890\n" + b"x" * 4_000_000 + b"\nshort\n" + b"y" * 11)
+    with file.open("rb") as opened:
+        lines = list(result_lines(opened))
+    assert [lines[0], lines[2], len(lines)] == ["1234567890\n", "short\n", 4]
+    for long in (lines[1], lines[3]):
+        with pytest.raises(ValueError, match="no custom_id"):
+            read_result(long)
+
+
+@pytest.mark.parametrize("kind", ["results", "what it says of a batch", "an error"])
+def test_a_batch_api_that_sends_without_end_is_one_line(
+    run: Run, api: BatchServer, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    batches.submit(run, batches.work_of(run, "sample"))
+    api.work_off()
+    remote_api = BatchApi(batches.keyed(run, "reasoner"))
+    remote = remote_api.status("batch_0")
+    monkeypatch.setattr(f"lema_local.calls.batch_api.MOST_{'RESULT' if kind == 'results' else 'BODY'}_BYTES", 100)
+    if kind == "an error":
+        api.files.clear()  # what the server says of an id that it does not know
+    ask: Callable[[], Any] = (
+        (lambda: remote_api.status("batch_0")) if "of a batch" in kind else lambda: list(remote_api.lines(remote))
+    )
+    with pytest.raises(EndpointError, match=r"says: body over 0\.0001 MB Mend that"):
+        ask()
+
+
+def test_results_that_do_not_fit_on_the_disk_say_what_to_do(
+    run: Run, api: BatchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches.submit(run, batches.work_of(run, "sample"))
+    api.work_off()
+    monkeypatch.setattr("lema_local.calls.batch_api.TemporaryFile", lambda: FileIO("/dev/full", "r+"))
+    said: list[str] = []
+    run.notice = said.append
+    assert batches.fetch(run).new == 0
+    assert "have no room in" in said[-1]
+    assert "set TMPDIR" in said[-1]
+    monkeypatch.undo()
+    monkeypatch.setenv("BATCH_KEY", CANARY)
+    assert batches.fetch(run).new == 16
 
 
 def test_a_batch_s_lies_cost_what_they_say_and_hostile_numbers_are_none(run: Run, tmp_path: Path) -> None:

@@ -76,8 +76,10 @@ def _handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:
                 self._json({"object": "list", "data": list(reversed(server.batches.values())), "has_more": False})
             elif parts[0] == "batches":
                 self._json(server.batches[parts[1]])
-            else:
+            elif parts[1] in server.files:
                 self._send(200, server.files[parts[1]].encode(), "application/jsonl")
+            else:
+                self._send(404, b'{"error": {"message": "%s"}}' % (b"no such file " * 100), "application/json")
 
         def do_POST(self) -> None:
             data = self.rfile.read(int(self.headers["content-length"]))
