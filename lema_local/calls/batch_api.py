@@ -17,6 +17,7 @@ from lema_local.calls.bodies import MOST_BODY_BYTES, bound
 from lema_local.calls.echoes import scrubber
 from lema_local.calls.endpoint import Endpoint
 from lema_local.calls.headers import only_ours
+from lema_local.calls.transport import past_proxies
 from lema_local.errors import EndpointError
 
 TAG = "lema_batch"
@@ -62,6 +63,7 @@ class BatchApi:
         self._endpoint = endpoint
         self._without_key = scrubber(endpoint.api_key)
         connections = DefaultHttpxClient(
+            **past_proxies((endpoint.base_url,)),
             follow_redirects=False,  # prompts go to this address alone
             event_hooks={"request": [lambda request: only_ours(request, endpoint.api_key)], "response": [_bounded]},
         )

@@ -50,8 +50,6 @@ class Transport:
         self._deadline_s = deadline_s
         self._cast_to = httpx2.Response
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=max(connections, 10))
-        # a proxy of the environment is for hosts elsewhere
-        trust_env = not all(is_loopback(url) for url in base_urls)
 
         async def clean(request: Any) -> None:
             only_ours(request, api_key)
@@ -66,7 +64,7 @@ class Transport:
             timeout=deadline_s,
             http_client=DefaultAioHttpClient(
                 limits=limits,
-                trust_env=trust_env,
+                **past_proxies(base_urls),
                 follow_redirects=False,
                 event_hooks={"request": [clean], "response": [bounded]},
             ),
@@ -138,10 +136,21 @@ def _retrieve(sending: "asyncio.Future[Any]") -> None:
         sending.exception()
 
 
+def past_proxies(base_urls: Sequence[str]) -> dict[str, Any]:
+    """Options of an httpx2 client: a proxy of the environment is for hosts elsewhere, for it does not know the ports of
+    this machine. Where no host is elsewhere it is not even looked at."""
+    here = [url for url in base_urls if is_loopback(url)]
+    # a pattern with a host counts before the proxy of all hosts; None: no proxy
+    mounts = {f"all://{urlsplit(url).netloc.rpartition('@')[2]}": None for url in here}
+    return {"trust_env": len(here) < len(base_urls), "mounts": mounts}
+
+
 def is_loopback(url: str) -> bool:
     """Whether a base URL is of this machine: such calls never go through a proxy."""
-    host = urlsplit(url).hostname or ""
+    host = (urlsplit(url).hostname or "").removesuffix(".")
     try:
-        return ip_address(host).is_loopback
+        address = ip_address(host)
     except ValueError:  # a name; 127.0.0.1.example.com is one too
         return host == "localhost"
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified  # 0.0.0.0, as servers print where they listen
