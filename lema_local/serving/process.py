@@ -3,8 +3,8 @@
     with serve("llama_cpp", model=model, options=ServeOptions(...)) as server:
         server.base_url                       # http://127.0.0.1:43121/v1
 
-A server runs in a session of its own, so that Ctrl-C reaches lema first and lema stops it in order; the kernel ends
-it when lema is killed (Linux). Its output goes to a log file that errors name.
+A server runs in a session of its own, so that Ctrl-C reaches lema first and lema stops it in order. When lema is
+killed the kernel ends it (Linux), and keeper.py all that it started. Its output goes to a log file that errors name.
 """
 
 import errno
@@ -37,6 +37,7 @@ from lema_local.serving.command import (
 )
 from lema_local.serving.endpoints import ResolvedEndpoint, read_key
 from lema_local.serving.forms import weights_in_form
+from lema_local.serving.keeper import ended_with_us
 from lema_local.serving.recipes import Recipe, load_recipe
 from lema_local.settings.models import Model
 
@@ -134,8 +135,9 @@ def _serve(
     try:
         root, served_model = f"http://{options.host}:{port}", options.served_model(recipe, model)
         server = RunningServer(f"{root}/v1", log, process, served_model, options.key or "none")
-        _wait_until_healthy(server, root + recipe.health, recipe)
-        yield server
+        with ended_with_us(process.pid):
+            _wait_until_healthy(server, root + recipe.health, recipe)
+            yield server
     finally:
         _stop(process)
 

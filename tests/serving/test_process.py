@@ -7,13 +7,15 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 import urllib.request
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
+from commands import lema_command
+from fake_vllm import fake_vllm, started, wait_until
 
 from lema_local.errors import MissingPackageError, ProfileError, ServerError
 from lema_local.hardware import Gpu
@@ -326,25 +328,76 @@ def test_a_model_without_a_gguf_cannot_be_served_by_llama_cpp() -> None:
         build_command(load_recipe("llama_cpp"), Model(name="x", hub_id="a/b"), ServeOptions(), port=1)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="PR_SET_PDEATHSIG is Linux's")
-def test_a_killed_lema_leaves_no_server_behind(tmp_path: Path) -> None:
-    script = textwrap.dedent(f"""
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("is_up", [True, False], ids=["it answers", "it is starting"])
+def test_a_killed_lema_leaves_neither_a_server_behind_nor_what_that_started(tmp_path: Path, is_up: bool) -> None:
+    fake_vllm(tmp_path, answers=is_up)
+    script = textwrap.dedent("""
         import time
         from pathlib import Path
         from lema_local.serving.process import serve
         from lema_local.serving.command import ServeOptions
-        with serve("oracle", model=None, options=ServeOptions(log_directory=Path({str(tmp_path)!r}))) as server:
-            print(server.process.pid, flush=True)
+        from lema_local.settings.models import Model
+        with serve("vllm", model=Model(name="m", hub_id="a/m"), options=ServeOptions(log_directory=Path("logs"))):
+            print("up", flush=True)
             time.sleep(60)
     """)
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=tmp_path) as parent:
         assert parent.stdout is not None
-        child = int(parent.stdout.readline())
+        server, worker = started(tmp_path)
+        if is_up:
+            assert parent.stdout.readline() == "up\n"
+        else:
+            wait_until(lambda: keepers(parent.pid) == 1)
         parent.kill()
-    deadline = time.monotonic() + 5
-    while _runs(child) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _runs(child)
+    try:
+        wait_until(lambda: not _runs(server) and not _runs(worker))
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_what_would_end_a_server_is_gone_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_vllm(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with serve("vllm", model=LLAMA_7B, options=ServeOptions(log_directory=tmp_path)):
+        assert keepers(os.getpid()) == 1
+    assert keepers(os.getpid()) == 0
+    assert not any(map(_runs, started(tmp_path)))
+
+
+PREFIX = """
+from pathlib import Path
+from lema_local.calls.endpoint import Endpoint
+from lema_local.serving.command import ServeOptions
+from lema_local.serving.prefix import share_prefix
+from lema_local.serving.process import serve
+from lema_local.settings.models import Model
+with serve("vllm", model=Model(name="m", hub_id="a/m"), options=ServeOptions(log_directory=Path("logs"))) as server:
+    share_prefix(Endpoint("e", server.base_url, "m", "m", "x", slots=2), "the beginning of all prompts")
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("while_it", ["starts", "reads what all prompts begin with"])
+def test_ctrl_c_does_not_wait_for_a_server_that(while_it: str, tmp_path: Path) -> None:
+    is_up = while_it != "starts"
+    fake_vllm(tmp_path, answers=is_up)
+    command = lema_command("serve", "vllm", "--model", "a/m", "--port", str(free_port("127.0.0.1")))
+    if is_up:
+        command = [sys.executable, "-c", PREFIX]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        started_ = started(tmp_path)
+        wait_until(lambda: (tmp_path / "asked").exists() if is_up else keepers(process.pid) == 1)
+        process.send_signal(signal.SIGINT)
+        try:
+            _, said = process.communicate(timeout=30)  # the server would take two minutes
+        finally:
+            process.kill()
+    assert said.rstrip().endswith("KeyboardInterrupt" if is_up else "run the same command again to go on.")
+    assert is_up or "Traceback" not in said
+    wait_until(lambda: not any(map(_runs, started_)))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -364,10 +417,13 @@ def test_a_worker_that_will_not_stop_does_not_outlive_its_server(tmp_path: Path)
     child = int(process.stdout.readline())
     _stop(process)
     process.stdout.close()
-    deadline = time.monotonic() + 5
-    while _runs(child) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _runs(child)
+    wait_until(lambda: not _runs(child))
+
+
+def keepers(parent: int) -> int:
+    """How many processes of keeper.py a process has."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return sum(b"lema-keeper" in Path(f"/proc/{child}/cmdline").read_bytes() for child in children)
 
 
 def _runs(pid: int) -> bool:
