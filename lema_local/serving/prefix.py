@@ -11,7 +11,7 @@ import json
 import os
 import urllib.request
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from lema_local.calls.endpoint import Endpoint
 from lema_local.serving.process import direct_opener
@@ -30,8 +30,12 @@ def common_prefix(texts: Sequence[str]) -> str:
 def share_prefix(endpoint: Endpoint, prefix: str) -> None:
     """Fill the slots of all of an endpoint's servers. OSError where a server does not do it: then each slot reads the
     prefix itself, and the answers are the same."""
-    with ThreadPoolExecutor(len(endpoint.base_urls)) as pool:
-        list(pool.map(lambda url: _fill(url.removesuffix("/v1"), endpoint, prefix), endpoint.base_urls))
+    pool = ThreadPoolExecutor(len(endpoint.base_urls))
+    filling = [pool.submit(_fill, url.removesuffix("/v1"), endpoint, prefix) for url in endpoint.base_urls]
+    wait(filling)  # outside of a `with` block, which would make Ctrl-C wait for the servers: it is what stops them
+    pool.shutdown()
+    for each in filling:
+        each.result()
 
 
 def _fill(root: str, endpoint: Endpoint, prefix: str) -> None:
