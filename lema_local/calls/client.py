@@ -63,7 +63,8 @@ class Client:
 
     `said` is what need not be said again: share one between the clients of a run. `gate` is one that other clients
     pass too, in place of an own one with the `budget`; `on_slow_down` hears of each wait that a server asks for, which
-    `slow_down` tells such a client of. Raises ProfileError where a `budget` cannot hold the endpoint.
+    `slow_down` tells such a client of. `is_alone`: no other client calls the same servers; else it is for who hears of
+    the failures of all to count calls with a 403. Raises ProfileError where a `budget` cannot hold the endpoint.
     """
 
     def __init__(
@@ -75,11 +76,13 @@ class Client:
         on_slow_down: Callable[[str, float], None] = lambda url, seconds: None,
         on_notice: Callable[[str], None] = lambda message: None,
         said: set[str] | None = None,
+        is_alone: bool = True,
     ) -> None:
         self.endpoint = endpoint
         self._said = set[str]() if said is None else said
         self.takes_n = True  # until a server shows that it gives one sample a request
-        self._answered = False  # one good reply so far
+        self.has_answered = False  # one good reply so far; another client may know of one
+        self._is_alone = is_alone
         self._forbidden = 0  # calls with a 403 before that
         self._stopped = False
         self._waiting = set[asyncio.Task[Any] | None]()  # tasks whose call is not under way
@@ -193,7 +196,7 @@ class Client:
                 patient_until = min(patient_until, time.monotonic() + MOST_WAITING_S)
             elif not outcome.others_answer:
                 failures += 1
-            self._forbidden += outcome.failure.status == 403 and not self._answered
+            self._forbidden += outcome.failure.status == 403 and not self.has_answered and self._is_alone
             retries = min(self.endpoint.max_retries, LIE_RETRIES) if outcome.is_lie else self.endpoint.max_retries
             exhausted = failures > retries or (outcome.is_slow_down and time.monotonic() > patient_until)
             error = final_error(
@@ -201,8 +204,8 @@ class Client:
                 outcome.failure,
                 is_exhausted=exhausted or self._stopped,
                 are_absent=self._hosts.are_absent,
-                has_answered=self._answered,
-                forbidden=0 if self._answered else self._forbidden,
+                has_answered=self.has_answered,
+                forbidden=0 if self.has_answered else self._forbidden,
             )
             if error is not None:
                 raise error
@@ -269,7 +272,7 @@ class Client:
             wait_s = self._hosts.failed(host)
             return _Outcome(failure=broken[0], broken=broken[1:], is_lie=True, usage=usage, wait_s=wait_s)
         self._hosts.worked(host)
-        self._answered = True
+        self.has_answered = True
         good = replies if not broken else tuple(None if reply.fault else reply for reply in replies)
         return _Outcome(good, broken=broken, usage=usage)
 

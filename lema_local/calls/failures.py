@@ -41,6 +41,15 @@ def failure_of(reply: Reply, prefill: str, raw: str, *, sample: int = 0) -> Fail
     return Failure(reply.fault or "", 200, kept, reply.cost_usd, sample)
 
 
+def refused_key(e: Endpoint, status: int, forbidden: int) -> EndpointError:
+    """What to raise where a key is refused, or so many calls had a 403 before any had a reply."""
+    prompts = f", or each of the first {forbidden} prompts" if status == 403 else ""
+    return EndpointError(
+        f"{e.base_url} refuses the key{prompts} (HTTP {status}). Check the variable that the profile's api_key_env "
+        "names."
+    )
+
+
 def final_error(
     e: Endpoint, failure: Failure, *, is_exhausted: bool, are_absent: bool, has_answered: bool, forbidden: int
 ) -> EndpointError | CallFailedError | None:
@@ -57,11 +66,7 @@ def final_error(
             f"as the base URL of {e.name}."
         )
     if failure.status == 401 or (failure.status == 403 and forbidden >= MOST_FORBIDDEN):
-        prompts = f", or each of the first {forbidden} prompts" if failure.status == 403 else ""
-        return EndpointError(
-            f"{e.base_url} refuses the key{prompts} (HTTP {failure.status}). Check the variable that the profile's "
-            f"api_key_env names."
-        )
+        return refused_key(e, failure.status, forbidden)
     if failure.status == 429 and "insufficient_quota" in raw:
         return EndpointError(
             f"{e.base_url} says that the account has no credit left (insufficient_quota). Top it up, then "

@@ -27,6 +27,11 @@ LONGEST_ASKED_WAIT_S = 3600.0  # of a Retry-After: then the server is asked agai
 FAULTS_IN_A_ROW = 3  # then a server is set aside, where there are others
 
 
+def set_aside_s(times: int) -> float:
+    """How long to leave alone what has failed so many times in a row: a second, and twice as long each time."""
+    return min(LONGEST_SET_ASIDE_S, 0.5 * 2.0 ** min(times, 10)) * random.uniform(0.75, 1.0)
+
+
 class Rate:
     """Calls, or tokens, spaced to so many a minute: a virtual queue in which each reserves its time (GCRA)."""
 
@@ -142,8 +147,7 @@ class Hosts:
     def _set_aside(self, host: Host) -> None:
         """For a while, longer each time."""
         host.refusals += host.wait_s == 0
-        wait = min(LONGEST_SET_ASIDE_S, 0.5 * 2 ** min(host.refusals, 10)) * random.uniform(0.75, 1.0)
-        host.closed_until = max(host.closed_until, time.monotonic() + wait)
+        host.closed_until = max(host.closed_until, time.monotonic() + set_aside_s(host.refusals))
 
     def _pick(self) -> Host | None:
         now = time.monotonic()

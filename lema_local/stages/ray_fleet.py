@@ -4,11 +4,13 @@
         at_work = fleet.tend(desk, endpoint)            # again and again, while there is work (ray_engine.py)
 
 No request is sent to an actor: replicas fetch theirs. So nothing waits for one whose node is gone, and a replica that
-is lost is replaced as soon as the cluster has room. One that a node has taken may take as long to come up as its recipe
-allows; room is what the cluster has none of only where no node takes one.
+is lost is replaced as soon as the cluster has room; where that one is lost at once, too, the next is asked for later,
+and later each time. One that a node has taken may take as long to come up as its recipe allows; room is what the
+cluster has none of only where no node takes one.
 """
 
 import itertools
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from lema_local.calls.endpoint import Endpoint
+from lema_local.calls.pacing import set_aside_s
 from lema_local.errors import EndpointError, LemaError, ServerError
 from lema_local.serving import ray_cluster
 from lema_local.serving.command import ServeOptions
@@ -29,6 +32,7 @@ from lema_local.stages.ray_replica import Plan, Replica
 
 GONE_S = 40.0  # without any replica on a node, after there was one
 ROOM_S = 600.0  # until enough are placed: a cloud's nodes may have to be started
+AT_ONCE_S = 10.0  # after it was asked for: a replica that is lost so soon is no better than the one before
 MOST_FAILURES = 3  # of replicas, one after another, with no reply between
 NODE_DEATH_S = 30.0  # until a cluster knows that a node is dead: its replicas are often lost before
 MORE_TO_START_S = 600.0  # than the recipe's own limit, which a replica holds itself: weights and adapters come first
@@ -91,6 +95,7 @@ class Fleet:
             self.most = min(self.most, resolved.endpoint.most_calls)
             self._least = min(self._least, self.most)
         self._enough_at: float | None = None  # when there were last as many as must be
+        self._losses, self._next_at = 0, -math.inf  # in a row, one at once after the other; nobody is asked for before
 
     @property
     def calls_only(self) -> bool:
@@ -99,8 +104,7 @@ class Fleet:
 
     def __enter__(self) -> Self:
         self._asked_at = time.monotonic()
-        for _ in range(self.most):
-            self._add()
+        self._fill()
         return self
 
     def __exit__(
@@ -137,8 +141,9 @@ class Fleet:
         """Set those to work that are up, replace those that are gone. Returns how many are at work."""
         import ray
 
+        self._fill()
         refs = {member.awaited: member for member in self._members}
-        for ref in ray.wait(list(refs), num_returns=len(refs), timeout=0)[0]:
+        for ref in ray.wait(list(refs), num_returns=len(refs), timeout=0)[0] if refs else ():
             member = refs.pop(ref)
             try:
                 found = ray.get(ref)
@@ -157,7 +162,8 @@ class Fleet:
             if member.node and not member.is_up and time.monotonic() - member.placed_at > self._start_s:
                 self._replace(member, desk, f"{member.name} was not up after {self._start_s:.0f} s", is_own=True)
         self._refuse_failures()
-        self._refuse_emptiness(sum(member.node is not None for member in self._members))
+        awaited = self.most - len(self._members)  # not asked for yet: that says nothing of the cluster's room
+        self._refuse_emptiness(awaited + sum(member.node is not None for member in self._members))
         return sum(member.working is not None for member in self._members)
 
     def begin_shift(self) -> None:
@@ -182,13 +188,18 @@ class Fleet:
         working = [member.working for member in self._members if member.working is not None]
         return bool(working) and bool(ray.wait(working, num_returns=len(working), timeout=0)[1])
 
+    def _fill(self) -> None:
+        """Ask for as many as there should be, unless that has just been in vain."""
+        while len(self._members) < self.most and time.monotonic() >= self._next_at:
+            self._add()
+
     def _add(self) -> None:
         name = f"replica-{next(self._numbers)}"
         actor = ray_cluster.spread(Replica, gpus=self._gpus).remote(name)
         self._members.append(_Member(name, actor, actor.node.remote(), actor.start.remote(self._plan)))
 
     def _replace(self, member: _Member, desk: Any, why: str, is_own: bool) -> None:
-        """Ask for another in its place. `is_own`: it failed by itself, whatever becomes of its node."""
+        """Let another be asked for in its place. `is_own`: it failed by itself, whatever becomes of its node."""
         import ray
 
         self._members.remove(member)
@@ -196,7 +207,9 @@ class Fleet:
         now, self._last = time.monotonic(), why
         self._failures.append(_Failure(why, now) if is_own else _Failure(why, now + NODE_DEATH_S, member.node))
         self._notice(f"{why}: its calls go to the others, and another is asked for.")
-        self._add()
+        if now >= self._next_at:  # those that are lost together are lost once
+            self._losses = self._losses + 1 if now - self._next_at < AT_ONCE_S else 1
+            self._next_at = now + set_aside_s(self._losses)
         ray.get(desk.lose.remote(member.name))
 
     def _refuse_failures(self) -> None:

@@ -131,6 +131,7 @@ class _Shift:
             gate=DeskGate(self.desk, self.name) if self._is_gated() else None,
             on_notice=lambda line: self._add(Said(line)),
             on_slow_down=lambda url, seconds: self.desk.slow_down.remote(self.name, url, seconds),
+            is_alone=self.is_own,
         )
         async with client:
             helpers = [asyncio.create_task(self._bring()), asyncio.create_task(self._hear(client))]
@@ -156,6 +157,7 @@ class _Shift:
             if handout is None:
                 return
             self.share = self.endpoint.most_calls if self.is_own else handout.share
+            client.has_answered = client.has_answered or handout.has_answered
             self.jobs.extend(handout.jobs)
             self._begin(client, calls)
             while len(self.jobs) > self.batch // 2 and not self.is_stopped:

@@ -172,6 +172,20 @@ def test_a_prompt_that_a_gateway_flags_fails_alone_though_it_is_the_first(server
     assert failures == [Failure("HTTP 403", 403, "your input was flagged")] * 30
 
 
+@pytest.mark.parametrize("say", [Say(403, b"flagged"), LIES["no usage"]], ids=["403", "no usage"])
+def test_what_a_client_sees_alone_is_no_word_on_servers_that_others_call_too(server: ScriptedServer, say: Say) -> None:
+    server.then = lambda _: say
+
+    async def run() -> None:
+        async with Client(endpoint(server.base_url, max_retries=0), is_alone=False) as client:
+            client.has_answered = say.status == 200  # as it is told: another one had a reply
+            for _ in range(30):
+                with pytest.raises(CallFailedError):
+                    await client.complete(ASK, GREEDY)
+
+    asyncio.run(run())
+
+
 def test_a_key_that_is_withdrawn_ends_the_run_though_it_was_good(server: ScriptedServer) -> None:
     server.script = [chat("2"), Say(401, b"revoked")]
 

@@ -122,6 +122,23 @@ def test_replicas_that_are_lost_with_their_nodes_are_replaced_as_often_as_that_h
     assert len(desk.lost) > 20
 
 
+@pytest.mark.parametrize("replicas", [1, 4])
+def test_replicas_that_are_lost_at_once_again_and_again_are_asked_for_later_each_time(
+    monkeypatch: pytest.MonkeyPatch, replicas: int
+) -> None:
+    ray = FakeRay(work=lambda: (0.0, TOLD), start_s=0.0)
+    with pytest.raises(ServerError, match="failed, one after another"):
+        tended(monkeypatch, ray, seconds=600, replicas=replicas)
+    assert ray.placed <= 7 * replicas  # after 0, 1, 3, 7, 15 and 31 s, and not each second
+
+
+def test_that_the_next_replica_is_asked_for_later_is_no_want_of_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_fleet, "set_aside_s", lambda times: 300.0)
+    works = iter([(10.0, TOLD)])
+    ray = FakeRay(work=lambda: next(works, (1e9, None)))
+    assert tended(monkeypatch, ray, seconds=400, replicas=1)[0] == 1
+
+
 def test_a_reply_forgives_the_failures_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     ray = FakeRay(room=10**6, work=lambda: (20.0, RayError("", LemaError("gone"))))
     _, desk = tended(monkeypatch, ray, seconds=600, each=lambda fleet: fleet.has_replied())
