@@ -90,7 +90,7 @@ def command(
     lema eval --endpoint https://api.openai.com/v1 --served-model gpt-4 --api chat --key-env OPENAI_API_KEY
     """
     from lema_local.records.store import stage_sql
-    from lema_local.report.evaluation import group_rows, json_rows, set_reports, table_rows, with_missing
+    from lema_local.report.evaluation import group_rows, json_rows, reports_of, table_rows, with_missing
     from lema_local.report.evidence import Experiment
     from lema_local.report.gather import arm_data
     from lema_local.report.headline import headline
@@ -115,9 +115,9 @@ def command(
         run.profile = dataclasses.replace(run.profile, evaluation=e)
         done = _import(run, imported, author) if imported else _evaluate(run)
         rows = with_missing(done.rows, run.evaluated.values())
-        reports = set_reports(rows, margin=e.margin / 100, ks=e.ks, same_step=run.profile.training.match == "steps")
+        reports = reports_of(run.profile, rows)
         if not imported:
-            show_evaluation(run, table_rows(reports))
+            show_evaluation(run, done.targets, table_rows(reports))
         arms, student = run.store.rows(stage_sql("report_arms")), run.profile.endpoint("student").model
     if as_json:
         found = [row for report in reports for row in (group_rows(report, rows, by) if by else json_rows(report))]
@@ -144,6 +144,7 @@ class _Done:
     before: list[str]
     not_evaluated: list[str] = dataclasses.field(default_factory=list)
     has_failed: bool = False  # a call, or a whole checkpoint
+    targets: list[Any] = dataclasses.field(default_factory=list)  # what was evaluated here
 
 
 def _evaluate(run: Run) -> _Done:
@@ -151,7 +152,8 @@ def _evaluate(run: Run) -> _Done:
 
     targets, outcome = evaluate(run)
     rows = result_rows(run, targets)
-    return _Done(rows, facts(run, targets), without_reply(targets, rows), has_failed=outcome.failed > 0)
+    unheard = without_reply(targets, rows)
+    return _Done(rows, facts(run, targets), unheard, has_failed=outcome.failed > 0, targets=targets)
 
 
 def _import(run: Run, file: Path, author: str | None) -> _Done:

@@ -96,16 +96,15 @@ class Lema:
         Keys are those of `lema eval --json` (docs/evaluation.md): rates and their Wilson intervals are shares from 0 to
         1, `n` counts problems. Calls that failed are missing from `n` and stay pending: the next call asks again.
         """
-        from lema_local.report.evaluation import json_rows, set_reports, table_rows, with_missing
+        from lema_local.report.evaluation import json_rows, reports_of, table_rows, with_missing
         from lema_local.stages.evaluate import evaluate, result_rows, show_evaluation
         from lema_local.stages.opening import open_run
 
         with open_run(self.profile, self.path, self._notice, budget=budget_usd, offline=offline) as run:
             targets, _ = evaluate(run)
             rows = with_missing(result_rows(run, targets), run.evaluated.values())
-            e, same_step = self.profile.evaluation, self.profile.training.match == "steps"
-            reports = set_reports(rows, margin=e.margin / 100, ks=e.ks, same_step=same_step)
-            show_evaluation(run, table_rows(reports))
+            reports = reports_of(run.profile, rows)
+            show_evaluation(run, targets, table_rows(reports))
         return [row for report in reports for row in json_rows(report)]
 
     def report(self, output: str | Path = "report.html", *, figures: str | Path | None = None) -> list[Path]:

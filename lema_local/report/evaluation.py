@@ -23,6 +23,7 @@ from lema_local.report.results import (
     judged_pairs,
     model_differences,
 )
+from lema_local.settings.profiles import Profile
 from lema_local.statistics.sample_metrics import (
     Answer,
     MeanOverProblems,
@@ -159,6 +160,12 @@ def set_reports(
         if row["split"] != "dev":
             sets[row["dataset"], row["split"]].append(row)
     return [_set_report(sets[key], dev, margin, ks, same_step) for key in sorted(sets)]
+
+
+def reports_of(profile: Profile, rows: Sequence[Row]) -> list[SetReport]:
+    """The same as a profile wants it: by its margin, its k of pass@k, and what its arms were matched by."""
+    e = profile.evaluation
+    return set_reports(rows, margin=e.margin / 100, ks=e.ks, same_step=profile.training.match == "steps")
 
 
 def _set_report(

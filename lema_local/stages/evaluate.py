@@ -38,7 +38,7 @@ def targets(run: Run) -> list[Target]:
     if profile.recipe is not None and (published := find_adapter(profile.model)) is not None:
         run.profile = run.profile.with_student(published.base)
         return [target_of(run, None, published)]
-    found: list[Checkpoint | None] = [None]
+    recorded, runs = list[Checkpoint](), dict[str, train.TrainingRun]()
     if profile.recipe is not None and load_recipe(profile.recipe).adapters != "none":
         try:
             planned = train.planned_runs(run)
@@ -47,10 +47,11 @@ def targets(run: Run) -> list[Target]:
             if run.profile.evaluation.checkpoints == "last":
                 ends = {r.id: (r.settings.max_steps, *r.settings.save_at) for r in planned}
                 recorded = [c for c in recorded if c.step in ends[c.run_id]]
-            found += recorded
+            runs = {r.id: r for r in planned}
         except DataError as error:
             run.notice(f"Only the base model is evaluated: {error}")
-    return [target_of(run, checkpoint) for checkpoint in found]
+    tuned = [replace(target_of(run, checkpoint), training_run=runs[checkpoint.run_id]) for checkpoint in recorded]
+    return [target_of(run, None), *tuned]
 
 
 def target_of(run: Run, checkpoint: Checkpoint | None, published: Adapter | None = None) -> Target:
@@ -103,15 +104,16 @@ def result_rows(run: Run, everything: Sequence[Target]) -> list[dict[str, Any]]:
     return [row for row in run.store.rows(stage_sql("evaluated")) if row["id"] in ids]
 
 
-def show_evaluation(run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Show these rows of the table in the trackers that the profile names: of each training run its checkpoints', and
-    the base model's at step 0. A row that misses a reply is not shown yet."""
+def show_evaluation(run: Run, targets: Sequence[Target], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Show these rows of the table in the trackers that the profile names: of each training run of the targets its
+    checkpoints', and the base model's at step 0. A row that misses a reply is not shown yet."""
     tracking, whole = Tracking(run), [row for row in rows if not row["missing"]]
-    evaluated = {row["checkpoint_id"] for row in whole}
-    if not tracking or evaluated <= {None}:
+    if not tracking:
         return
-    for training_run in train.planned_runs(run):
-        own = evaluated & {checkpoint.id for checkpoint in train.checkpoints(run, [training_run])}
+    evaluated = {row["checkpoint_id"] for row in whole}
+    tuned = [(t.training_run, t.checkpoint.id) for t in targets if t.training_run and t.checkpoint]
+    for training_run in {each.id: each for each, _ in tuned}.values():
+        own = evaluated & {checkpoint_id for each, checkpoint_id in tuned if each is training_run}
         if own:
             with tracking.showing(training_run.shown) as showing:
                 for row in whole:

@@ -29,6 +29,7 @@ from lema_local.stages.probe import Probe
 from lema_local.stages.ray_fleet import Fleet
 from lema_local.stages.run import Run
 from lema_local.stages.student import student_frame
+from lema_local.stages.train import TrainingRun
 from lema_local.stages.work import Call
 from lema_local.training.adapter_gguf import convert_adapter
 from lema_local.training.checkpoints import is_whole_model, refuse_damaged
@@ -45,6 +46,7 @@ class Target:
     calls: tuple[Call, ...]
     published: Adapter | None = None
     has_seed_in_label: bool = False  # adapters of several seeds must have names of their own
+    training_run: TrainingRun | None = field(default=None, repr=False, compare=False)  # that the checkpoint is of
 
     @property
     def label(self) -> str:

@@ -24,8 +24,10 @@ from lema_local.errors import MissingPackageError, TrainingError
 from lema_local.records.store import Store, Writer
 from lema_local.settings.profiles import Overrides, load_profile
 from lema_local.stages import tracking, train
-from lema_local.stages.evaluate import show_evaluation
+from lema_local.stages.build import build
+from lema_local.stages.evaluate import show_evaluation, targets
 from lema_local.stages.run import Run
+from lema_local.stages.sweep import Target
 from lema_local.training.metrics import recorded
 from lema_local.training.trackers import Shown, Tracker, open_tracker
 
@@ -45,7 +47,9 @@ def opened(db: Path, profile: Path, tracker: Any = None, *, steps: int = 2) -> I
     with Writer(db) as store:
         loaded = load_profile(str(profile), Overrides(report_to=tracker), environment={})
         short = replace(loaded.training, max_steps=steps, save_steps=steps)
-        yield Run(replace(loaded, training=short), store)
+        student = replace(loaded.endpoint("student"), base_url=None, recipe="vllm")  # which serves adapters
+        endpoints = {**loaded.endpoints, "student": student}
+        yield Run(replace(loaded, training=short, endpoints=endpoints), store)
 
 
 @pytest.mark.parametrize("tracker", REAL)
@@ -89,12 +93,14 @@ ROWS = [
 ]
 
 
-def evaluated(run: Run, *, missing: int = 0, **changed: Any) -> list[dict[str, Any]]:
-    """Rows of an evaluation of the base and of the run's one checkpoint."""
-    (saved,) = train.checkpoints(run, train.planned_runs(run))
+def evaluated(run: Run, *, missing: int = 0, **changed: Any) -> tuple[list[Target], list[dict[str, Any]]]:
+    """The targets and rows of an evaluation of the base and of the run's one checkpoint."""
+    everything = targets(run)
+    saved = everything[-1].checkpoint
+    assert saved is not None
     others = {"split": "test", "dataset": "my set", "low": 0.1, "high": 0.9, "n": 4, "no_answer": 1, "cut_off": 0}
     base, cot = ({**row, **others, "missing": missing} for row in ROWS)
-    return [base, {**cot, "checkpoint_id": saved.id, **changed}]
+    return everything, [base, {**cot, "checkpoint_id": saved.id, **changed}]
 
 
 @pytest.mark.parametrize("tracker", REAL)
@@ -157,19 +163,24 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> list[Kept]:
 
 
 def test_an_evaluation_is_shown_with_the_run_it_is_of_and_the_base_at_step_0(
-    db: Path, profile: Path, kept: list[Kept]
+    db: Path, profile: Path, kept: list[Kept], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    built: list[Run] = []
     with opened(db, profile, "mlflow") as run:
+        training = replace(run.profile.training, compute_dtype="float32")  # which is not measured first
+        run.profile = replace(run.profile, training=training)
         train.train(run)
-        show_evaluation(run, evaluated(run))
+        monkeypatch.setattr(train, "build", lambda run, arms: built.append(run) or build(run, arms))
+        show_evaluation(run, *evaluated(run))
+        assert built == [run]  # for the evaluation itself, and not once more for the tracker
         _, shown = kept
         assert [step for step, _ in shown.sent] == [1, 2, 0, 2]
         _, _, base, cot = (values for _, values in shown.sent)
         assert (base["eval/my_set/pass_at_1"], cot["eval/my_set/pass_at_1"]) == (0.25, 0.5)
         assert (cot["eval/my_set/low"], cot["eval/my_set/high"], cot["eval/my_set/n"]) == (0.1, 0.9, 4)
         assert shown.ends == [True]
-        show_evaluation(run, evaluated(run, missing=1))
-        show_evaluation(run, evaluated(run, checkpoint_id="of another profile"))
+        show_evaluation(run, *evaluated(run, missing=1))
+        show_evaluation(run, *evaluated(run, checkpoint_id="of another profile"))
         assert len(kept) == 2
 
 
