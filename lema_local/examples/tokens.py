@@ -76,7 +76,10 @@ def _from_tokenizer_file(file: Path, name: str) -> TokenCounter | None:
         from tokenizers import Tokenizer
     except ImportError:
         return None
-    tokenizer = Tokenizer.from_file(str(file))
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception:  # it has no errors of its own; who loads the model says what is wrong
+        return None
 
     def count(texts: Sequence[str]) -> list[int]:
         return [

@@ -9,10 +9,8 @@ from typing import Any
 
 from lema_local.errors import ProfileError
 from lema_local.settings.chat import ChatFrame, chat_frame
-from lema_local.settings.models import Model
+from lema_local.settings.models import Model, tokenizer_json, tokenizer_text
 from lema_local.settings.vocabulary import open_vocabulary
-
-_LARGEST_FILE = 64 * 2**20  # bytes; a tokenizer.json of 256,000 tokens has 34 MB
 
 
 def frame_of(model: Model, *, system: str | None = None) -> ChatFrame:
@@ -47,12 +45,13 @@ def _of_gguf(file: Path) -> dict[str, Any] | None:
 
 
 def _of_folder(folder: Path) -> dict[str, Any] | None:
-    config = _json(folder / "tokenizer_config.json")
+    config = tokenizer_json(folder / "tokenizer_config.json")
     given = config.get("chat_template")
     if isinstance(given, list):  # several by name
-        given = next((each.get("template") for each in given if each.get("name") == "default"), None)
+        named = [each for each in given if isinstance(each, dict)]
+        given = next((each.get("template") for each in named if each.get("name") == "default"), None)
     if (folder / "chat_template.jinja").is_file():
-        given = _text(folder / "chat_template.jinja")
+        given = tokenizer_text(folder / "chat_template.jinja")
     if not isinstance(given, str):
         return None
     bos = _token(config.get("bos_token"))
@@ -69,7 +68,7 @@ def _adds_bos(folder: Path, config: dict[str, Any], bos: str) -> bool:
     said = config.get("add_bos_token")
     if isinstance(said, bool) or not bos:
         return bool(said and bos)
-    after = _json(folder / "tokenizer.json").get("post_processor")
+    after = tokenizer_json(folder / "tokenizer.json").get("post_processor")
     return json.dumps({"id": bos})[1:-1] in json.dumps(after)
 
 
@@ -86,23 +85,6 @@ def _cached(model: Model) -> Path:
             "the model."
         )
     return Path(found).parent
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(_text(file)) if file.is_file() else {}
-    except ValueError as error:
-        raise ProfileError(f"{file} is not JSON: mend it, or take the model's own.") from error
-    return found if isinstance(found, dict) else {}
-
-
-def _text(file: Path) -> str:
-    try:
-        if file.stat().st_size > _LARGEST_FILE:
-            raise ProfileError(f"{file} is larger than any tokenizer's: take the model's own.")
-        return file.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise ProfileError(f"Cannot read {file}: {error.strerror}.") from error
 
 
 def _token(given: Any) -> str:

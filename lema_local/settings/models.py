@@ -24,6 +24,7 @@ from lema_local.records.keys import content_key, file_sha256
 from lema_local.settings.architecture import Architecture, from_config, from_gguf
 from lema_local.settings.vocabulary import open_vocabulary
 
+_LARGEST_FILE = 64 * 2**20  # bytes, of a tokenizer: one of 256,000 tokens has 34 MB
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -161,7 +162,7 @@ def prompt_of(name: str) -> Literal["cot", "alpaca"]:
 def _config_architecture(path: Path) -> Architecture | None:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return from_config(config) if isinstance(config, dict) else None
 
@@ -203,13 +204,33 @@ def _gguf_bos_text(path: Path) -> str:
 
 def _folder_bos_text(path: Path) -> str:
     """The same for a folder of Hugging Face weights, where the file says plainly that BOS is not added."""
-    try:
-        config = json.loads((path / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return ""
+    config = tokenizer_json(path / "tokenizer_config.json")
     token = config.get("bos_token")
     text = token.get("content") if isinstance(token, dict) else token
     return text if config.get("add_bos_token") is False and isinstance(text, str) else ""
+
+
+def tokenizer_json(file: Path) -> dict[str, Any]:
+    """What a JSON file of a tokenizer holds; {} where a model has none, ProfileError for a broken one."""
+    if not file.is_file():
+        return {}
+    try:
+        found = json.loads(tokenizer_text(file))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ProfileError(f"{file} is not a JSON object: mend it, or take the model's own.")
+    return found
+
+
+def tokenizer_text(file: Path) -> str:
+    """The text of a file of a tokenizer. ProfileError where it cannot be read."""
+    try:
+        if file.stat().st_size > _LARGEST_FILE:
+            raise ProfileError(f"{file} is larger than any tokenizer's: take the model's own.")
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise ProfileError(f"Cannot read {file}: {error.strerror}.") from error
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -10,6 +10,8 @@ from lema_local.settings.training import TrainingSettings
 from lema_local.training.base import BaseModel
 
 GIB = 2**30
+# What transformers raises where a file of a tokenizer is not there or broken: whatever reading on in it comes to.
+UNREADABLE = (OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
 # What huggingface_hub raises, by class name: transformers hands them on as the cause of an OSError of its own.
 _REFUSED = {
     "GatedRepoError": "is gated: accept its licence on its Hub page, then `hf auth login` or set HF_TOKEN",

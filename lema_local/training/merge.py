@@ -21,6 +21,7 @@ from lema_local.errors import TrainingError
 from lema_local.hardware import available_bytes
 from lema_local.records.keys import file_sha256
 from lema_local.training.base import COMPLETE
+from lema_local.training.failures import UNREADABLE
 from lema_local.training.packages import require
 from lema_local.training.quantization import Nf4, nf4_matrices, nf4_values
 from lema_local.training.quiet import quiet
@@ -210,7 +211,7 @@ def _write_rest(base: Path, target: Path, dtype: Dtype, total: int) -> None:
     try:
         with quiet():
             require("transformers").AutoTokenizer.from_pretrained(base).save_pretrained(target)
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())[:120]
         raise TrainingError(f"{base} has no tokenizer that can be read ({reason}): complete the folder.") from error
 

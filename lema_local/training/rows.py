@@ -23,7 +23,7 @@ from lema_local.errors import TrainingError
 from lema_local.settings.chat import ChatFrame
 from lema_local.training.base import BaseModel, gguf_tokenizer, refuse_missing
 from lema_local.training.cutting import Fits, cut_source, cut_target, is_correction
-from lema_local.training.failures import cannot_load
+from lema_local.training.failures import UNREADABLE, cannot_load
 from lema_local.training.lint import Kind, Lint, Reason, Tally
 from lema_local.training.packages import require
 from lema_local.training.quiet import quiet
@@ -53,7 +53,7 @@ def load_tokenizer(base: BaseModel, *, cache: Path) -> Any:
     try:
         with quiet():
             return transformers.AutoTokenizer.from_pretrained(place)
-    except (OSError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         raise TrainingError(cannot_load(base, error)) from error
 
 

@@ -79,6 +79,21 @@ def smollm2() -> Any:
     return load_tokenizer(base, cache=default_cache())
 
 
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [("tokenizer.json", None), ("tokenizer.json", "[]"), ("tokenizer.json", "{"), ("tokenizer_config.json", "[]")],
+    ids=["none", "a list", "cut off", "a configuration that is a list"],
+)
+def test_a_folder_without_a_tokenizer_that_can_be_read_is_one_line(tmp_path: Path, file: str, text: str | None) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    if text is not None:
+        (tmp_path / file).write_text(text)
+    with pytest.raises(
+        TrainingError, match=r"^The base model m [^\n]* does not load [^\n]*needs config.json, a tokenizer"
+    ):
+        load_tokenizer(BaseModel(name="m", path=tmp_path), cache=tmp_path / "cache")
+
+
 TOKENIZERS = {
     "byte-level-bpe": (tiny_tokenizer, "<bos>"),
     "sentencepiece-first": (lambda: sentencepiece("first"), ""),
