@@ -103,8 +103,11 @@ def submit_command(profile: str, db: Path, purpose: Purpose, budget: float | Non
     from lema_local.stages.batch import submit, work_of
 
     with open_run(db, profile, overrides, budget=budget) as run:
-        for batch in submit(run, work_of(run, purpose)):
+        made = submit(run, work_of(run, purpose))
+        for batch in made:
             echo(f"{batch.remote_id}  {batch.calls} calls to {batch.endpoint} at {batch.base_url}")
+        if not made:
+            notice(f"No call of {purpose} is pending: nothing was handed in. What is waited for: lema batch status")
 
 
 @command.command("status")

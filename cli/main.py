@@ -9,6 +9,7 @@ import atexit
 import gc
 import importlib
 import os
+import select
 import signal
 import sys
 from typing import Any, NoReturn
@@ -54,6 +55,15 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(COMMANDS[cmd_name][0], __package__).command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            if any(map(_has_lost_its_reader, (sys.stdout, sys.stderr))):
+                raise
+            # click takes every broken pipe for a reader that is gone, and would end without a word
+            raise LemaError("A connection or another process broke off. Run the same command again.") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -111,6 +121,17 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         echo("\nStopped. Nothing is lost: run the same command again to go on.", err=True)
         sys.exit(130)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _has_lost_its_reader(stream: Any) -> bool:
+    """Whether what is written goes into a pipe at whose other end nobody is any more."""
+    try:
+        number = stream.fileno()
+    except (AttributeError, OSError, ValueError):  # no file of the system's
+        return False
+    poll = select.poll()
+    poll.register(number, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -474,21 +474,22 @@ def test_a_batch_is_handed_in_nowhere_else(run: Run, api: BatchServer) -> None:
 
 
 def test_the_commands_say_what_they_did_and_never_the_key(db: Path, profile: Path, api: BatchServer) -> None:
-    def command(*arguments: str) -> str:
+    def command(*arguments: str, code: int = 0) -> str:
         done = lema("batch", *arguments, "--profile", profile, "--db", db, cwd=db.parent, BATCH_KEY=CANARY)
         assert CANARY not in done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
+        assert done.returncode == code, done
         return done.stdout + done.stderr
 
     assert "16 calls to reasoner (scripted) written" in command("export", "--purpose", "sample", "--output", "c.jsonl")
-    assert "needs" not in command("submit", "--purpose", "sample", "--budget", "0.0001usd")
+    assert "may cost" in command("submit", "--purpose", "sample", "--budget", "0.0001usd", code=1)
     assert api.batches == {}
     api.refuse_with = 401
     assert re.search(
-        "Error: The Batch API .*says: .*refused Bearer \\[key\\]", command("submit", "--purpose", "sample")
+        "Error: The Batch API .*says: .*refused Bearer \\[key\\]", command("submit", "--purpose", "sample", code=1)
     )
     api.refuse_with = None
     assert command("submit", "--purpose", "sample").startswith("batch_0  16 calls to reasoner")
+    assert "No call of sample is pending: nothing was handed in." in command("submit", "--purpose", "sample")
     assert "in_progress" in command("status")
     api.work_off()
     assert "16 new, 0 failed" in command("fetch")

@@ -1,5 +1,6 @@
 """The command line: its help, its errors in one line, and the output that scripts rely on."""
 
+import errno
 import json
 import re
 import signal
@@ -15,7 +16,7 @@ from unicodedata import category
 
 import duckdb
 import pytest
-from commands import PROBLEMS, ROOT
+from commands import PROBLEMS, ROOT, lema_command
 from scripted_server import Say, ScriptedServer, chat, completion
 
 from lema_local.records.store import Writer
@@ -43,6 +44,27 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 
     yield call
     signal.signal(signal.SIGTERM, before)
+
+
+def test_a_pipe_that_breaks_elsewhere_than_at_the_reader_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("lema_local.settings.models.known_models", broken)
+    code, out, said = run("models")
+    assert (code, out, said) == (
+        1,
+        "",
+        "Error: A connection or another process broke off. Run the same command again.\n",
+    )
+
+
+def test_a_reader_that_is_gone_is_told_nothing(tmp_path: Path) -> None:
+    with subprocess.Popen(lema_command("models"), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
 
 
 def commands() -> list[str]:

@@ -39,6 +39,8 @@ for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, lambda number, frame: os.kill(pid, number))
 code = int(answers.readline())
 if code < 0:
+    if not {has_torch}:  # else a test of a command sees no more than that nothing was printed
+        os.write(2, b"(ended by signal %d)\\n" % -code)
     signal.signal(-code, signal.SIG_DFL) if -code not in (signal.SIGKILL, signal.SIGSTOP) else None
     os.kill(os.getpid(), -code)
 os._exit(code)
