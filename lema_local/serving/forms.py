@@ -1,7 +1,7 @@
 """In which form llama.cpp's server holds a GGUF's weights: as the file has them, or the same weights unpacked.
 
 A processor multiplies some forms many times faster than others, which depends on its units and on the size of a batch.
-So the form is chosen by measurement, once a machine, model and version of llama.cpp, and kept in the cache:
+So the form is chosen by measurement, once a machine, model and build of llama.cpp, and kept in the cache:
 
     choose_form(model)
     # Choice(form="bf16", measured={"file": Measured(196), "bf16": Measured(434, 0.996), ...})
@@ -9,6 +9,9 @@ So the form is chosen by measurement, once a machine, model and version of llama
 A form qualifies where its top token is that of the file's weights, computed in float32 from all their digits, at 99% of
 the positions or more. The file's own kernels are not held to that: they are what was served before. Speeds are tokens
 a second of one thread that writes 16 sequences on together.
+
+The cache holds the weights in that form too, as that build writes them. Their checksum lies beside them, written last:
+a file without it, or of which it is not true, is written anew.
 """
 
 import importlib.metadata
@@ -27,9 +30,10 @@ from lema_local.errors import ServerError
 from lema_local.hardware import cores, ram_gib
 from lema_local.records.keys import content_key
 from lema_local.records.locks import lock
+from lema_local.serving.command import program_path
 from lema_local.serving.llama_batches import Batches, convert
 from lema_local.serving.recipes import Recipe, load_recipe
-from lema_local.settings.models import Model, cache_directory
+from lema_local.settings.models import Model, cache_directory, cached_sha256
 
 LEAST_AGREEMENT = 0.99
 FASTER = 1.1  # than the file as it is, to be worth another file
@@ -69,9 +73,10 @@ def weights_in_form(model: Model, form: str, *, on_notice: Callable[[str], None]
         return model.gguf()
     target = _cached(model, form)
     with _locked():
-        if not target.is_file():
+        if not _is_whole(target):
             on_notice(f"writing {model.name} as {form} (once)")
             convert(model.gguf(), target, form)
+            _sign(target)
     return target
 
 
@@ -90,10 +95,11 @@ def known_choice(model: Model) -> Choice | None:
     """The same where nothing needs to be measured, else None."""
     if model.gguf().stat().st_size * 8 > ram_gib() * 2**30 / 4:
         return Choice("file", {})
-    found = _read().get(_key(model))
-    if found is None:
+    found: Any = _read().get(_key(model))
+    try:
+        return Choice(str(found["form"]), {form: Measured(**each) for form, each in found["measured"].items()})
+    except (AttributeError, LookupError, TypeError):  # not there, or not whole
         return None
-    return Choice(found["form"], {form: Measured(**each) for form, each in found["measured"].items()})
 
 
 def _key(model: Model) -> str:
@@ -121,7 +127,9 @@ def _measure(model: Model) -> Choice:
             measured[form] = Measured(speed, agreement)
             if agreement is not None and agreement >= LEAST_AGREEMENT:
                 chosen = form
-        made = [path for path in made if path != _cached(model, chosen)]
+        if chosen != "file":
+            _sign(_cached(model, chosen))
+            made.remove(_cached(model, chosen))
         return Choice(chosen, measured)
     finally:
         for path in made:
@@ -142,17 +150,44 @@ def _agreement(wanted: list[int], batches: Batches, text: str) -> float:
 
 
 def _machine() -> str:
-    """Processor with its units, the cores, and the build of llama.cpp."""
+    """Processor with its units, the cores, and llama.cpp."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         processor = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
     except OSError:
         processor = [platform.machine(), platform.processor()]
-    return "\n".join([*processor, str(cores()), importlib.metadata.version("llama-cpp-python")])
+    return "\n".join([*processor, str(cores()), _build()])
+
+
+def _build() -> str:
+    """llama.cpp as it is here: one that was compiled anew, of the same version too, is another."""
+    recipe = load_recipe("llama_server")
+    compiled = {path.stat().st_ino: path for path in sorted(program_path(recipe).parent.iterdir()) if path.is_file()}
+    contents = sorted(cached_sha256(path) for path in compiled.values())  # a library has several names
+    return content_key("llama.cpp", importlib.metadata.version(recipe.engine or ""), contents)
 
 
 def _cached(model: Model, form: str) -> Path:
-    return cache_directory() / "weights" / f"{model.gguf_identity.removeprefix('gguf:')[:32]}-{form}.gguf"
+    file = model.gguf_identity.removeprefix("gguf:")[:32]
+    return cache_directory() / "weights" / f"{file}-{_build()[:8]}-{form}.gguf"
+
+
+def _signature(target: Path) -> Path:
+    return target.with_name(f"{target.name}.sha256")
+
+
+def _sign(target: Path) -> None:
+    """From now on it is whole."""
+    partial = _signature(target).with_suffix(f".{os.getpid()}")
+    partial.write_text(cached_sha256(target), encoding="ascii")
+    partial.replace(_signature(target))
+
+
+def _is_whole(target: Path) -> bool:
+    try:
+        return _signature(target).read_text(encoding="ascii") == cached_sha256(target)
+    except (OSError, ValueError):
+        return False
 
 
 @contextmanager

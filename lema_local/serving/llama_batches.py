@@ -57,6 +57,8 @@ def convert(source: Path, target: Path, form: str) -> None:
             code = library.llama_model_quantize(str(source).encode(), str(partial).encode(), ctypes.byref(parameters))
         if code:
             raise ServerError(f"llama.cpp cannot write {source} as {form} (code {code}): is {target.parent} full?")
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())  # or the name could outlive a loss of power, and the weights not
         partial.replace(target)
     except OSError as error:
         raise ServerError(f"Cannot write {target}: {error.strerror}.") from error

@@ -16,7 +16,7 @@ from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
 from lema_local.errors import EndpointError, ServerError
 from lema_local.serving.command import ServeOptions, program_path
 from lema_local.serving.endpoints import Endpoints
-from lema_local.serving.forms import LEAST_AGREEMENT, _measure, served_form
+from lema_local.serving.forms import LEAST_AGREEMENT, _measure, served_form, weights_in_form
 from lema_local.serving.prefix import common_prefix, share_prefix
 from lema_local.serving.process import RunningServers, open_recipe
 from lema_local.serving.recipes import load_recipe
@@ -158,3 +158,5 @@ def test_the_form_that_is_chosen_is_faster_and_agrees_with_the_file(
     assert choice.form == "file" or (choice.speed_up > 1 and (chosen.agreement or 0) >= LEAST_AGREEMENT)
     assert choice.measured.keys() == {"file", *RECIPE.forms}
     assert {path.name.rpartition("-")[2] for path in tmp_path.rglob("*.gguf")} <= {f"{choice.form}.gguf"}
+    if choice.form != "file":
+        assert weights_in_form(resolve_model(PROFILE.model), choice.form, on_notice=pytest.fail).is_file()
