@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 from commands import ROOT
-from facts import problem
+from facts import completion, evaluation, problem
 
 from lema_local.errors import StoreError
 from lema_local.records.exports import writing_rows
@@ -109,3 +109,16 @@ def test_own_views_are_this_lemas_whatever_the_file_says(store: Writer) -> None:
         with store.connect(write=True) as connection:
             connection.execute("create or replace view mine as select 5 as five")
         assert reader.rows("from mine") == [{"five": 5}]
+
+
+def test_own_views_call_this_lemas_macros_whatever_the_file_says(store: Writer) -> None:
+    for fact in (problem(), completion(problem())):
+        store.add(fact)
+    store.merge()
+    store.derive("evaluation", [evaluation(problem(), 0, is_correct=True)])
+    reader, asked = Store(store.path, own_views=True), "select low from pass_at_1"
+    (before,) = reader.rows(asked)
+    with store.connect(write=True) as connection:
+        connection.execute("create or replace macro wilson_low(k, n) as 7")
+    assert store.rows(asked) == [{"low": 7}]
+    assert reader.rows(asked) == [before] != [{"low": 7}]
