@@ -8,24 +8,29 @@ A fork costs a fiftieth of a second, the imports two. LEMA_FAULTS shrinks the co
 tenth of the kills.
 """
 
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-_MODULES = """
-duckdb openai aiohttp starlette.applications uvicorn uvicorn.protocols.http.h11_impl scipy.stats
-lema_local.cli.main lema_local.cli.data lema_local.cli.db lema_local.cli.explain lema_local.cli.export
-lema_local.cli.report lema_local.cli.review lema_local.cli.sql lema_local.cli.status
-lema_local.calls.client lema_local.calls.transport
-lema_local.records.exports lema_local.records.queries lema_local.records.upkeep
-lema_local.report.write lema_local.review.app lema_local.review.serve lema_local.review.summary
-lema_local.serving.endpoints lema_local.stages.build lema_local.stages.correct lema_local.stages.evolve
-lema_local.stages.explain lema_local.stages.resolve lema_local.stages.sample lema_local.stages.warm_up
-"""
+_PACKAGES = (
+    "duckdb", "openai.types", "openai.resources", "aiohttp", "scipy.stats", "starlette.applications", "uvicorn",
+    "uvicorn.protocols.http.h11_impl", "lema_local", "lema_local.cli",
+)  # fmt: skip
+
+
+def import_lema() -> None:
+    """Every module of ours, and what they import when it is needed, but for torch and the like."""
+    for name in _PACKAGES:
+        package = importlib.import_module(name)
+        if name.startswith("lema_local"):
+            for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+                importlib.import_module(module.name)
 
 
 def how_many(whole: int) -> int:
@@ -37,9 +42,8 @@ class ForkedLema:
     """The client's side. One run at a time."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        quick = os.environ.get("LEMA_TESTS_PYTHON", sys.executable)  # see forking_python.py
+        self._process = subprocess.Popen([quick, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._ask(None)  # all is imported
 
     def start(self, *arguments: str | Path, cwd: Path) -> int:
@@ -89,8 +93,7 @@ def _child(order: dict[str, Any]) -> None:
 
 def _serve() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for module in _MODULES.split():
-        __import__(module)
+    import_lema()
     child = 0
     for line in sys.stdin:
         order = json.loads(line)
