@@ -40,6 +40,8 @@ RIGHT = [
 NO_REFERENCE = "Cannot correct: no reference solution for this question."
 NO_STEPS = "Cannot correct: the original solution has no steps that can be read."
 
+pytestmark = pytest.mark.usefixtures("quick_oracle")
+
 
 class Oracle:
     """A running oracle and plain HTTP to it."""

@@ -28,6 +28,8 @@ from lema_local.stages.calls import Outcome, complete, pending
 from lema_local.stages.run import Run
 from lema_local.stages.work import Call
 
+pytestmark = pytest.mark.usefixtures("quick_oracle")
+
 CANARY = "sk-canary-fa017c2e"
 PROBLEM = Problem("faults", "train", "What is 6 * 7?", "42")
 PROMPT = Prompt(messages=({"role": "user", "content": "Question: What is 6 * 7?\nAnswer:"},))

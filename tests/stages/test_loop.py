@@ -19,6 +19,8 @@ from lema_local.stages.evaluate import targets
 from lema_local.stages.run import Run
 from lema_local.stages.sample import sample
 
+pytestmark = pytest.mark.usefixtures("quick_oracle")
+
 
 def test_mistakes_are_corrected_and_become_examples(db: Path, server: ScriptedServer, write_profile: Profile) -> None:
     server.then = reason

@@ -21,6 +21,8 @@ from lema_local.stages.estimate import estimate
 from lema_local.stages.run import Run
 from lema_local.stages.sample import sample
 
+pytestmark = pytest.mark.usefixtures("quick_oracle")
+
 
 def settings(profile: Path, **correction: str) -> Path:
     """The profile with these keys in [correction]."""

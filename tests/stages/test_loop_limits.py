@@ -15,6 +15,8 @@ from lema_local.stages.correct import correct
 from lema_local.stages.imports import import_file
 from lema_local.stages.sample import sample
 
+pytestmark = pytest.mark.usefixtures("quick_oracle")
+
 
 def test_samples_of_one_problem_come_by_one_request_where_the_server_takes_n(
     db: Path, server: ScriptedServer, write_profile: Profile
