@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import ROOT, lema
 
 ROWS: list[Any] = [
     {"text": "The answer is $18.", "reference": "18", "id": 7},
@@ -17,17 +18,8 @@ ROWS: list[Any] = [
 ]
 
 
-def _lema(*arguments: str, stdin: str | None = None, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    # the installed command's code: the package that the entry point names
-    code = "import sys; from lema_local.cli.main import main; sys.exit(main())"
-    return subprocess.run(
-        [sys.executable, "-c", code, "grade", *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=cwd,
-    )
+def _lema(*arguments: str, stdin: str | None = None, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+    return lema("grade", *arguments, stdin=stdin, cwd=cwd)
 
 
 def _jsonl(rows: list[Any]) -> str:

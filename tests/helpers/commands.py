@@ -10,12 +10,15 @@ DATA = ROOT / "tests" / "data"
 PROBLEMS = DATA / "loop_problems.jsonl"
 
 
-def lema(*arguments: str | Path, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+def lema(
+    *arguments: str | Path, cwd: Path, stdin: str | None = None, **environment: str
+) -> "subprocess.CompletedProcess[str]":
     """The installed command in a process of its own, which is a quick one: see forking_python.py."""
     quick, with_torch = map(os.environ.get, ("LEMA_TESTS_PYTHON", "LEMA_TESTS_PYTHON_WITH_TORCH"))
     python = sys.executable if sys.executable == with_torch else quick or sys.executable
     command = [python, *lema_command(*arguments)[1:]]
-    return subprocess.run(command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=300)
+    given = os.environ | environment
+    return subprocess.run(command, cwd=cwd, env=given, input=stdin, capture_output=True, text=True, timeout=300)
 
 
 def lema_command(*arguments: str | Path) -> list[str]:
