@@ -92,10 +92,11 @@ _FUNCTION = (
     r"\\?(?:sqrt|sin|cos|tan|cot|ln|log|exp)(?![a-z])|\\(?:[dt]?frac|binom|pi)(?![a-z])|(?<![a-zA-Z])pi(?![a-zA-Z])"
 )
 _STARTS_FORMULA = re.compile(rf"-?\s?(?:{_FUNCTION})")
-# what makes a number the first digit of a formula: 3 sqrt(2), 3!, 5x, 5n + 2, 3^n; and not 5m, 12 m^2 or 5 x 3
+# what makes a number the first digit of a formula: 3 sqrt(2), 3!, 5x, 5n + 2, 3^n; and not 5m, 12 m^2 or 5 x 3; and
+# of a decimal that has no end: 0.\overline{3}
 _GOES_ON = re.compile(
     rf"\s?(?:{_FUNCTION.replace('(?<![a-zA-Z])', '')})|{_FACTORIAL_SIGN}|\s?i[\s.]*$|[ijnqruvwxyz](?![A-Za-z'’-])"
-    rf"|[a-z]\s?[-+]\s?\d|\s?\^\s?[A-Za-z(]|\s?[-+*/]\s?(?:{_FUNCTION}|[b-z](?![A-Za-z]))"
+    rf"|\.?\\overline(?![a-z])|[a-z]\s?[-+]\s?\d|\s?\^\s?[A-Za-z(]|\s?[-+*/]\s?(?:{_FUNCTION}|[b-z](?![A-Za-z]))"
 )
 _WITHIN_FORMULA = re.compile(rf"(?:{_FUNCTION})(?:\[\d\])?\s?[({{]?\s?$")
 _PART_OF = re.compile(
