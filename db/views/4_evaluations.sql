@@ -140,8 +140,8 @@ order by model, dataset, split, arm, seed, step, base, sampling;
 
 -- gained_and_lost: which test problems does the last whole checkpoint of each arm gain and lose, against the base model and against arm cot?
 --   model, dataset, split: the student, and which problems
---   arm, seed, step: the arm's last checkpoint of those that answered as many problems as any
---   against: base; or cot: its checkpoint of the same seed and step
+--   arm, seed, step: the checkpoint made last of those that answered as many problems as any
+--   against: base; or cot: its checkpoint of the same seed and step, the last one made
 --   change: gained (wrong before, right now) or lost
 --   problem_id, level, subject, question, reference: of the problem; reference is the right answer
 --   answer_before, answer: of `against`, and of the arm; NULL: none
@@ -151,40 +151,59 @@ with answered as (
     select
         evaluation.id, evaluation.problem_id, evaluation.model, evaluation.base, evaluation.sample_index, evaluation.answer,
         evaluation.is_correct, completion.sampling, coalesce(checkpoint.arm, 'base') as arm, checkpoint.seed,
-        coalesce(checkpoint.step, 0) as step, problem.dataset, problem.split
+        coalesce(checkpoint.step, 0) as step, problem.dataset, problem.split, evaluation.checkpoint_id,
+        checkpoint.dataset as trained_on, checkpoint.created_at
     from evaluation
     join completion on completion.id = evaluation.id
     join problem on problem.id = evaluation.problem_id
     left join checkpoint on checkpoint.id = evaluation.checkpoint_id
     where evaluation.sample_index = 0
 ),
-counted as (
-    select model, dataset, split, arm, seed, base, sampling, step, count(*) as n
+counted as (  -- an arm may have been trained several times: with other data, or for other lengths
+    select
+        model, dataset, split, arm, seed, base, sampling, step, trained_on, checkpoint_id, any_value(created_at) as created_at,
+        count(*) as n
     from answered
-    group by all
+    group by model, dataset, split, arm, seed, base, sampling, step, trained_on, checkpoint_id
 ),
 whole as (
     from counted
     qualify n = max(n) over (partition by model, dataset, split, base, sampling)
 ),
-last_step as (
-    select model, dataset, split, arm, seed, base, sampling, max(step) as step
+last_made as (
     from whole
     where arm <> 'base'
-    group by all
+    qualify row_number() over (
+        partition by model, dataset, split, arm, seed, base, sampling, trained_on order by created_at desc, step desc, checkpoint_id
+    ) = 1
+),
+last_cot as (
+    from counted
+    where arm = 'cot'
+    qualify row_number() over (
+        partition by model, dataset, split, seed, base, sampling, trained_on, step order by created_at desc, checkpoint_id
+    ) = 1
 ),
 tuned as (
     select answered.*
     from answered
-    semi join last_step using (model, dataset, split, arm, seed, base, sampling, step)
+    semi join last_made using (model, dataset, split, base, sampling, checkpoint_id)
+),
+before as (
+    from answered where arm = 'base'
+    union all
+    select answered.*
+    from answered
+    semi join last_cot using (model, dataset, split, base, sampling, checkpoint_id)
 ),
 compared as (
     select tuned.*, before.arm as against, before.is_correct as was_correct, before.answer as answer_before, before.id as id_before
     from tuned
-    join answered as before using (problem_id, model, base, sampling, sample_index)
+    join before using (problem_id, model, base, sampling, sample_index)
     where before.is_correct <> tuned.is_correct and (
-        before.arm = 'base'
-        or (before.arm = 'cot' and tuned.arm <> 'cot' and before.seed = tuned.seed and before.step = tuned.step)
+        before.arm = 'base' or (
+            tuned.arm <> 'cot' and before.seed = tuned.seed and before.step = tuned.step and before.trained_on = tuned.trained_on
+        )
     )
 )
 select

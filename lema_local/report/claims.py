@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
-from lema_local.report.evaluation import SeedDifference
 from lema_local.report.evidence import Effect, Evidence, Experiment
+from lema_local.report.over_seeds import SeedDifference
 from lema_local.report.paper import Paper
 from lema_local.report.results import CheckpointResult
 from lema_local.statistics.comparison import SIGNIFICANT
@@ -124,7 +124,7 @@ def side_of(low: float, high: float) -> int:
 
 def what_would_tell(seeds: SeedDifference) -> str:
     """How many seeds would show a difference of five points, by how much these vary."""
-    needed = seeds_needed(seeds.compared, CLOSE)
+    needed = seeds_needed(seeds.compared, CLOSE) if seeds.compared.n > 1 else None
     shown = f"{100 * CLOSE:.0f} points"
     return f"{shown} would need about {needed} seeds" if needed else f"{shown} would need more problems"
 
@@ -233,6 +233,8 @@ def _curve(claim: Claim, experiment: Experiment) -> Claim | None:
     above = sum(lema[key].pass_at_1 > cot[key].pass_at_1 for key in both)
     problems = sorted(set.intersection(*(set(arm[key].by_problem) for key in both for arm in (cot, lema))))
     seeds = sorted({seed for seed, _ in both})
+    if not problems:  # two sets under one name
+        return None
 
     def solved(arm: dict[tuple[int, int], CheckpointResult], seed: int) -> list[float]:
         """Of each problem, by what share of a seed's checkpoints."""

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lema_local.records.types import Problem
+from lema_local.report.over_seeds import SeedDifference, SeedResult, seed_differences, seed_results
 from lema_local.report.results import (
     ArmResult,
     CheckpointResult,
     Difference,
-    Pair,
     arm_results,
     checkpoint_results,
     differences,
@@ -33,7 +33,6 @@ from lema_local.statistics.sample_metrics import (
     mean_over_problems,
     pass_at_k,
 )
-from lema_local.statistics.seeds import ENOUGH, SeedComparison, Spread, compare_over_seeds, spread
 
 Row = Mapping[str, Any]
 By = Literal["level", "subject"]
@@ -47,35 +46,6 @@ class SampleResult:
     problems: int
     pass_at: Mapping[int, MeanOverProblems]
     majority_at: Mapping[int, MeanOverProblems]
-
-
-@dataclass(frozen=True, slots=True)
-class SeedResult:
-    """An arm over its training seeds: the spread of what its chosen or last checkpoints solve."""
-
-    arm: str
-    spread: Spread
-
-
-@dataclass(frozen=True, slots=True)
-class SeedDifference:
-    """Two arms over seeds and problems: `arm` minus `against`, by the checkpoints of each seed's own difference."""
-
-    arm: str
-    against: str
-    steps: tuple[tuple[int, int], ...]  # of each seed, the two
-    compared: SeedComparison
-
-    @property
-    def in_words(self) -> str:
-        """What the interval over seeds allows one to say."""
-        c, seeds = self.compared, len(self.compared.seeds)
-        if c.low > 0 or c.high < 0:
-            where = f"{'above' if c.low > 0 else 'below'} {self.against}"
-            if not c.is_enough:
-                return f"over {seeds} seeds {self.arm} lies {where}; fewer than {ENOUGH} seeds err too often to say so"
-            return f"over {seeds} seeds {self.arm} is {where}"
-        return f"over {seeds} seeds no difference can be told between {self.arm} and {self.against}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +158,8 @@ def _set_report(
         differences=tuple(
             model_differences(results, margin=margin) if models > 1 else differences(pairs, margin=margin)
         ),
-        seeds=tuple(SeedResult(arm, spread(values)) for arm, values in _by_arm(arms).items() if len(values) > 1),
-        seed_differences=tuple(_seed_differences(pairs)),
+        seeds=tuple(seed_results(arms)),
+        seed_differences=tuple(seed_differences(pairs, margin, is_chosen=any(arm.chosen_on_dev for arm in arms))),
         samples=tuple(_samples(answers[_who(result), False], ks) for result in results),
         repeats=tuple(_repeats(answers[_who(result), True]) for result in results),
     )
@@ -305,30 +275,6 @@ def _repeats(problems: Mapping[str, list[Answer]]) -> Repeats | None:
     most = max(map(len, problems.values()), default=0)
     whole = [answers for answers in problems.values() if len(answers) == most]
     return compare_repeats(whole) if most > 1 else None
-
-
-def _by_arm(arms: Iterable[ArmResult]) -> dict[str, list[float]]:
-    """arm -> what it solves, seed by seed."""
-    found: dict[str, list[float]] = defaultdict(list)
-    for arm in arms:
-        if arm.seed is not None:
-            found[arm.arm].append(arm.reported.pass_at_1)
-    return found
-
-
-def _seed_differences(pairs: Iterable[Pair]) -> Iterable[SeedDifference]:
-    """The pairs of the seeds' own differences, taken together."""
-    groups: dict[tuple[str, str], dict[int, Pair]] = defaultdict(dict)
-    for one, other in pairs:
-        if one.seed is not None:
-            groups[one.arm, other.arm][one.seed] = one, other
-    for (arm, against), seeds in groups.items():
-        common = sorted(set.intersection(*(set(r.by_problem) for pair in seeds.values() for r in pair)))
-        if len(seeds) > 1 and common:
-            a = {seed: [other.by_problem[p] for p in common] for seed, (_, other) in seeds.items()}
-            b = {seed: [one.by_problem[p] for p in common] for seed, (one, _) in seeds.items()}
-            steps = tuple((one.step, other.step) for one, other in seeds.values())
-            yield SeedDifference(arm, against, steps, compare_over_seeds(a, b))
 
 
 def _natural(text: str) -> tuple[tuple[int, str], ...]:

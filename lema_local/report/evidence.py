@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lema_local.report.evaluation import SeedDifference, SetReport
+from lema_local.report.evaluation import SetReport
+from lema_local.report.over_seeds import SeedDifference
 from lema_local.report.results import ArmResult, CheckpointResult, Difference
 
 Row = Mapping[str, Any]

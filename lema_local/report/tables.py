@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lema_local.report.claims import best_three, named, percent, points, student_of
-from lema_local.report.evaluation import SeedDifference
 from lema_local.report.evidence import Evidence, Experiment
+from lema_local.report.over_seeds import SeedDifference
 from lema_local.report.paper import Paper
 from lema_local.report.results import ArmResult
 

@@ -81,10 +81,19 @@ class Filler:
         return id_
 
     def evaluation(
-        self, k: int, arm: str, step: int, *, is_correct: bool, seed: int = 1, index: int = 0, heat: float = 0.0
+        self,
+        k: int,
+        arm: str,
+        step: int,
+        *,
+        is_correct: bool,
+        seed: int = 1,
+        index: int = 0,
+        heat: float = 0.0,
+        again: int = 0,
     ) -> str:
-        checkpoint = None if arm == "base" else key("checkpoint", arm, step, seed)
-        id_ = key("evaluation", k, arm, step, seed, index, heat)
+        checkpoint = None if arm == "base" else key("checkpoint", arm, step, seed, *filter(None, [again]))
+        id_ = key("evaluation", k, arm, step, seed, index, heat, again)
         self._complete(
             TEST[k], id_, purpose="evaluate", model="student", checkpoint_id=checkpoint, sample_index=index,
             sampling=f'{{"temperature": {heat}}}',
@@ -96,12 +105,12 @@ class Filler:
         self.store.derive("evaluation", [graded])
         return id_
 
-    def checkpoint(self, arm: str, step: int, seed: int = 1) -> str:
-        id_ = key("checkpoint", arm, step, seed)
+    def checkpoint(self, arm: str, step: int, seed: int = 1, again: int = 0) -> str:
+        id_ = key("checkpoint", arm, step, seed, *filter(None, [again]))
         self.store.add(
             Checkpoint(
-                id_, key("run", arm, seed), "student", "nf4", key("set", arm), arm, "d", seed, step, "{}", "runs/x",
-                1.0 / step, 100 * step, 4 * step, START,
+                id_, key("run", arm, seed, again), "student", "nf4", key("set", arm), arm, "d", seed, step, "{}",
+                "runs/x", 1.0 / step, 100 * step, 4 * step, START + timedelta(days=again),
             )
         )  # fmt: skip
         return id_
@@ -344,6 +353,21 @@ def test_problems_are_gained_and_lost_at_the_last_step_against_base_and_cot(fill
         False,
         "2",
     )
+
+
+def test_an_arm_that_was_trained_again_hides_no_other_arm_and_the_last_one_counts(filler: Filler) -> None:
+    for k in range(4):
+        filler.evaluation(k, "base", 0, is_correct=False)
+    for arm, again, solved in (("cot", 0, {0}), ("lema", 0, {0, 1}), ("lema", 1, {1, 2})):
+        filler.checkpoint(arm, 10, again=again)
+        for k in range(4):
+            filler.evaluation(k, arm, 10, is_correct=k in solved, again=again)
+    found = [(r["arm"], r["against"], r["change"], r["question"]) for r in rows(filler.store, "gained_and_lost")]
+    assert sorted(found) == [
+        ("cot", "base", "gained", "t0"),
+        ("lema", "base", "gained", "t1"), ("lema", "base", "gained", "t2"),
+        ("lema", "cot", "gained", "t1"), ("lema", "cot", "gained", "t2"), ("lema", "cot", "lost", "t0"),
+    ]  # fmt: skip
 
 
 def test_text_that_is_there_twice_is_found(filler: Filler) -> None:

@@ -169,6 +169,34 @@ def test_over_seeds_the_checkpoints_are_compared_that_each_seed_compares(
     assert (over_seeds.steps, over_seeds.compared.by_seed) == ((steps, steps), pytest.approx((points, points)))
 
 
+def test_a_seed_whose_training_is_not_at_its_end_is_not_counted_among_the_others() -> None:
+    whole = [row for seed in range(1, 6) for row in rows("cot", 4, "1000" * 5, seed=seed)]
+    whole += [row for seed in range(1, 6) for row in rows("cot", 2, "0000" * 5, seed=seed)]
+    whole += [row for seed in range(1, 5) for row in rows("lema", 4, "1110" * 5, seed=seed)]
+    report = only(set_reports([*whole, *rows("lema", 2, "0000" * 5, seed=5)], margin=0.03))
+    compared = only(report.seed_differences)
+    assert (compared.steps, compared.compared.seeds, compared.left_out) == (((4, 4),) * 4, (1, 2, 3, 4), (5,))
+    assert compared.in_words == (
+        "over 4 seeds lema lies above cot; fewer than 5 seeds err too often to say so; not at these steps yet: seed 5"
+    )
+    assert {each.arm: (each.spread.n, each.spread.mean) for each in report.seeds} == {
+        "cot": (5, 0.25),
+        "lema": (4, 0.75),
+    }
+    dev = [row | {"split": "dev"} for row in whole] + rows("lema", 2, "0000" * 5, seed=5, split="dev")
+    chosen = only(set_reports([*whole, *rows("lema", 2, "0000" * 5, seed=5), *dev], margin=0.03))
+    assert only(chosen.seed_differences).compared.seeds == (1, 2, 3, 4, 5)  # each where its dev split chose
+
+
+def test_seeds_that_all_lie_within_the_margin_are_called_level_from_five_on() -> None:
+    for seeds, words in (
+        (4, "no difference can be told between lema and cot"),
+        (5, "lema and cot are level within 3 points"),
+    ):
+        table = [row for seed in range(seeds) for arm in ("cot", "lema") for row in rows(arm, 4, "1010", seed=seed)]
+        assert only(only(set_reports(table, margin=0.03)).seed_differences).in_words == f"over {seeds} seeds {words}"
+
+
 INTERRUPTED = [
     *rows("base", 0, "100"),
     *rows("cot", 2, "1000"),
