@@ -25,6 +25,12 @@ def shares(mean: float, changed: float, problems: int, random: np.random.Generat
     return random.beta(mean * spread, (1 - mean) * spread, problems)
 
 
+def moved(q: np.ndarray, by: float) -> np.ndarray:
+    """The problems' pass@1 with a mean that is higher by `by`; each keeps its place from 0 to 1."""
+    mean = q.mean()
+    return q + by * (1 - q) / (1 - mean) if by > 0 else q * max(0.0, 1 + by / mean)
+
+
 def power(difference: float, options: argparse.Namespace, random: np.random.Generator) -> tuple[float, float]:
     """The share of worlds in which the interval leaves zero out, and its mean half width in points."""
     shown, width = 0, 0.0
@@ -34,9 +40,9 @@ def power(difference: float, options: argparse.Namespace, random: np.random.Gene
         for seed in range(options.seeds):
             own = difference + random.normal(0, options.training_sd / 100)
             a[seed] = (random.random(options.problems) < q).tolist()
-            b[seed] = (random.random(options.problems) < np.clip(q + own, 0, 1)).tolist()
+            b[seed] = (random.random(options.problems) < moved(q, own)).tolist()
         found = compare_over_seeds(a, b, seed=world)
-        shown += found.low > 0 or found.high < 0
+        shown += found.low > 0 or (found.high < 0 and difference <= 0)  # below a difference above zero is an error
         width += (found.high - found.low) / 2
     return shown / options.worlds, 100 * width / options.worlds
 

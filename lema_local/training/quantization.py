@@ -58,7 +58,7 @@ def refuse_experts(config: dict[str, Any], name: str) -> None:
     """TrainingError where a config.json is that of a mixture of experts."""
     if count := experts(config):
         raise TrainingError(
-            f"{name} is a mixture of {count} experts, which NF4 and LoRA leave as they are here: choose a dense model."
+            f"{name} is a mixture of {count} experts, which NF4 would leave unquantised here: choose a dense model."
         )
 
 
