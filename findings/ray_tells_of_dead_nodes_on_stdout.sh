@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Ray tells of a node that died on the driver's stdout, though the driver asked for no logs.
 #
-# Our guess: log_to_driver=False and logging_level="ERROR" keep Ray silent, or it speaks on stderr. Seen with Ray 2.60.0:
-# some thirty lines of the dead raylet's log, each node once or twice, on stdout: JSON that a program prints there is
-# broken by them. RAY_DEDUP_LOGS_SKIP_REGEX="." set before Ray is imported keeps them away.
+# Our guess: log_to_driver=False and logging_level="ERROR" keep Ray silent, or it speaks on stderr. Seen with Ray
+# 2.60.0: some thirty lines of the dead raylet's log, each node once or twice, on stdout: JSON that a program prints
+# there is broken by them. RAY_DEDUP_LOGS_SKIP_REGEX="." set before Ray is imported keeps them away.
 # Fails where that changes. So lema sets the variable.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -194,6 +194,7 @@ def _become(order: dict[str, Any], files: list[int]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, file in enumerate(files):
         os.dup2(file, number)
+    sys.stdin = os.fdopen(0, closefd=False)  # the one that was there knows whether its own file could be sought in
     os.closerange(3, 4096)
     os.chdir(order["directory"])
     os.environ.clear()
