@@ -128,9 +128,16 @@ def _refuse_foreign_rationales(run: Run, own: Sequence[str]) -> None:
     others = run.store.rows("select count(*) as n from rationale")[0]["n"]
     if others:
         raise DataError(
-            f"{run.store.path} has {others} rationales, but none of this profile, data set and models: run `lema data` "
-            "with the same options first (a warm-up's reasoner is another one with another training.seed)."
+            _of_others(run, f"{others} rationales")
+            + " A warm-up's reasoner is another one with another training.seed: --seeds keeps it."
         )
+
+
+def _of_others(run: Run, what: str) -> str:
+    return (
+        f"{run.store.path} has {what}, but none of this profile, data set and models: run `lema data` with the same "
+        "options first."
+    )
 
 
 def _no_corrections(run: Run, left_out: Mapping[str, int]) -> str:
@@ -142,10 +149,7 @@ def _no_corrections(run: Run, left_out: Mapping[str, int]) -> str:
         )
     others = run.store.rows("select count(*) as n from correction where rejected_because is null")[0]["n"]
     if others and not correct.has_asked(run):
-        return (
-            f"{run.store.path} has {others} kept corrections, but none of this profile, data set and models: "
-            "run `lema data` with the same options first."
-        )
+        return _of_others(run, f"{others} kept corrections")
     return (
         "No correction was kept, and all arms but cot need some: see `lema sql rejections`, and give a stronger "
         "corrector (--corrector-url, --corrector-model) or problems with solutions."
