@@ -41,7 +41,7 @@ def power(difference: float, options: argparse.Namespace, random: np.random.Gene
             own = difference + random.normal(0, options.training_sd / 100)
             a[seed] = (random.random(options.problems) < q).tolist()
             b[seed] = (random.random(options.problems) < moved(q, own)).tolist()
-        found = compare_over_seeds(a, b, seed=world)
+        found = compare_over_seeds(a, b)
         shown += found.low > 0 or (found.high < 0 and difference <= 0)  # below a difference above zero is an error
         width += (found.high - found.low) / 2
     return shown / options.worlds, 100 * width / options.worlds

@@ -39,7 +39,7 @@ from lema_local.settings.training import TrainingSettings
 from lema_local.training.base import BaseModel, default_cache, resolve_base
 from lema_local.training.bfloat16 import multiplies_bfloat16
 from lema_local.training.collate import IGNORED, Collator
-from lema_local.training.job import Job
+from lema_local.training.job import ENVIRONMENT, Job
 from lema_local.training.order import data_order
 from lema_local.training.rows import Row, tokenize
 
@@ -151,7 +151,7 @@ def _compare_layouts(work: Work, steps: int) -> None:
 
 def _interleaved(sides: dict[str, tuple[Side, Work]], steps: int) -> dict[str, list[Step]]:
     """Each timed step by side: a process each, of which one works at a time."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as run_job sets it
+    os.environ.update(ENVIRONMENT)  # for the yardsticks too
     os.environ.update({"TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false"})
     context = multiprocessing.get_context("spawn")
     measured: dict[str, list[Step]] = {name: [] for name in sides}
@@ -203,7 +203,8 @@ def _build(python: str, connection: Connection, work: Work) -> None:
     with tempfile.TemporaryDirectory() as directory:
         job = Job(examples=work.examples, base=work.base, settings=work.settings, directory=Path(directory)).write()
         command = [python, str(script), str(job)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        own = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=own) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             for line in process.stdout:

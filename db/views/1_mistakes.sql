@@ -51,7 +51,7 @@ where completion.purpose = 'sample';
 --   cut_off: ended by max_tokens, not counted below
 --   correct, mistakes: right and wrong answers
 --   rate: mistakes / (correct + mistakes), 0 to 1
---   low, high: of rate, 95% Wilson interval; replies to one problem that are alike are one observation
+--   low, high: of rate, 95% Wilson interval, as of so many replies as differ: those to one problem that are alike are one observation
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
 create or replace view mistake_rate as
 select
@@ -61,8 +61,8 @@ select
     count(*) filter (is_correct and not is_cut) as correct,
     count(*) filter (is_mistake) as mistakes,
     mistakes / nullif(correct + mistakes, 0) as rate,
-    wilson_low(count(distinct reply) filter (is_mistake), count(distinct reply) filter (not is_cut)) as low,
-    wilson_high(count(distinct reply) filter (is_mistake), count(distinct reply) filter (not is_cut)) as high,
+    wilson_low(rate * count(distinct reply) filter (not is_cut), count(distinct reply) filter (not is_cut)) as low,
+    wilson_high(rate * count(distinct reply) filter (not is_cut), count(distinct reply) filter (not is_cut)) as high,
     template, settings
 from sampled_rationale
 group by reasoner, dataset, model_identity, template, settings
@@ -74,7 +74,7 @@ order by reasoner, dataset, template, settings;
 --   cut_off: ended by max_tokens, not counted below
 --   correct, mistakes: right and wrong answers
 --   rate: mistakes / (correct + mistakes), 0 to 1
---   low, high: of rate, 95% Wilson interval; replies to one problem that are alike are one observation
+--   low, high: of rate, 95% Wilson interval, as of so many replies as differ: those to one problem that are alike are one observation
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
 --   replies, mistaken_replies: of those not cut off, and of mistakes, those that differ from each other: what an interval or test counts
 create or replace view mistakes_by_level as
@@ -85,8 +85,8 @@ select
     count(*) filter (is_correct and not is_cut) as correct,
     count(*) filter (is_mistake) as mistakes,
     mistakes / nullif(correct + mistakes, 0) as rate,
-    wilson_low(count(distinct reply) filter (is_mistake), count(distinct reply) filter (not is_cut)) as low,
-    wilson_high(count(distinct reply) filter (is_mistake), count(distinct reply) filter (not is_cut)) as high,
+    wilson_low(rate * count(distinct reply) filter (not is_cut), count(distinct reply) filter (not is_cut)) as low,
+    wilson_high(rate * count(distinct reply) filter (not is_cut), count(distinct reply) filter (not is_cut)) as high,
     template, settings,
     count(distinct reply) filter (not is_cut) as replies,
     count(distinct reply) filter (is_mistake) as mistaken_replies
@@ -100,7 +100,7 @@ order by reasoner, dataset, template, settings, level;
 --   cut_off: ended by max_tokens, not counted below
 --   correct, mistakes: right and wrong answers
 --   rate: mistakes / (correct + mistakes), 0 to 1
---   low, high: of rate, 95% Wilson interval; replies to one problem that are alike are one observation
+--   low, high: of rate, 95% Wilson interval, as of so many replies as differ: those to one problem that are alike are one observation
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
 create or replace view mistakes_by_subject as
 select
@@ -110,8 +110,8 @@ select
     count(*) filter (is_correct and not is_cut) as correct,
     count(*) filter (is_mistake) as mistakes,
     mistakes / nullif(correct + mistakes, 0) as rate,
-    wilson_low(count(distinct reply) filter (is_mistake), count(distinct reply) filter (not is_cut)) as low,
-    wilson_high(count(distinct reply) filter (is_mistake), count(distinct reply) filter (not is_cut)) as high,
+    wilson_low(rate * count(distinct reply) filter (not is_cut), count(distinct reply) filter (not is_cut)) as low,
+    wilson_high(rate * count(distinct reply) filter (not is_cut), count(distinct reply) filter (not is_cut)) as high,
     template, settings
 from sampled_rationale
 group by reasoner, dataset, subject, model_identity, template, settings

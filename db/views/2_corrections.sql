@@ -66,8 +66,8 @@ select
     count(distinct rationale_id) filter (is_correct) as right_answer,
     count(distinct rationale_id) filter (rejected_because is null) as corrected,
     corrected / nullif(mistakes, 0) as rate,
-    wilson_low(count(distinct mistaken_reply) filter (rejected_because is null), count(distinct mistaken_reply)) as low,
-    wilson_high(count(distinct mistaken_reply) filter (rejected_because is null), count(distinct mistaken_reply)) as high,
+    wilson_low(rate * count(distinct mistaken_reply), count(distinct mistaken_reply)) as low,
+    wilson_high(rate * count(distinct mistaken_reply), count(distinct mistaken_reply)) as high,
     template, settings,
     count(distinct mistaken_reply) as replies,
     count(distinct mistaken_reply) filter (is_correct) as right_replies
@@ -104,8 +104,8 @@ collected as (
 select
     dataset, level, corrector, is_reference_derived, coalesce(collected, 0) as collected, mistakes, corrected,
     corrected / nullif(mistakes, 0) as rate,
-    wilson_low(corrected_replies, replies) as low,
-    wilson_high(corrected_replies, replies) as high,
+    wilson_low(rate * replies, replies) as low,
+    wilson_high(rate * replies, replies) as high,
     template, settings, replies, corrected_replies
 from counts
 left join collected using (dataset, level)
@@ -139,8 +139,8 @@ collected as (
 select
     dataset, subject, corrector, is_reference_derived, coalesce(collected, 0) as collected, mistakes, corrected,
     corrected / nullif(mistakes, 0) as rate,
-    wilson_low(corrected_replies, replies) as low,
-    wilson_high(corrected_replies, replies) as high,
+    wilson_low(rate * replies, replies) as low,
+    wilson_high(rate * replies, replies) as high,
     template, settings
 from counts
 left join collected using (dataset, subject)
@@ -179,8 +179,8 @@ select
     corrections / sum(corrections) over (partition by dataset, corrector, is_reference_derived, template, settings) as share,
     count(*) filter (rejected_because is null) as corrected,
     corrected / nullif(corrections, 0) as rate,
-    wilson_low(count(distinct mistaken_reply) filter (rejected_because is null), count(distinct mistaken_reply)) as low,
-    wilson_high(count(distinct mistaken_reply) filter (rejected_because is null), count(distinct mistaken_reply)) as high,
+    wilson_low(rate * count(distinct mistaken_reply), count(distinct mistaken_reply)) as low,
+    wilson_high(rate * count(distinct mistaken_reply), count(distinct mistaken_reply)) as high,
     count(*) filter (step_agrees) as at_fault,
     count(*) filter (fault_step is not null) as fault_known,
     template, settings

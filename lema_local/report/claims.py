@@ -20,7 +20,7 @@ from lema_local.report.over_seeds import SeedDifference
 from lema_local.report.paper import Paper
 from lema_local.report.results import CheckpointResult
 from lema_local.statistics.comparison import SIGNIFICANT
-from lema_local.statistics.seeds import ENOUGH, compare_over_seeds, seeds_needed
+from lema_local.statistics.seeds import compare_over_seeds, seeds_needed
 from lema_local.statistics.trends import difference_of_effects
 
 Verdict = Literal["reproduced", "contradicted", "open", "not tested"]
@@ -34,7 +34,6 @@ SPECIALISED = "Specialised models gain too"
 
 NAMES = {"gsm8k": "GSM8K", "math": "MATH", "svamp": "SVAMP", "asdiv": "ASDiv", "csqa": "CSQA"}
 NOT_THEIRS = "not run by the authors"
-TOO_FEW = f"Fewer than {ENOUGH} seeds err too often to say more: --seeds {ENOUGH}."
 CLOSE = 0.05  # a share: how near a printed figure our whole interval must be to count as that figure
 ORACLE = "The corrections trained on are the oracle's, written from reference solutions: they decide nothing."
 
@@ -112,8 +111,6 @@ def compared(claim: Claim, experiment: Experiment, arm: str, against: str, *, mi
     if effect.n < most:
         because = f"Both answered {effect.n:,} of {most:,} problems so far: lema eval"
         return replace(claim, verdict="open", because=because)
-    if not effect.is_enough:
-        side = 0
     return decided(claim, experiment, (arm, against), side, because=f"{because}.")
 
 
@@ -252,9 +249,7 @@ def _curve(claim: Claim, experiment: Experiment) -> Claim | None:
         interval=f"{points(over.low)} to {points(over.high)}",
     )
     side = side_of(over.low, over.high)
-    if len(seeds) > 1 and not over.is_enough:
-        side, because = 0, f"{because} {TOO_FEW}"
-    elif side > 0 and above < len(both):
+    if side > 0 and above < len(both):
         side, because = 0, f"{because} It is above zero, but not at every checkpoint."
     return decided(claim, experiment, ["lema", "cot"], side, because=because)
 
@@ -286,8 +281,6 @@ def _as_level(claim: Claim, experiment: Experiment) -> Claim:
     effect = experiment.effect("lema-controlled", "cot")
     if effect is None or claim.verdict == "not tested":
         return claim
-    if not effect.is_enough:
-        return replace(claim, verdict="open", because=f"{claim.because} {TOO_FEW}")
     within = f"within {100 * effect.margin:g} points"
     if effect.is_level:
         return replace(claim, verdict="reproduced", because=f"{claim.because} The whole interval lies {within}.")
@@ -317,12 +310,10 @@ def _sizes(experiments: Sequence[Experiment]) -> Iterator[Claim]:
             ours=f"{points(one.difference)} and {points(other.difference)}",
             n=min(one.n, other.n),
             interval=f"{points(low)} to {points(high)}",
+            verdict=verdict_of(side_of(low, high)),
             because=f"The larger model gains {points(change)} points more; the interval is of that.",
         )  # fmt: skip
-        if one.is_enough and other.is_enough:
-            yield replace(claim, verdict=verdict_of(side_of(low, high)))
-        else:
-            yield replace(claim, verdict="open", because=f"{claim.because} {TOO_FEW}")
+        yield claim
     if not tested:
         because = f"It needs two students of different size on one data set, arms cot and {arm}, corrected by a model."
         yield Claim(SIZES, text, "two sizes", theirs, because=because)

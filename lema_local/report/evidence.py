@@ -21,7 +21,7 @@ class ArmData:
 
     examples: int
     corrections: int
-    reference_derived: int  # of the corrections, those that the oracle wrote
+    reference_derived: int  # of the examples, those that the oracle wrote: corrections, or their solutions as CoT
     tokens: int | None = None  # of the set, once through
     correctors: tuple[str, ...] = ()  # whose corrections they are
 
@@ -35,7 +35,6 @@ class Effect:
     high: float
     n: int
     margin: float
-    is_enough: bool  # one seed says nothing of another, and is not asked to; a few err too often
 
     @property
     def is_level(self) -> bool:
@@ -97,9 +96,9 @@ class Experiment:
             return None
         if seeds is None:
             p = d.paired
-            return Effect(p.difference, p.low, p.high, p.n, d.margin, is_enough=True)
+            return Effect(p.difference, p.low, p.high, p.n, d.margin)
         c = seeds.compared
-        return Effect(c.difference, c.low, c.high, c.n, d.margin, c.is_enough)
+        return Effect(c.difference, c.low, c.high, c.n, d.margin)
 
 
 @dataclass(frozen=True, slots=True)

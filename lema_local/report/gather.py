@@ -82,14 +82,14 @@ class Samples:
     changed: tuple[ChangedProblem, ...] = ()
 
 
-def gather(store: Store, *, seed: int) -> tuple[Evidence, Samples]:
+def gather(store: Store, *, seed: int, margin: float = MARGIN) -> tuple[Evidence, Samples]:
     """All that the claims, figures and tables of a report rest on; and corrections, and problems that LeMa gained and
-    lost, drawn by seed."""
+    lost, drawn by seed. Arms are level within `margin`, a share."""
     trained = store.rows(stage_sql("report_checkpoints"))
     shown = shown_checkpoints(trained)
     evaluations = _wanted(store, "report_evaluations", list(shown))
     evidence = Evidence(
-        experiments=tuple(_experiments(evaluations, store.rows(stage_sql("report_arms")), shown)),
+        experiments=tuple(_experiments(evaluations, store.rows(stage_sql("report_arms")), shown, margin)),
         not_shown=sum(row["is_evaluated"] and row["id"] not in shown for row in trained),
         self_correction_rate=tuple(store.rows("from self_correction_rate")),
         mistakes_by_level=tuple(store.rows("from mistakes_by_level")),
@@ -100,14 +100,16 @@ def gather(store: Store, *, seed: int) -> tuple[Evidence, Samples]:
     return evidence, Samples(tuple(_corrections(store, seed)), tuple(_changed(store, evidence, evaluations, seed)))
 
 
-def _experiments(evaluations: Iterable[Row], arms: Sequence[Row], shown: Mapping[str, bool]) -> Iterable[Experiment]:
+def _experiments(
+    evaluations: Iterable[Row], arms: Sequence[Row], shown: Mapping[str, bool], margin: float
+) -> Iterable[Experiment]:
     served: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in evaluations:
         served[row["model"], row["base"]].append(row)
     for (model, base), rows in served.items():
         for trained_on, own in _by_training(rows):
             same_step = all(shown.get(row["checkpoint_id"], True) for row in own)
-            for result in set_reports(own, margin=MARGIN, same_step=same_step):
+            for result in set_reports(own, margin=margin, same_step=same_step):
                 yield Experiment(model, base, result, arm_data(result, arms), _parameters(model), trained_on)
 
 

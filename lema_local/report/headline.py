@@ -4,8 +4,7 @@
     # "No difference was shown: lema solved 4.0 points more than cot (95% interval -5.7 to +15.4; 3 seeds, 300
     #  problems); 5 points would need about 46 seeds."
 
-With several seeds the interval over seeds and problems speaks, and says "helped" or "harmed" only from ENOUGH of them;
-with one seed, exact McNemar with Holm's p does.
+With several seeds the interval over seeds and problems speaks; with one seed, exact McNemar with Holm's p does.
 """
 
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from lema_local.report.claims import named, points, side_of, student_of, what_would_tell
 from lema_local.report.evidence import Effect, Experiment
 from lema_local.statistics.comparison import SIGNIFICANT
-from lema_local.statistics.seeds import ENOUGH
+from lema_local.statistics.seeds import ADVISED
 
 ARM, AGAINST = "lema", "cot"
 
@@ -34,14 +33,16 @@ def headline(experiment: Experiment) -> Headline | None:
     seeds, seen = experiment.over_seeds(ARM, AGAINST), side_of(effect.low, effect.high)
     if seeds is None:
         side = seen if difference.p_holm < SIGNIFICANT else 0
-        counted, then = "1 seed", f"{difference.because or 'one seed says nothing of the next'}; more: --seeds {ENOUGH}"
+        counted, then = (
+            "1 seed",
+            f"{difference.because or 'one seed says nothing of the next'}; more: --seeds {ADVISED}",
+        )
     else:
-        side, counted = seen if effect.is_enough else 0, f"{len(seeds.compared.seeds)} seeds"
-        then = what_would_tell(seeds) if side == seen else f"fewer than {ENOUGH} seeds err too often to say more"
+        side, counted, then = seen, f"{len(seeds.compared.seeds)} seeds", what_would_tell(seeds)
     data = experiment.arms.get(ARM)
     what = "Training on corrections from reference solutions" if data and data.reference_derived else "LeMa"
     verdict = ("No difference was shown", f"{what} helped", f"{what} harmed")[side]
-    if side == 0 and effect.is_level and effect.is_enough:
+    if side == 0 and effect.is_level:
         verdict = f"The two are level within {100 * effect.margin:g} points"
     sentence = f"{verdict}: {_measured(effect, counted)}"
     return Headline(f"{sentence}; {then}." if side == 0 else f"{sentence}.", _basis(experiment))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lema_local.report.results import ArmResult, Pair
-from lema_local.statistics.seeds import ENOUGH, SeedComparison, Spread, compare_over_seeds, spread
+from lema_local.statistics.seeds import SeedComparison, Spread, compare_over_seeds, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,8 @@ class SeedDifference:
     def _said(self) -> str:
         c, seeds = self.compared, len(self.compared.seeds)
         if c.low > 0 or c.high < 0:
-            where = f"{'above' if c.low > 0 else 'below'} {self.against}"
-            if not c.is_enough:
-                return f"over {seeds} seeds {self.arm} lies {where}; fewer than {ENOUGH} seeds err too often to say so"
-            return f"over {seeds} seeds {self.arm} is {where}"
-        if c.is_enough and -self.margin <= c.low and c.high <= self.margin:
+            return f"over {seeds} seeds {self.arm} is {'above' if c.low > 0 else 'below'} {self.against}"
+        if -self.margin <= c.low and c.high <= self.margin:
             within = f"level within {100 * self.margin:g} points"
             return f"over {seeds} seeds {self.arm} and {self.against} are {within}"
         return f"over {seeds} seeds no difference can be told between {self.arm} and {self.against}"

@@ -124,7 +124,7 @@ def render_page(contents: Contents, *, watched: bool = False) -> str:
 def warnings(evidence: Evidence) -> list[str]:
     """What a reader must know first: where corrections come from the reference solutions."""
     arms = [
-        f"{data.reference_derived:,} of {data.corrections:,} corrections of arm {arm} ({e.model}, {named(e.dataset)})"
+        f"{data.reference_derived:,} of {data.examples:,} examples of arm {arm} ({e.model}, {named(e.dataset)})"
         for e in evidence.experiments
         for arm, data in e.arms.items()
         if data.reference_derived

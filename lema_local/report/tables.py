@@ -91,7 +91,7 @@ def differences_table(e: Experiment) -> Table:
         "seed",
         "steps",
         "points",
-        "95% interval (Newcombe; over seeds: bootstrap)",
+        "95% interval (Newcombe; over seeds: Student)",
         "gained",
         "lost",
         "McNemar p",

@@ -21,6 +21,7 @@ from lema_local.report.headline import Headline, headline
 from lema_local.report.manifest import gather_manifest
 from lema_local.report.page import Contents, render_page
 from lema_local.report.paper import paper
+from lema_local.report.results import MARGIN
 from lema_local.settings.profiles import Profile
 
 
@@ -36,9 +37,9 @@ def write_report(
 ) -> list[Path]:
     """Writes the page, and into the folder `pictures` each figure that has data as SVG and PNG; returns the files.
 
-    `profile` is shown in the manifest. A figure that cannot be drawn is named in its place, and by `on_notice`. Reads
-    only. Raises StoreError for a database that cannot be read, DataError for a file that cannot be written,
-    MissingPackageError without the extra `report`.
+    `profile` is shown in the manifest; its margin is the one within which arms are level. A figure that cannot be drawn
+    is named in its place, and by `on_notice`. Reads only. Raises StoreError for a database that cannot be read,
+    DataError for a file that cannot be written, MissingPackageError without the extra `report`.
     """
     page, evidence = report_page(store, title=title, seed=seed, profile=profile, on_notice=on_notice)
     written = [_write(output, page.encode())]
@@ -62,7 +63,7 @@ def report_page(
     watched: bool = False,
 ) -> tuple[str, Evidence]:
     """The page as HTML, `watched` as render_page has it, and what it rests on."""
-    evidence, samples = gather(store, seed=seed)
+    evidence, samples = gather(store, seed=seed, margin=profile.evaluation.margin / 100 if profile else MARGIN)
     answers, shown = list(_answers(evidence)), figures(evidence, paper(), ON_PAGE)
     drawn = _drawn([*(picture for _, picture in answers if picture), *shown], on_notice)
     contents = Contents(

@@ -139,12 +139,12 @@ def _front(record: Checkpoint, results: Sequence[_Result]) -> Row:
 def _head(found: FoundCheckpoint, manifest: Row) -> str:
     record = found.record
     assert record is not None
-    derived, corrections = manifest.get("corrections_reference_derived", 0), manifest.get("corrections", 0)
+    derived, examples = manifest.get("reference_derived", 0), manifest.get("examples", 0)
     first = ""
     if derived:
         first = (
-            f"**{derived} of the {corrections} corrections that it was trained on were written from reference "
-            "solutions by a program (`oracle`), not by a model: its results say nothing about any corrector.**\n\n"
+            f"**{derived} of the {examples} examples that it was trained on were written from reference solutions "
+            "by a program (`oracle`), not by a model: its results say nothing about any corrector.**\n\n"
         )
     whole = ""
     if is_removed(found.path):

@@ -141,12 +141,12 @@ def facts(run: Run, everything: Sequence[Target]) -> list[str]:
     profile = run.profile
     arms = {t.checkpoint.training_set_id for t in everything if t.checkpoint}
     lines = []
-    for row in run.store.rows("select id, arm, correction_examples, manifest from training_set order by arm"):
-        derived = json.loads(row["manifest"])["corrections_reference_derived"]
-        if row["id"] in arms and row["correction_examples"] and derived:
+    for row in run.store.rows("select id, arm, manifest from training_set order by arm"):
+        derived = json.loads(row["manifest"]).get("reference_derived", 0)
+        if row["id"] in arms and derived:
             lines.append(
-                f"{row['arm']}: {derived} of its corrections are the oracle's, written from reference "
-                f"solutions: they say nothing about any corrector model."
+                f"{row['arm']}: {derived} of its examples are the oracle's, written from reference solutions: they say "
+                f"nothing about any corrector model."
             )
     for each in run.evaluation_sets:
         is_own = each.split == "test" and each.dataset == profile.data.dataset == "gsm-symbolic"

@@ -40,9 +40,11 @@ LOG_FILE = "training.log"
 _NO_ROOM_BYTES = 2**20
 _STOP_SECONDS = 1.0  # between SIGTERM and SIGKILL: Ctrl-C must be over within two seconds
 
-# Threads that wait for the slowest one sleep. By default they spin, and where another program wants a core too, they
-# spin on the core that the slowest needs: three steps beside one busy process, 2 cores, took 49 s against over 100 s.
-_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+# Threads that wait for the slowest one sleep, after a few microseconds. By default they spin on, and where another
+# program wants a core too, they spin on the core that the slowest needs: three steps beside one busy process, 2 cores,
+# took 49 s against over 100 s. Without the few microseconds each small operation waits for a thread to wake: a step of
+# bfloat16 took half as long again. A hundred times as many made two runs side by side eight times as slow.
+ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +160,7 @@ def run_job(
     processes, config = job.settings.processes or max(num_gpus, 1), job.settings.accelerate_config
     if config and not Path(config).is_file():
         raise TrainingError(f"No file {config}: `accelerate config --config_file {config}` makes one.")
-    environment = {**_ENVIRONMENT, **os.environ, "LEMA_TRAINING_PARENT": str(os.getpid())}
+    environment = {**ENVIRONMENT, **os.environ, "LEMA_TRAINING_PARENT": str(os.getpid())}
     strategy = (strategy or "ddp") if num_gpus else "cpu"
     in_float32 = job.settings.compute_dtype == "float32"
     launch = launch_arguments(

@@ -29,12 +29,12 @@ def experiment(
     return Experiment(model, "b", set_reports(found, margin=0.03)[0], data, parameters)
 
 
-def trained_over(seeds: int, *, steps: tuple[int, ...] = (50, 100)) -> Experiment:
-    """Arms cot and lema; every checkpoint of lema solves 20 problems more."""
+def trained_over(*gains: int, steps: tuple[int, ...] = (50, 100)) -> Experiment:
+    """Arms cot and lema, a seed for each of `gains`: every checkpoint of lema solves so many problems more."""
     found = rows("base", 0, 10)
-    for seed in range(1, seeds + 1):
+    for seed, gain in enumerate(gains, 1):
         for step in steps:
-            found += rows("cot", step, step + seed, seed=seed) + rows("lema", step, step + seed + 20, seed=seed)
+            found += rows("cot", step, step + seed, seed=seed) + rows("lema", step, step + seed + gain, seed=seed)
     data = {arm: ArmData(100, 50, 0) for arm in ("cot", "lema")}
     return Experiment("llama-2-13b", "b", set_reports(found, margin=0.03)[0], data, None)
 

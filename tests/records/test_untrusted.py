@@ -1,6 +1,7 @@
 """Databases and SQL of others: a question reads one database, writes nothing, and nothing there is disguised."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,13 +54,20 @@ OUTSIDE = [
 ]
 
 
-@pytest.fixture
-def filled(db: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(db.parent)
-    with Writer(db) as store:
+@pytest.fixture(scope="module")
+def filled_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("filled") / "lema.duckdb"
+    with Writer(path) as store:
         for number in range(3):
             store.add(problem(number))
             store.add(completion(problem(number), number))
+    return path
+
+
+@pytest.fixture
+def filled(db: Path, filled_once: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(db.parent)
+    shutil.copy(filled_once, db)
     for name in ("beside.txt", "beside.csv"):
         Path(name).write_text("of somebody else\n")
     return db

@@ -175,6 +175,19 @@ def test_samples_that_are_alike_to_the_letter_are_one_observation_of_an_interval
     assert (step["corrections"], step["low"]) == (8, pytest.approx(wilson_interval(2, 2)[0], abs=1e-12))
 
 
+def test_an_interval_holds_its_own_rate_where_one_reply_was_copied_often(filler: Filler) -> None:
+    for sample in range(10):
+        filler.rationale(0, "m", sample=sample)
+        filler.correction(0, "m", "c", kept=True, sample=sample)
+    for k in (1, 2):
+        filler.rationale(k, "m", is_correct=True)
+    filler.rationale(3, "m")
+    filler.correction(3, "m", "c", kept=False)
+    for view in ("mistake_rate", "mistakes_by_subject", "self_correction_rate", "correction_by_subject"):
+        for row in rows(filler.store, view):
+            assert row["low"] < row["rate"] < row["high"], view
+
+
 def test_corrections_by_level_say_how_many_mistakes_were_collected_and_the_oracle_comes_last(filler: Filler) -> None:
     for k in range(4):
         filler.rationale(k, "m")

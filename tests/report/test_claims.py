@@ -102,15 +102,15 @@ def test_curves_are_judged_at_every_common_step() -> None:
     assert (claim.verdict, claim.ours[:15]) == ("open", "above at 0 of 2")
 
 
-@pytest.mark.parametrize(("seeds", "verdict"), [(1, "reproduced"), (2, "open"), (5, "reproduced")])
-def test_curves_of_too_few_seeds_are_not_judged(seeds: int, verdict: str) -> None:
-    [claim] = claims_of(trained_over(seeds), topic=CURVES)
+@pytest.mark.parametrize(("gains", "verdict"), [((20,), "reproduced"), ((2, 38), "open"), ((2, 38) * 5, "reproduced")])
+def test_curves_of_two_seeds_that_disagree_are_open(gains: tuple[int, ...], verdict: str) -> None:
+    [claim] = claims_of(trained_over(*gains), topic=CURVES)
     assert claim.verdict == verdict
-    assert claim.ours == f"above at {2 * seeds} of {2 * seeds}, +10.0 on average"
+    assert claim.ours == f"above at {2 * len(gains)} of {2 * len(gains)}, +10.0 on average"
 
 
 def test_the_ends_of_several_seeds_are_no_curve() -> None:
-    [claim] = claims_of(trained_over(2, steps=(100,)), topic=CURVES)
+    [claim] = claims_of(trained_over(*[20] * 2, steps=(100,)), topic=CURVES)
     assert (claim.ours, claim.verdict) == ("", "not tested")
 
 
@@ -125,13 +125,15 @@ def test_whether_two_arms_are_level_is_said_by_all_seeds_and_not_by_the_first() 
     [claim] = claims_of(seeded("llama-2-7b", *[0] * 6), topic=CONTROLLED, where="llama-2-7b")
     assert claim.verdict == "reproduced"
     assert claim.because.endswith("The whole interval lies within 3 points.")
-    [claim] = claims_of(seeded("llama-2-7b", 0, 0), topic=CONTROLLED, where="llama-2-7b")
+    [claim] = claims_of(seeded("llama-2-7b", -4, 4), topic=CONTROLLED, where="llama-2-7b")
     assert claim.verdict == "open"
 
 
-@pytest.mark.parametrize(("seeds", "verdict"), [(1, "reproduced"), (2, "open"), (5, "reproduced")])
-def test_sizes_of_too_few_seeds_are_not_judged(seeds: int, verdict: str) -> None:
-    small, large = (seeded(f"of-{gain}", *[gain] * seeds, parameters=gain + 1) for gain in (0, 60))
+@pytest.mark.parametrize(
+    ("others", "verdict"), [((0,), "reproduced"), ((-20, 20), "open"), ((-20, 20) * 5, "reproduced")]
+)
+def test_sizes_of_two_seeds_that_disagree_are_open(others: tuple[int, ...], verdict: str) -> None:
+    small, large = (seeded(f"of-{gain}", *[gain + o for o in others], parameters=gain + 1) for gain in (0, 60))
     [claim] = claims_of(small, large, topic=SIZES)
     assert (claim.ours, claim.verdict) == ("+0.0 and +30.0", verdict)
 
@@ -143,14 +145,14 @@ def test_sizes_are_compared_by_the_mean_of_all_seeds() -> None:
 
 
 def test_of_several_seeds_the_mean_is_shown_and_called_so() -> None:
-    several = trained_over(5, steps=(100,))
+    several = trained_over(*[20] * 5, steps=(100,))
     [claim] = claims_of(several, topic=TABLE_1, where="llama-2-13b, GSM8K")
     assert claim.ours == "51.5, mean of 5 seeds to 61.5, mean of 5 seeds"
     table = table_1(Evidence(experiments=(several,)), paper())
     assert [row[-2:] for row in table.rows if row[:2] == ("llama-2-13b", "GSM8K")] == [
         ("51.5, mean of 5 seeds", "61.5, mean of 5 seeds")
     ]
-    alone = table_1(Evidence(experiments=(trained_over(1),)), paper())
+    alone = table_1(Evidence(experiments=(trained_over(20),)), paper())
     assert ("50.5 / 25.5 (38.0)", "60.5 / 35.5 (48.0)") in [row[-2:] for row in alone.rows]
 
 

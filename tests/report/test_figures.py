@@ -43,7 +43,7 @@ def test_panels_of_one_figure_have_one_axis() -> None:
 
 
 def test_steps_are_whole_numbers_and_seeds_are_told_apart_beside_their_mean() -> None:
-    figure = drawn(trained_over(3))["figure-2"]
+    figure = drawn(trained_over(*[20] * 3))["figure-2"]
     axes = [layer["encoding"]["x"]["axis"] for layer in figure.spec["concat"][0]["layer"] if "x" in layer["encoding"]]
     assert {axis["format"] for axis in axes} == {"d"}
     assert {axis["tickMinStep"] for axis in axes} == {1}

@@ -4,8 +4,11 @@ import itertools
 from math import comb
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import hypergeom, multinomial, norm
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.contingency_tables import Table, mcnemar
 from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.multitest import multipletests
@@ -16,6 +19,7 @@ from lema_local.review.agreement import cohen_kappa, krippendorff_alpha
 from lema_local.review.rubric import GRADES
 from lema_local.statistics.comparison import holm, mcnemar_exact, mcnemar_power, wilson_interval
 from lema_local.statistics.sample_metrics import pass_at_k
+from lema_local.statistics.seeds import compare_over_seeds
 from lema_local.statistics.trends import fisher_exact, trend
 
 
@@ -124,3 +128,13 @@ def test_pass_at_k_is_the_share_of_draws_that_hold_a_right_one() -> None:
     for n, correct, k in itertools.product(range(1, 8), range(8), range(1, 8)):
         if correct <= n and k <= n:
             assert pass_at_k(n=n, correct=correct, k=k) == pytest.approx(1 - comb(n - correct, k) / comb(n, k))
+
+
+def test_mean_squares_over_seeds_and_problems_are_those_of_an_analysis_of_variance() -> None:
+    random = np.random.default_rng(8)
+    gains = random.integers(-1, 2, (4, 30)) + random.normal(0, 1, (4, 1))
+    cells = [(seed, problem, gains[seed, problem]) for seed in range(4) for problem in range(30)]
+    table = pd.DataFrame(cells, columns=["seed", "problem", "gain"])
+    theirs = anova_lm(ols("gain ~ C(seed) + C(problem)", table).fit())["mean_sq"]
+    ours = compare_over_seeds({seed: [0.0] * 30 for seed in range(4)}, dict(enumerate(gains.tolist()))).mean_squares
+    assert (ours.seeds, ours.problems, ours.rest) == pytest.approx(tuple(theirs))
