@@ -34,7 +34,7 @@ def moved(q: np.ndarray, by: float) -> np.ndarray:
 def power(difference: float, options: argparse.Namespace, random: np.random.Generator) -> tuple[float, float]:
     """The share of worlds in which the interval leaves zero out, and its mean half width in points."""
     shown, width = 0, 0.0
-    for world in range(options.worlds):
+    for _ in range(options.worlds):
         q = shares(options.pass_at_1, options.changed, options.problems, random)
         a, b = {}, {}
         for seed in range(options.seeds):

@@ -121,13 +121,12 @@ def card(
         if pairs
         else []
     )
-    derived = m["corrections_reference_derived"]
-    share = f"{derived / m['corrections']:.0%}" if m["corrections"] else "there are none"
+    derived = m["reference_derived"]  # corrections, and what other arms make of them
     counted = ", ".join(f"{tokens[name]} {what}" for name, what in _TOKENS.items())
     lines = [
         front_matter(_header(manifest, dataset=dataset, data_file=data_file, rows=len(pairs.pairs) if pairs else rows)),
-        f"{derived} of {m['corrections']} corrections are reference-derived ({share}): an oracle wrote those from "
-        "reference solutions, and they say nothing about any corrector model.",
+        f"{derived} of {m['examples']} examples are reference-derived ({derived / max(m['examples'], 1):.0%}): an "
+        "oracle wrote those from reference solutions, and they say nothing about any corrector model.",
         "",
         CARD_MARK,
         f"# {text(m['arm'])} of {text(dataset)}",

@@ -108,9 +108,7 @@ def _manifest(row: Mapping[str, Any]) -> dict[str, Any]:
     """How a set was put together, as far as its data card tells it; it may have been written by anybody."""
     try:
         manifest = json.loads(row["manifest"])
-        counts = [
-            manifest[name] for name in ("examples", "cot", "corrections", "corrections_reference_derived", "seed")
-        ]
+        counts = [manifest[name] for name in ("examples", "cot", "corrections", "reference_derived", "seed")]
         counts += [*manifest["sources"].values(), *manifest["left_out"].values(), *manifest.get("repeats", {}).values()]
         counts += [manifest["tokens"][name] for name in ("prompt", "output", "longest_prompt", "longest_output")]
         is_sound = all(type(count) is int for count in counts)

@@ -160,7 +160,8 @@ def run_job(
     processes, config = job.settings.processes or max(num_gpus, 1), job.settings.accelerate_config
     if config and not Path(config).is_file():
         raise TrainingError(f"No file {config}: `accelerate config --config_file {config}` makes one.")
-    environment = {**ENVIRONMENT, **os.environ, "LEMA_TRAINING_PARENT": str(os.getpid())}
+    waiting = {} if ENVIRONMENT.keys() & os.environ.keys() else ENVIRONMENT  # whoever sets one of them means it
+    environment = {**os.environ, **waiting, "LEMA_TRAINING_PARENT": str(os.getpid())}
     strategy = (strategy or "ddp") if num_gpus else "cpu"
     in_float32 = job.settings.compute_dtype == "float32"
     launch = launch_arguments(

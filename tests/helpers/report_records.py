@@ -62,7 +62,7 @@ def add_arms(
             continue
         size = {"cot": 300}.get(arm, 400)
         manifest = {
-            "corrections_reference_derived": 0 if arm == "cot" else derived,
+            "reference_derived": 0 if arm == "cot" else derived,
             "tokens": {"prompt": 100 * size, "output": 90 * size},
         }
         of_arm = TrainingSet(

@@ -81,7 +81,7 @@ def test_the_page_needs_no_other_file_and_no_network(text: str) -> None:
 def test_the_first_line_says_what_is_reference_derived(text: str) -> None:
     body = Page(text[text.index("<body>") :]).text.split()
     first = " ".join(body[:80])
-    assert "Reference-derived: 90 of 100 corrections of arm lema (smollm2-135m-instruct, gsm-symbolic)" in first
+    assert "Reference-derived: 90 of 400 examples of arm lema (smollm2-135m-instruct, gsm-symbolic)" in first
 
 
 def test_all_figures_are_drawn_and_written_as_svg_and_png(whole: Path, text: str) -> None:

@@ -25,6 +25,7 @@ MANIFEST = {
     "cot": 9,
     "corrections": 3,
     "corrections_reference_derived": 2,
+    "reference_derived": 2,
     "sources": {"gold": 9, "correction by oracle": 2, "correction by <script>|x": 1},
     "left_out": {"train problem that overlaps the test split: near": 4, "solution too long": 1},
 }
@@ -95,7 +96,7 @@ def test_the_card_says_what_was_trained_on_what_and_what_came_of_it(store: Write
     (result,) = fields["model-index"][0]["results"]
     assert result["metrics"][0]["value"] == 0.75
     body = card.split("---\n", 2)[2]
-    assert body.index("2 of the 3 corrections") < body.index("## Data")  # before anything else
+    assert body.index("2 of the 12 examples") < body.index("## Data")  # before anything else
     assert "12 examples, 9 CoT and 3 corrections" in body
     assert "4 train problems were left out because they overlap test problems" in body
     assert "10 of 12 examples train, 2 are left out" in body

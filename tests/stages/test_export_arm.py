@@ -104,7 +104,7 @@ def test_the_card_begins_with_the_reference_derived_share(run: Run, tmp_path: Pa
         "tags": ["lema", "math", "arm-lema"],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "train.jsonl"}]}],
     }
-    assert text.lstrip().startswith("6 of 6 corrections are reference-derived (100%)")
+    assert text.lstrip().startswith("6 of 28 examples are reference-derived (21%)")
     for part in (
         "28 examples: 22 CoT and 6 corrections",
         "| correction by bulk-corrector | 6 |",
