@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 from correction_replies import MISTAKEN, NASTY, QUESTION, SOLUTION, STEP_2, reply
 from facts import HOSTILE, completion
+from statsmodels.stats.proportion import proportion_confint
 
 from lema_local.corrections.checks import CHECKS
 from lema_local.corrections.rationales import number_steps
 from lema_local.records.store import Writer
 from lema_local.records.types import Problem
 from lema_local.stages.derive import Flip, derive, rederive
-from lema_local.statistics.comparison import wilson_interval
 
 PROBLEM = Problem("d", "train", QUESTION, "33", solution=SOLUTION)
 MISTAKE = completion(PROBLEM, 1, purpose="sample", model="reasoner", text=number_steps(MISTAKEN))
@@ -91,8 +91,8 @@ def test_the_rate_of_a_corrector_comes_with_wilsons_interval(store: Writer) -> N
     corrected(store, [reply(), "", "", ""], mistakes=4)
     (row,) = store.rows("from self_correction_rate")
     assert (row["mistakes"], row["corrected"], row["rate"]) == (4, 1, 0.25)
-    # the four mistakes are alike to the letter: one observation, and it was put right
-    assert (row["low"], row["high"]) == pytest.approx(wilson_interval(1, 1), abs=1e-9)
+    # the four mistakes are alike to the letter: a quarter of one observation
+    assert (row["low"], row["high"]) == pytest.approx(proportion_confint(0.25, 1, method="wilson"), abs=1e-9)
 
 
 def test_what_an_accepted_correction_costs_includes_the_rejected_ones(store: Writer) -> None:
