@@ -13,7 +13,6 @@ from dataclasses import fields
 from pathlib import Path
 
 from lema_local.training import job as jobs
-from lema_local.training.job import Job
 from lema_local.training.trainer import BaseModel, TrainingSettings, train
 
 _SAID = os.fdopen(os.dup(1), "w")
@@ -22,7 +21,7 @@ _SAID = os.fdopen(os.dup(1), "w")
 def main(job_file: str) -> None:
     _leave_out_what_is_younger(Path(job_file))
     os.environ.update(getattr(jobs, "ENVIRONMENT", {"OMP_WAIT_POLICY": "PASSIVE"}))  # as its run_job does
-    job = Job.read(Path(job_file))
+    job = jobs.Job.read(Path(job_file))
     begun: tuple[float, float] | None = None
 
     def on_progress(_progress: object) -> None:

@@ -9,8 +9,7 @@ with written as (
 select
     checkpoint.id::varchar as checkpoint_id, checkpoint.arm,
     training_set.cot_examples + training_set.correction_examples as examples, training_set.correction_examples,
-    coalesce(manifest ->> '$.reference_derived', manifest ->> '$.corrections_reference_derived', '0')::bigint
-        as reference_derived,
+    coalesce((manifest ->> '$.reference_derived')::bigint, 0) as reference_derived,
     (manifest ->> '$.tokens.prompt')::bigint + (manifest ->> '$.tokens.output')::bigint as tokens,
     coalesce(correctors, []) as correctors
 from checkpoint

@@ -126,8 +126,7 @@ with counts as (
         dataset, subject, corrector, is_reference_derived, template, settings,
         count(distinct rationale_id) as mistakes,
         count(distinct rationale_id) filter (rejected_because is null) as corrected,
-        count(distinct mistaken_reply) as replies,
-        count(distinct mistaken_reply) filter (rejected_because is null) as corrected_replies
+        count(distinct mistaken_reply) as replies
     from graded_correction
     group by all
 ),

@@ -33,10 +33,8 @@ def headline(experiment: Experiment) -> Headline | None:
     seeds, seen = experiment.over_seeds(ARM, AGAINST), side_of(effect.low, effect.high)
     if seeds is None:
         side = seen if difference.p_holm < SIGNIFICANT else 0
-        counted, then = (
-            "1 seed",
-            f"{difference.because or 'one seed says nothing of the next'}; more: --seeds {ADVISED}",
-        )
+        counted, why = "1 seed", difference.because or "one seed says nothing of the next"
+        then = f"{why}; more: --seeds {ADVISED}"
     else:
         side, counted, then = seen, f"{len(seeds.compared.seeds)} seeds", what_would_tell(seeds)
     data = experiment.arms.get(ARM)

@@ -1,10 +1,9 @@
 """The answer first: what its sentence says for each outcome, what it rests on, and the picture beside it."""
 
 import pytest
-from experiments import N, experiment, rows, seeded, trained_over
+from experiments import N, experiment, seeded, trained_over
 
 from lema_local.report.charts import ON_PAGE
-from lema_local.report.evaluation import set_reports
 from lema_local.report.evidence import ArmData, Experiment
 from lema_local.report.forest import forest
 from lema_local.report.headline import headline
@@ -32,26 +31,18 @@ def test_one_seed_is_judged_problem_by_problem(lema: int, begins: str) -> None:
     assert ("--seeds 5" in said) == (not begins.startswith("LeMa"))
 
 
-def gained(*gains: int) -> Experiment:
-    """Arms cot and lema, a seed for each of `gains`: so many problems more."""
-    found = []
-    for seed, gain in enumerate(gains, 1):
-        found += rows("cot", 100, 60, seed=seed) + rows("lema", 100, 60 + gain, seed=seed)
-    return Experiment("m", "b", set_reports(found, margin=0.03)[0], {})
-
-
 def test_seeds_are_judged_together_and_two_that_disagree_decide_nothing() -> None:
-    assert sentence(gained(*[0, 40] * 5)).startswith("LeMa helped: lema solved 10.0 points more than cot")
-    assert sentence(gained(0, 40)).startswith("No difference was shown: lema solved 10.0 points more than cot")
+    assert sentence(trained_over(*[0, 40] * 5)).startswith("LeMa helped: lema solved 10.0 points more than cot")
+    assert sentence(trained_over(0, 40)).startswith("No difference was shown: lema solved 10.0 points more than cot")
 
 
 def test_two_seeds_that_disagree_are_not_called_level() -> None:
-    assert sentence(gained(*[4, -4] * 5)).startswith("The two are level within 3 points")
-    assert sentence(gained(4, -4)).startswith("No difference was shown")
+    assert sentence(trained_over(*[4, -4] * 5)).startswith("The two are level within 3 points")
+    assert sentence(trained_over(4, -4)).startswith("No difference was shown")
 
 
 def test_what_cannot_be_told_says_how_many_seeds_five_points_would_take() -> None:
-    said = sentence(gained(-30, 40, 10))
+    said = sentence(trained_over(-30, 40, 10))
     assert said.startswith("No difference was shown")
     assert "; 5 points would need " in said
 

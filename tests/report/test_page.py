@@ -20,7 +20,8 @@ from lema_local.records.store import Store, Writer
 from lema_local.records.types import Attempt
 from lema_local.report.gather import gather
 from lema_local.report.manifest import gather_manifest
-from lema_local.report.write import write_report
+from lema_local.report.write import report_page, write_report
+from lema_local.settings.profiles import load_profile
 
 
 class Page(HTMLParser):
@@ -351,6 +352,15 @@ def test_claims_and_samples_are_filtered_without_a_server(browser: Any, whole: P
 
 
 @needs_browser
+def test_arms_are_level_within_the_margin_of_the_profile_that_was_run(db: Path) -> None:
+    report_records.add_arms(db, problems=10)
+    for profile, margin in ((None, 0.03), (load_profile("study"), 0.04)):
+        store, said = Store(db, own_views=True), list[str]()
+        _, evidence = report_page(store, title="t", seed=1, profile=profile, on_notice=said.append)
+        found = [d.margin for e in evidence.experiments for d in (*e.result.differences, *e.result.seed_differences)]
+        assert set(found) == {margin}
+
+
 @pytest.mark.parametrize("width", [360, 390, 820, 1280])
 def test_nothing_but_tables_and_figures_scrolls_sideways_and_the_answer_stands_first(
     browser: Any, whole: Path, width: int

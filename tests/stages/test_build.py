@@ -166,6 +166,12 @@ def test_expanded_cot_has_the_corrected_solution_of_each_correction(tmp_path: Pa
     assert len(corrected) == 6
     assert "Try 0: we count the books. That makes 1. The answer is 1." in corrected
     assert manifest(expanded)["sources"]["corrected solution by bulk-corrector"] == 6
+    assert manifest(expanded)["reference_derived"] == 0
+
+
+def test_expanded_cot_counts_the_solutions_that_an_oracle_wrote(tmp_path: Path) -> None:
+    (expanded,) = built_from(tmp_path, replace(SMALL, is_reference_derived=True), "cot-expanded")
+    assert manifest(expanded)["reference_derived"] == 6
 
 
 def test_a_student_of_another_input_gets_the_same_examples_in_it(tmp_path: Path) -> None:
