@@ -26,6 +26,12 @@ function(lema_build_llama_server)
         TARGET_DIRECTORY llama-common PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
     set_source_files_properties("${vendored}/tools/mtmd/mtmd-helper.cpp" "${vendored}/tools/mtmd/mtmd-helper-gen.cpp"
         TARGET_DIRECTORY mtmd PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+    # Nor can kernels: which are compiled, and so which clash, depends on the processor (those for AMX do).
+    get_property(targets DIRECTORY "${vendored}/ggml/src" PROPERTY BUILDSYSTEM_TARGETS)
+    list(FILTER targets INCLUDE REGEX "^ggml-cpu")
+    if(targets)
+        set_target_properties(${targets} PROPERTIES UNITY_BUILD OFF)
+    endif()
     # Of the tools only the server and what it is made of.
     get_property(folders DIRECTORY "${vendored}/tools" PROPERTY SUBDIRECTORIES)
     foreach(folder IN LISTS folders)
