@@ -93,8 +93,10 @@ setup-ray: $(VENV)/.ray
 
 # One stamp a set of extras; a change of pyproject.toml sets up again. uv is used where there is one.
 # llama-cpp-python is compiled here, with llama.cpp's own server in place of its image-model half (servers/
-# llama_server.cmake). A wheel that pip or uv had in its cache may hold no server: then it is compiled once more.
+# llama_server.cmake). A wheel that pip or uv had in its cache may hold no server: then it is compiled once more. Where
+# the server does not compile, the rest does without, and the recipe llama_cpp stands in (stages/recipes.py).
 BUILD_OPTIONS := -DCMAKE_PROJECT_INCLUDE=$(CURDIR)/servers/llama_server.cmake
+NO_SERVER := llama.cpp's server cannot be built here: the recipe llama_cpp stands in, one call at a time
 HAS_SERVER := $(VENV)/bin/python -c 'import importlib.util as u, pathlib, sys; sys.exit(not pathlib.Path(u.find_spec("llama_cpp").origin).with_name("lib").joinpath("llama-server").exists())'
 
 $(VENV)/bin/python:
@@ -105,8 +107,12 @@ $(VENV)/bin/python:
 $(VENV)/.data: pyproject.toml | $(VENV)/bin/python
 	@command -v c++ >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1 || { echo "A C++ compiler is needed to build llama-cpp-python: apt-get install g++ (Debian, Ubuntu) or xcode-select --install (macOS)"; exit 1; }
 	@echo "Installing lema with llama.cpp (compiled here: 3 to 7 minutes the first time)"
-	@CMAKE_ARGS="$(BUILD_OPTIONS) $$CMAKE_ARGS" $(INSTALL) -e ".[data,hub,llama,report]"
-	@$(HAS_SERVER) || $(MAKE) --no-print-directory llama-server
+	@if CMAKE_ARGS="$(BUILD_OPTIONS) $$CMAKE_ARGS" $(INSTALL) -e ".[data,hub,llama,report]"; then \
+		$(HAS_SERVER) || $(MAKE) --no-print-directory llama-server; \
+	else \
+		echo "That failed: once more, without llama.cpp's server"; \
+		CMAKE_ARGS="-DLLAVA_BUILD=OFF $$CMAKE_ARGS" $(INSTALL) -e ".[data,hub,llama,report]" && echo "$(NO_SERVER)"; \
+	fi
 	@touch $@
 
 $(VENV)/.train: pyproject.toml $(VENV)/.data
@@ -140,14 +146,13 @@ setup-vllm: .venv-vllm/.done
 	@command -v nvidia-smi >/dev/null 2>&1 || .venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
-# Compiles llama-cpp-python again, whatever a cache has. Where llama.cpp's server cannot be built, a line says so and the
-# recipe llama_cpp stands in (stages/recipes.py).
+# Compiles llama-cpp-python again, whatever a cache has. Where that fails, what is installed stays.
 llama-server: $(VENV)/bin/python
 	@version=$$($(VENV)/bin/python -c 'import importlib.metadata; print(importlib.metadata.version("llama-cpp-python"))') && \
 	echo "Compiling llama-cpp-python $$version with llama.cpp's server" && \
 	CMAKE_ARGS="$(BUILD_OPTIONS) $$CMAKE_ARGS" $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-		--force-reinstall --no-deps --no-cache-dir --no-binary llama-cpp-python "llama-cpp-python==$$version"
-	@$(HAS_SERVER) || echo "llama.cpp's server cannot be built here: the recipe llama_cpp stands in, one call at a time"
+		--force-reinstall --no-deps --no-cache-dir --no-binary llama-cpp-python "llama-cpp-python==$$version" || true
+	@$(HAS_SERVER) || echo "$(NO_SERVER)"
 
 clean:
 	rm -rf $(VENV) .venv-vllm build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -37,6 +37,7 @@ class Loop:
     accumulation: int
     capacity: int  # tokens of a micro-batch of separate rows, padding counted
     directory: Path
+    cache: Path
     run: str
     on_checkpoint: Callable[[SavedCheckpoint], None]
     on_progress: Callable[[StepProgress], None]
@@ -98,7 +99,7 @@ def build_trainer(loop: Loop) -> Any:
                     loss += super().training_step(model, batch, num_items_in_batch)
             return loss + super().training_step(model, last, num_items_in_batch)
 
-    model = load_model(loop.place, loop.base, settings)
+    model = load_model(loop.place, loop.base, settings, cache=loop.cache)
     collate = Collator(loop.pad_id, is_flat=settings.packing and uses_flash(model))
     if settings.packing and not is_sharded():
         refuse_leaks(model, collate, loop.base.name)

@@ -6,18 +6,22 @@ The same code on a CPU, on CUDA, and where accelerate shards the model over seve
 """
 
 import importlib.util
+import math
 import os
+from pathlib import Path
 from typing import Any
 
 from lema_local.errors import TrainingError
 from lema_local.hardware import ram_gib
 from lema_local.settings.training import Attention, TrainingSettings
 from lema_local.training import attention, lora_linear, pointwise
-from lema_local.training.base import BaseModel
+from lema_local.training.base import BaseModel, default_cache
 from lema_local.training.failures import cannot_load
 from lema_local.training.memory import unpacks
+from lema_local.training.nf4 import nf4_folder
 from lema_local.training.packages import require
-from lema_local.training.quantization import cast_unquantized, refuse_experts, unpack
+from lema_local.training.quantization import Nf4, cast_unquantized, refuse_experts, unpack
+from lema_local.training.weights import shapes_in, weight_files
 
 
 def attention_implementation(wanted: Attention, *, on_cuda: bool) -> str | None:
@@ -31,16 +35,24 @@ def attention_implementation(wanted: Attention, *, on_cuda: bool) -> str | None:
     return ("flash_attention_2" if has_flash else None) if wanted == "auto" else wanted
 
 
-def load_model(place: str, base: BaseModel, settings: TrainingSettings) -> Any:
+def load_model(place: str, base: BaseModel, settings: TrainingSettings, *, cache: Path | None = None) -> Any:
     """The frozen base (NF4 or plain) with a fresh LoRA adapter on every linear layer but lm_head; or, for method full,
-    the model itself, all its weights trained in float32 (bfloat16 is autocast's there, over these)."""
+    the model itself, all its weights trained in float32 (bfloat16 is autocast's there, over these).
+
+    On a CPU that has room for them an NF4 base is the values that it stands for. Those of a GGUF are kept in `cache`
+    (None: default_cache()), as its weights are: rounding 135M weights takes six seconds of CPU, reading them one."""
     torch, transformers, peft = require("torch"), require("transformers"), require("peft")
     on_cuda = torch.cuda.is_available()
+    on_cpu = not on_cuda and not is_sharded()
     automatic = "bfloat16" if on_cuda else "float32"
     wanted = automatic if settings.compute_dtype == "auto" else settings.compute_dtype
     dtype = torch.float32 if settings.method == "full" else getattr(torch, wanted)
     quantization = device_map = None
-    if settings.quantization == "nf4":
+    is_nf4 = settings.quantization == "nf4"
+    if is_nf4 and on_cpu and base.gguf_path is not None and _has_room(Path(place), dtype):
+        nf4 = Nf4(double=settings.double_quantization)
+        place = str(nf4_folder(place, cache=cache or default_cache(), nf4=nf4, dtype=wanted))
+    elif is_nf4:
         quantization = transformers.BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
@@ -66,8 +78,8 @@ def load_model(place: str, base: BaseModel, settings: TrainingSettings) -> Any:
         raise TrainingError(cannot_load(base, error)) from error
     if quantization is not None:
         cast_unquantized(model, dtype)
-    if not on_cuda and not is_sharded():
-        if settings.quantization == "nf4" and unpacks(model.num_parameters(), dtype.itemsize, _memory_gib()):
+    if on_cpu:
+        if quantization is not None and unpacks(model.num_parameters(), dtype.itemsize, _memory_gib()):
             unpack(model)
         if dtype is torch.bfloat16 and settings.attention == "auto":
             attention.use(model)
@@ -87,11 +99,17 @@ def load_model(place: str, base: BaseModel, settings: TrainingSettings) -> Any:
             task_type="CAUSAL_LM",
         ),
     )
-    if not on_cuda and not is_sharded():
+    if on_cpu:
         pointwise.use(model)
         pointwise.keep_stream(model)
         lora_linear.fuse(adapted)
     return adapted
+
+
+def _has_room(folder: Path, dtype: Any) -> bool:
+    """Whether the memory has room for the weights of these files, unpacked."""
+    shapes = [shape for file in weight_files(folder) for shape in shapes_in(file).values()]
+    return unpacks(sum(map(math.prod, shapes)), dtype.itemsize, _memory_gib())
 
 
 def _memory_gib() -> float:

@@ -142,6 +142,7 @@ def train(
                 accumulation=accumulation,
                 capacity=settings.per_device_batch_size * max(len(row.input_ids) for row in rows),
                 directory=directory,
+                cache=cache,
                 run=run,
                 on_checkpoint=on_checkpoint,
                 on_progress=on_progress,

@@ -46,6 +46,7 @@ def main(place: str, directory: str, given: str) -> None:
             accumulation=1,
             capacity=settings.per_device_batch_size * len(row.input_ids),
             directory=Path(directory),
+            cache=Path(directory) / "cache",
             run="run",
             on_checkpoint=lambda saved: None,
             on_progress=lambda progress: None,

@@ -127,6 +127,29 @@ def test_4_bits_are_those_of_the_file_s_weights_whatever_dtype_computes(
             assert torch.equal(rounded[name], expected.to(torch.bfloat16))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_gguf_s_base_is_rounded_once_and_trains_over_the_same_values(
+    dtype: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place, cache = str(write_tiny_model(tmp_path / "plain")), tmp_path / "cache"
+    settings, base = settings_of(dtype), BaseModel(name="tiny", gguf_path=tmp_path / "tiny.gguf")
+    rounded = models.load_model(place, BaseModel(name="tiny", path=Path(place)), settings).state_dict()
+
+    def load(room: float) -> dict[str, Any]:
+        monkeypatch.setattr(models, "ram_gib", lambda: room)
+        return dict(models.load_model(place, base, settings, cache=cache).state_dict())
+
+    load(room=0.0)
+    assert not cache.exists()
+    load(room=64.0)
+    monkeypatch.setattr("bitsandbytes.functional.quantize_4bit", lambda *_, **__: pytest.fail("rounded again"))
+    kept = load(room=64.0)
+    assert kept.keys() == rounded.keys()
+    for name, weights in kept.items():
+        assert weights.dtype == rounded[name].dtype
+        assert torch.equal(weights, rounded[name]), name
+
+
 def test_a_mixture_of_experts_is_refused_in_one_line(tmp_path: Path) -> None:
     moe = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "head_dim": 16}
     place = write(tmp_path, "qwen3_moe", **moe)

@@ -1,0 +1,49 @@
+"""What `make setup` does where llama.cpp's server does not compile; the installer is a script that tells how it was
+called."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+# Where it is asked to compile the server, it fails if it is told to.
+INSTALLER = """#!/bin/sh
+echo "$CMAKE_ARGS" >> "{folder}/calls"
+case "$CMAKE_ARGS" in *llama_server.cmake*) exit {code};; esac
+"""
+
+
+def set_up(folder: Path, *, compiles: bool, has_server: bool) -> tuple[str, list[str]]:
+    """What `make setup` says, and the CMAKE_ARGS of each installation."""
+    (folder / "venv" / "bin").mkdir(parents=True)
+    (folder / "venv" / "bin" / "python").symlink_to(sys.executable)
+    installer = folder / "installer"
+    installer.write_text(INSTALLER.format(folder=folder, code=0 if compiles else 1))
+    installer.chmod(0o755)
+    values = {"VENV": folder / "venv", "INSTALL": installer, "HAS_SERVER": "true" if has_server else "false"}
+    done = subprocess.run(
+        ["make", "--no-print-directory", "setup", *(f"{name}={value}" for name, value in values.items())],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name not in ("CMAKE_ARGS", "MAKEFLAGS")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (folder / "venv" / ".data").exists()
+    return done.stdout, (folder / "calls").read_text().splitlines()
+
+
+def test_llama_cpp_is_compiled_with_its_server_once(tmp_path: Path) -> None:
+    said, calls = set_up(tmp_path, compiles=True, has_server=True)
+    assert [call.split()[0] for call in calls] == [f"-DCMAKE_PROJECT_INCLUDE={ROOT}/servers/llama_server.cmake"]
+    assert "cannot be built" not in said
+
+
+def test_a_server_that_does_not_compile_is_left_out_and_a_line_says_so(tmp_path: Path) -> None:
+    said, calls = set_up(tmp_path, compiles=False, has_server=False)
+    assert [call.split()[0] for call in calls] == [
+        f"-DCMAKE_PROJECT_INCLUDE={ROOT}/servers/llama_server.cmake",
+        "-DLLAVA_BUILD=OFF",
+    ]
+    assert "llama.cpp's server cannot be built here: the recipe llama_cpp stands in" in said
