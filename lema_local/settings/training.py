@@ -35,6 +35,7 @@ _NO_IDENTITY = (
 _LENGTH = ("max_steps", "save_steps", "save_at")
 # Younger than the first recorded runs: left out while they have their defaults, so that those runs keep their ids.
 _YOUNGER = ("method", "truncate", "save_at")
+MOST_SEEDS = 1_000  # runs of an arm; a slip of the keyboard is not planned for minutes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +112,8 @@ class TrainingSettings:
             )
         if self.seeds < 1 or (self.keep is not None and self.keep < 1):
             raise TrainingError("training.seeds and training.keep must be 1 or more; leave keep out to keep all.")
+        if self.seeds > MOST_SEEDS:
+            raise TrainingError(f"training.seeds is {self.seeds}: give {MOST_SEEDS} or fewer; 43-51 are those seeds.")
         for name, seed in (("seed", self.seed), ("first_seed", self.all_seeds.start)):
             if seed < 0:
                 raise TrainingError(f"training.{name} is {seed}: give 0 or more.")

@@ -46,7 +46,7 @@ def shown_run(
         "training_set": training_set.id,
         "cot_examples": training_set.cot_examples,
         "correction_examples": training_set.correction_examples,
-        "corrections_reference_derived": manifest["corrections_reference_derived"],
+        "reference_derived": manifest["reference_derived"],
         "base_model": model.name,
         "base_weights": model.gguf_identity if model.gguf_path else model.hf_identity,
         "is_chat": is_chat,

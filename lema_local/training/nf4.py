@@ -3,8 +3,9 @@
     q_proj.weight   0.0312, -0.0187, ...   ->   0.0298, -0.0191, ...      (16 values a block of 64)
 
 QLoRA keeps 4 bits a weight and multiplies by the value they stand for. Serving those values needs no 4-bit kernels
-(vLLM 0.32 has no bitsandbytes) and takes the memory of the dtype. Which matrices are rounded is what
-transformers and bitsandbytes say of the model's class: training/quantization.py asks them.
+(vLLM 0.32 has no bitsandbytes) and takes the memory of the dtype. Training on a CPU loads them too, where the base is a
+GGUF's. Which matrices are rounded is what transformers and bitsandbytes say of the model's class:
+training/quantization.py asks them.
 """
 
 import shutil

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.needs import needs
+from needs import needs
 
 RULES = Path(__file__).parents[2] / "servers" / "llama_server.cmake"
 AVX2 = ["AVX2", "FMA", "F16C", "BMI2"]

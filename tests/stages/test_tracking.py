@@ -22,6 +22,8 @@ from read_tracker import PACKAGES, environment, read
 
 from lema_local.errors import MissingPackageError, TrainingError
 from lema_local.records.store import Store, Writer
+from lema_local.records.types import TrainingSet
+from lema_local.settings.models import resolve_model
 from lema_local.settings.profiles import Overrides, load_profile
 from lema_local.stages import tracking, train
 from lema_local.stages.build import build
@@ -85,6 +87,14 @@ def test_a_killed_run_shows_each_step_once_when_it_goes_on(
     wanted = {"arm": "cot", "seed": "42", "lora_r": "4", "training_set": planned.built.training_set.id}
     assert wanted.items() <= told.items()
     assert str(tmp_path) not in json.dumps(shown["config"])
+
+
+def test_a_tracker_is_told_of_every_example_that_an_oracle_wrote(tmp_path: Path) -> None:
+    manifest = {"corrections_reference_derived": 0, "reference_derived": 52}  # as an arm's that has them as CoT
+    made = TrainingSet("5edb", "cot-expanded", "gsm8k", 42, 380, 0, json.dumps(manifest), ())
+    model, settings = resolve_model("smollm2-135m-instruct"), load_profile("laptop", environment={}).training
+    shown = tracking.shown_run("4be2a1f0-1", made, model, settings, tmp_path, is_chat=False)
+    assert shown.config["reference_derived"] == 52
 
 
 ROWS = [

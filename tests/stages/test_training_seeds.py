@@ -142,6 +142,15 @@ def test_counts_below_one_are_refused(db: Path, tmp_path: Path, tiny_model: Path
     assert done.stderr.startswith("Error: training.seeds and training.keep must be 1 or more")
 
 
+def test_more_seeds_than_anyone_trains_are_refused_at_once(db: Path, tmp_path: Path, tiny_model: Path) -> None:
+    with Writer(db):
+        pass
+    profile = write_profile(tmp_path, tiny_model)
+    done = lema("train", "--profile", profile, "--db", db, "--seeds", "1000000000", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: training.seeds is 1000000000: give 1000 or fewer")
+
+
 def test_seeds_and_what_bounds_the_disk_do_not_make_another_run() -> None:
     settings = load_profile("laptop", environment={}).training
     same = replace(settings, seeds=3, first_seed=7, keep=2, tensorboard=True, report_to="wandb")
