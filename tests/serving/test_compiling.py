@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-
 from needs import needs
 
 RULES = Path(__file__).parents[2] / "servers" / "llama_server.cmake"
