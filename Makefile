@@ -111,7 +111,7 @@ $(VENV)/.data: pyproject.toml | $(VENV)/bin/python
 		$(HAS_SERVER) || $(MAKE) --no-print-directory llama-server; \
 	else \
 		echo "That failed: once more, without llama.cpp's server"; \
-		CMAKE_ARGS="-DLLAVA_BUILD=OFF $$CMAKE_ARGS" $(INSTALL) -e ".[data,hub,llama,report]" && echo "$(NO_SERVER)"; \
+		CMAKE_ARGS="$(BUILD_OPTIONS) -DLEMA_SERVER=OFF $$CMAKE_ARGS" $(INSTALL) -e ".[data,hub,llama,report]" && echo "$(NO_SERVER)"; \
 	fi
 	@touch $@
 

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+RULES = f"-DCMAKE_PROJECT_INCLUDE={ROOT}/servers/llama_server.cmake"
 # Where it is asked to compile the server, it fails if it is told to.
 INSTALLER = """#!/bin/sh
 echo "$CMAKE_ARGS" >> "{folder}/calls"
-case "$CMAKE_ARGS" in *llama_server.cmake*) exit {code};; esac
+case "$CMAKE_ARGS" in *LEMA_SERVER=OFF*) ;; *) exit {code};; esac
 """
 
 
@@ -36,14 +37,11 @@ def set_up(folder: Path, *, compiles: bool, has_server: bool) -> tuple[str, list
 
 def test_llama_cpp_is_compiled_with_its_server_once(tmp_path: Path) -> None:
     said, calls = set_up(tmp_path, compiles=True, has_server=True)
-    assert [call.split()[0] for call in calls] == [f"-DCMAKE_PROJECT_INCLUDE={ROOT}/servers/llama_server.cmake"]
+    assert [call.split() for call in calls] == [[RULES]]
     assert "cannot be built" not in said
 
 
 def test_a_server_that_does_not_compile_is_left_out_and_a_line_says_so(tmp_path: Path) -> None:
     said, calls = set_up(tmp_path, compiles=False, has_server=False)
-    assert [call.split()[0] for call in calls] == [
-        f"-DCMAKE_PROJECT_INCLUDE={ROOT}/servers/llama_server.cmake",
-        "-DLLAVA_BUILD=OFF",
-    ]
+    assert [call.split() for call in calls] == [[RULES], [RULES, "-DLEMA_SERVER=OFF"]]
     assert "llama.cpp's server cannot be built here: the recipe llama_cpp stands in" in said
