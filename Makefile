@@ -106,7 +106,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.data: pyproject.toml | $(VENV)/bin/python
 	@command -v c++ >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1 || { echo "A C++ compiler is needed to build llama-cpp-python: apt-get install g++ (Debian, Ubuntu) or xcode-select --install (macOS)"; exit 1; }
-	@echo "Installing lema with llama.cpp (compiled here: 3 to 7 minutes the first time)"
+	@echo "Installing lema with llama.cpp (compiled here: 3 to 10 minutes the first time)"
 	@if CMAKE_ARGS="$(BUILD_OPTIONS) $$CMAKE_ARGS" $(INSTALL) -e ".[data,hub,llama,report]"; then \
 		$(HAS_SERVER) || $(MAKE) --no-print-directory llama-server; \
 	else \
