@@ -108,7 +108,7 @@ $(VENV)/.data: pyproject.toml | $(VENV)/bin/python
 	@command -v c++ >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1 || { echo "A C++ compiler is needed to build llama-cpp-python: apt-get install g++ (Debian, Ubuntu) or xcode-select --install (macOS)"; exit 1; }
 	@echo "Installing lema with llama.cpp (compiled here: 3 to 10 minutes the first time)"
 	@if CMAKE_ARGS="$(BUILD_OPTIONS) $$CMAKE_ARGS" $(INSTALL) -e ".[data,hub,llama,report]"; then \
-		$(HAS_SERVER) || $(MAKE) --no-print-directory llama-server; \
+		$(HAS_SERVER) || $(MAKE) --no-print-directory llama-server || echo "$(NO_SERVER)"; \
 	else \
 		echo "That failed: once more, without llama.cpp's server"; \
 		CMAKE_ARGS="$(BUILD_OPTIONS) -DLEMA_SERVER=OFF $$CMAKE_ARGS" $(INSTALL) -e ".[data,hub,llama,report]" && echo "$(NO_SERVER)"; \
@@ -146,12 +146,12 @@ setup-vllm: .venv-vllm/.done
 	@command -v nvidia-smi >/dev/null 2>&1 || .venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
-# Compiles llama-cpp-python again, whatever a cache has. Where that fails, what is installed stays.
+# Compiles llama-cpp-python again, whatever a cache has.
 llama-server: $(VENV)/bin/python
 	@version=$$($(VENV)/bin/python -c 'import importlib.metadata; print(importlib.metadata.version("llama-cpp-python"))') && \
 	echo "Compiling llama-cpp-python $$version with llama.cpp's server" && \
 	CMAKE_ARGS="$(BUILD_OPTIONS) $$CMAKE_ARGS" $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-		--force-reinstall --no-deps --no-cache-dir --no-binary llama-cpp-python "llama-cpp-python==$$version" || true
+		--force-reinstall --no-deps --no-cache-dir --no-binary llama-cpp-python "llama-cpp-python==$$version"
 	@$(HAS_SERVER) || echo "$(NO_SERVER)"
 
 clean:
