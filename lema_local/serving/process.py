@@ -69,10 +69,7 @@ class RunningServer:
 
     def died(self) -> ServerError:
         """Why it ended by itself."""
-        return ServerError(
-            f"The server ended by itself (code {self.process.returncode}): {_last_line(self.log)} (whole "
-            f"output: {self.log})"
-        )
+        return ServerError(f"The server ended by itself, {_how(self.process, self.log)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +255,7 @@ def _wait_until_healthy(server: RunningServer, url: str, recipe: Recipe) -> None
     opener = direct_opener()
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ServerError(f"The {recipe.name} server did not start: {_last_line(log)} (whole output: {log})")
+            raise ServerError(f"The {recipe.name} server did not start, {_how(process, log)}")
         try:
             with opener.open(request, timeout=5) as reply:
                 if server.served_model.encode() in reply.read(_HEALTH_BYTES):
@@ -269,6 +266,17 @@ def _wait_until_healthy(server: RunningServer, url: str, recipe: Recipe) -> None
     raise ServerError(
         f"The {recipe.name} server did not answer at {url} within {recipe.start_timeout_s:g} s. See {log}."
     )
+
+
+def _how(process: "subprocess.Popen[bytes]", log: Path) -> str:
+    """How a process ended, and where to read on."""
+    said = _last_line(log)
+    if process.returncode == -signal.SIGILL:  # and says nothing
+        said = (
+            "it met an instruction that this processor lacks, as a program does that was compiled on another machine; "
+            "`make llama-server` compiles llama.cpp on this one"
+        )
+    return f"code {process.returncode}: {said} (whole output: {log})"
 
 
 def _last_line(log: Path) -> str:

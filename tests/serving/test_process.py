@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -194,6 +195,14 @@ def test_several_servers_of_an_endpoint_share_its_work_and_fail_together(tmp_pat
         assert not servers.is_alive()
         assert "ended by itself" in str(servers.died())
     assert not servers.servers[0].is_alive()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+def test_a_server_that_was_compiled_for_another_processor_says_what_to_type(tmp_path: Path) -> None:
+    with serve("oracle", model=None, options=ServeOptions(log_directory=tmp_path)) as server:
+        server.process.send_signal(signal.SIGILL)
+        server.process.wait()
+        assert re.search(r"compiled on another machine; `make llama-server`.*\(whole output", str(server.died()))
 
 
 def test_servers_side_by_side_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
