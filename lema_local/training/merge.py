@@ -10,6 +10,7 @@ base can also be NF4's own values: each matrix that training quantised, rounded 
 """
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -94,7 +95,7 @@ def needs(base: Path, dtype: Dtype) -> Needs:
     sizes = []
     largest = 0
     for file in weight_files(base):
-        counts = [_size(shape) for shape in shapes_in(file).values()]
+        counts = [math.prod(shape) for shape in shapes_in(file).values()]
         sizes.append(sum(counts) * _BYTES[dtype])
         largest = max([largest, *counts])
     return Needs(disk=sum(sizes) + 32 * 2**20, memory=max(sizes) + largest * 16)  # W, BA, their sum; the read one
@@ -218,10 +219,3 @@ def _write_rest(base: Path, target: Path, dtype: Dtype, total: int) -> None:
 
 def _amount(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    count = 1
-    for length in shape:
-        count *= length
-    return count
