@@ -93,10 +93,14 @@ setup-ray: $(VENV)/.ray
 
 # One stamp a set of extras; a change of pyproject.toml sets up again. uv is used where there is one.
 # llama-cpp-python is compiled here, with llama.cpp's own server in place of its image-model half (servers/
-# llama_server.cmake). A wheel that pip or uv had in its cache may hold no server: then it is compiled once more. Where
-# the server does not compile, the rest does without, and the recipe llama_cpp stands in (stages/recipes.py).
+# llama_server.cmake). Where the server does not compile, the rest does without, and the recipe llama_cpp stands in
+# (stages/recipes.py). pip and uv keep what they compiled under the package's name alone: in a home that machines share,
+# or after a change of the rules, that dies of an illegal instruction. So it has a cache of its own for each processor,
+# compiler and set of rules.
 BUILD_OPTIONS := -DCMAKE_PROJECT_INCLUDE=$(CURDIR)/servers/llama_server.cmake
 NO_SERVER := llama.cpp's server cannot be built here: the recipe llama_cpp stands in, one call at a time
+BUILT_BY := { uname -m; $${CXX:-c++} --version; cat servers/llama_server.cmake; grep -m 1 -E '^(flags|Features)' /proc/cpuinfo || sysctl machdep.cpu; echo "$$CMAKE_ARGS"; } 2>/dev/null
+OWN_CACHE := --cache-dir "$${XDG_CACHE_HOME:-$$HOME/.cache}/lema_local/compiled/$$($(BUILT_BY) | cksum | cut -d ' ' -f 1)"
 HAS_SERVER := $(VENV)/bin/python -c 'import importlib.util as u, pathlib, sys; sys.exit(not pathlib.Path(u.find_spec("llama_cpp").origin).with_name("lib").joinpath("llama-server").exists())'
 
 $(VENV)/bin/python:
@@ -107,11 +111,12 @@ $(VENV)/bin/python:
 $(VENV)/.data: pyproject.toml | $(VENV)/bin/python
 	@command -v c++ >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1 || { echo "A C++ compiler is needed to build llama-cpp-python: apt-get install g++ (Debian, Ubuntu) or xcode-select --install (macOS)"; exit 1; }
 	@echo "Installing lema with llama.cpp (compiled here: 3 to 10 minutes the first time)"
-	@if CMAKE_ARGS="$(BUILD_OPTIONS) $$CMAKE_ARGS" $(INSTALL) -e ".[data,hub,llama,report]"; then \
+	@$(INSTALL) -e ".[data,hub,report]"
+	@if CMAKE_ARGS="$(BUILD_OPTIONS) $$CMAKE_ARGS" $(INSTALL) $(OWN_CACHE) -e ".[llama]"; then \
 		$(HAS_SERVER) || $(MAKE) --no-print-directory llama-server || echo "$(NO_SERVER)"; \
 	else \
 		echo "That failed: once more, without llama.cpp's server"; \
-		CMAKE_ARGS="$(BUILD_OPTIONS) -DLEMA_SERVER=OFF $$CMAKE_ARGS" $(INSTALL) -e ".[data,hub,llama,report]" && echo "$(NO_SERVER)"; \
+		CMAKE_ARGS="$(BUILD_OPTIONS) -DLEMA_SERVER=OFF $$CMAKE_ARGS" $(INSTALL) $(OWN_CACHE) -e ".[llama]" && echo "$(NO_SERVER)"; \
 	fi
 	@touch $@
 

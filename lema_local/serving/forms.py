@@ -20,9 +20,8 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -31,35 +30,10 @@ from lema_local.hardware import cores, ram_gib
 from lema_local.records.keys import content_key
 from lema_local.records.locks import lock
 from lema_local.serving.command import program_path
-from lema_local.serving.llama_batches import Batches, convert
+from lema_local.serving.llama_batches import convert
+from lema_local.serving.measuring import EXACT, Choice, choice_from, measure_in_child
 from lema_local.serving.recipes import Recipe, load_recipe
 from lema_local.settings.models import Model, cache_directory, cached_sha256
-
-LEAST_AGREEMENT = 0.99
-FASTER = 1.1  # than the file as it is, to be worth another file
-SEQUENCES = 16
-_TEXTS = ("correct_number.1.txt", "judge.1.txt")  # what the positions are taken from: about 1,600 tokens
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What a form gave."""
-
-    tokens_per_s: float  # of one thread, SEQUENCES in a batch
-    agreement: float | None = None  # with the file's weights in float32; None: not asked, for it was no faster
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The form that is served, and why."""
-
-    form: str
-    measured: dict[str, Measured]
-
-    @property
-    def speed_up(self) -> float:
-        """Times the file's speed as it is."""
-        return self.measured[self.form].tokens_per_s / self.measured["file"].tokens_per_s if self.measured else 1.0
 
 
 def served_form(recipe: Recipe, form: str) -> str:
@@ -95,9 +69,8 @@ def known_choice(model: Model) -> Choice | None:
     """The same where nothing needs to be measured, else None."""
     if model.gguf().stat().st_size * 8 > ram_gib() * 2**30 / 4:
         return Choice("file", {})
-    found: Any = _read().get(_key(model))
     try:
-        return Choice(str(found["form"]), {form: Measured(**each) for form, each in found["measured"].items()})
+        return choice_from(_read().get(_key(model)))
     except (AttributeError, LookupError, TypeError):  # not there, or not whole
         return None
 
@@ -107,46 +80,11 @@ def _key(model: Model) -> str:
 
 
 def _measure(model: Model) -> Choice:
-    text = "\n".join(files("lema_local").joinpath("templates", name).read_text(encoding="utf-8") for name in _TEXTS)
-    exact = _cached(model, "f32")
-    made = [exact]
-    try:
-        convert(model.gguf(), exact, "f32")
-        with Batches(exact) as batches:
-            wanted = batches.top_tokens(text)
-        with Batches(model.gguf()) as batches:
-            plain = Measured(batches.tokens_per_s(sequences=SEQUENCES))
-        measured, chosen = {"file": plain}, "file"
-        for form in load_recipe("llama_server").forms:
-            made.append(_cached(model, form))
-            convert(model.gguf(), made[-1], form)
-            with Batches(made[-1]) as batches:
-                speed = batches.tokens_per_s(sequences=SEQUENCES)
-                is_fast = speed > max(FASTER * plain.tokens_per_s, measured[chosen].tokens_per_s)
-                agreement = _agreement(wanted, batches, text) if is_fast else None
-            measured[form] = Measured(speed, agreement)
-            if agreement is not None and agreement >= LEAST_AGREEMENT:
-                chosen = form
-        if chosen != "file":
-            _sign(_cached(model, chosen))
-            made.remove(_cached(model, chosen))
-        return Choice(chosen, measured)
-    finally:
-        for path in made:
-            path.unlink(missing_ok=True)
-
-
-def _agreement(wanted: list[int], batches: Batches, text: str) -> float:
-    """Share of positions with the same top token: of the text's first 1,000 characters where that settles it."""
-    share = 0.0
-    for length in (1000, len(text)):
-        found = batches.top_tokens(text[:length])
-        # the last token of a text that is cut may be another
-        same = [a == b for a, b in zip(wanted[: len(found) - 1], found[:-1], strict=True)]
-        share = sum(same) / len(same)
-        if share < LEAST_AGREEMENT - 0.04:
-            break
-    return share
+    forms = (EXACT, *load_recipe("llama_server").forms)
+    choice = measure_in_child(model.gguf(), {form: _cached(model, form) for form in forms})
+    if choice.form != "file":
+        _sign(_cached(model, choice.form))
+    return choice
 
 
 def _machine() -> str:

@@ -38,6 +38,7 @@ from lema_local.serving.command import (
 from lema_local.serving.endpoints import ResolvedEndpoint, read_key
 from lema_local.serving.forms import weights_in_form
 from lema_local.serving.keeper import ended_with_us
+from lema_local.serving.measuring import FOREIGN_BUILD
 from lema_local.serving.recipes import Recipe, load_recipe
 from lema_local.settings.models import Model
 
@@ -270,12 +271,7 @@ def _wait_until_healthy(server: RunningServer, url: str, recipe: Recipe) -> None
 
 def _how(process: "subprocess.Popen[bytes]", log: Path) -> str:
     """How a process ended, and where to read on."""
-    said = _last_line(log)
-    if process.returncode == -signal.SIGILL:  # and says nothing
-        said = (
-            "it met an instruction that this processor lacks, as a program does that was compiled on another machine; "
-            "`make llama-server` compiles llama.cpp on this one"
-        )
+    said = FOREIGN_BUILD if process.returncode == -signal.SIGILL else _last_line(log)  # it says nothing itself
     return f"code {process.returncode}: {said} (whole output: {log})"
 
 

@@ -7,7 +7,8 @@ import pytest
 from needs import needs
 
 from lema_local.serving import forms
-from lema_local.serving.forms import Choice, Measured, choose_form, known_choice, weights_in_form
+from lema_local.serving.forms import choose_form, known_choice, weights_in_form
+from lema_local.serving.measuring import Choice, Measured
 from lema_local.settings.models import Model, cache_directory
 
 pytestmark = needs("llama_cpp")

@@ -16,7 +16,8 @@ from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
 from lema_local.errors import EndpointError, ServerError
 from lema_local.serving.command import ServeOptions, program_path
 from lema_local.serving.endpoints import Endpoints
-from lema_local.serving.forms import LEAST_AGREEMENT, _measure, served_form, weights_in_form
+from lema_local.serving.forms import choose_form, served_form, weights_in_form
+from lema_local.serving.measuring import LEAST_AGREEMENT
 from lema_local.serving.prefix import common_prefix, share_prefix
 from lema_local.serving.process import RunningServers, open_recipe
 from lema_local.serving.recipes import load_recipe
@@ -153,7 +154,8 @@ def test_the_form_that_is_chosen_is_faster_and_agrees_with_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    choice = _measure(resolve_model(PROFILE.model))
+    choose_form.cache_clear()
+    choice = choose_form(resolve_model(PROFILE.model))
     chosen = choice.measured[choice.form]
     assert choice.form == "file" or (choice.speed_up > 1 and (chosen.agreement or 0) >= LEAST_AGREEMENT)
     assert choice.measured.keys() == {"file", *RECIPE.forms}
