@@ -105,7 +105,6 @@ class Endpoint:
     adapters: tuple[str, ...] = ()
     slots: int = 0  # of a llama.cpp server without adapters: caches that can be handed a prefix (serving/prefix.py)
     answers_as: str | None = None  # the name that its replies have, whichever of its adapters is on
-    hint: str = ""  # what to do when nothing answers there
     # where the served model is an adapter: the name of the model under it at the same server
     adapter_over: str | None = None
 

@@ -83,9 +83,7 @@ def final_error(
             f"curl {e.base_url}/models"
         )
     if is_exhausted and failure.error.startswith(NO_CONNECTION) and are_absent:
-        return EndpointError(
-            f"No server at {', '.join(e.base_urls)}. {e.hint or 'Start it, or give another base URL.'}"
-        )
+        return EndpointError(f"No server at {', '.join(e.base_urls)}. Start it, or give another base URL.")
     if is_exhausted and failure.error == "no token usage" and not has_answered:
         return EndpointError(
             f"{e.base_url} sends no token counts (usage), so nothing can be counted or priced. If that is well, "

@@ -25,7 +25,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lema_local.calls.endpoint import Endpoint
-from lema_local.errors import MissingPackageError, ServerError
+from lema_local.errors import EndpointError, MissingPackageError, ServerError
 from lema_local.hardware import die_with_parent
 from lema_local.serving.command import (
     ServeOptions,
@@ -181,7 +181,6 @@ def open_recipe(
             running.enter_context(serve(recipe.name, model=model, options=options, on_notice=on_notice))
             for _ in range(count)
         )
-        hint = f"A {recipe.name} server stopped: see {servers[0].log.parent}. Run the same command again to go on."
         endpoint = replace(
             resolved.endpoint,
             base_url=servers[0].base_url,
@@ -192,10 +191,15 @@ def open_recipe(
             slots=parallel if recipe.batches and parallel > 1 and not options.adapters else 0,
             adapters=tuple(options.adapters) if recipe.adapters_by == "scales" else (),
             answers_as=servers[0].served_model if recipe.adapters_by == "scales" else None,
-            hint=hint,
             adapter_over=servers[0].served_model if profile.adapter is not None else None,
         )
-        yield endpoint, RunningServers(servers)
+        together = RunningServers(servers)
+        try:
+            yield endpoint, together
+        except EndpointError as error:
+            if together.is_alive():
+                raise
+            raise ServerError(f"{together.died()} Run the same command again to go on.") from error
 
 
 def free_port(host: str) -> int:

@@ -18,7 +18,7 @@ import pytest
 from commands import lema_command
 from fake_vllm import fake_vllm, started, wait_until
 
-from lema_local.errors import MissingPackageError, ProfileError, ServerError
+from lema_local.errors import EndpointError, LemaError, MissingPackageError, ProfileError, ServerError
 from lema_local.hardware import Gpu
 from lema_local.serving.command import ServeOptions, batch_that_fits, build_command, models_file, servers_that_fit
 from lema_local.serving.endpoints import Endpoints
@@ -203,6 +203,28 @@ def test_a_server_that_was_compiled_for_another_processor_says_what_to_type(tmp_
         server.process.send_signal(signal.SIGILL)
         server.process.wait()
         assert re.search(r"compiled on another machine; `make llama-server`.*\(whole output", str(server.died()))
+
+
+@pytest.mark.parametrize(
+    ("stopped", "kind", "said"),
+    [
+        (True, ServerError, r"ended by itself, code -9: .* Run the same command again to go on\.$"),
+        (False, EndpointError, "^No server at this URL$"),
+    ],
+)
+def test_work_that_a_stopped_server_ended_is_told_how_that_stopped(
+    tmp_path: Path, stopped: bool, kind: type[LemaError], said: str
+) -> None:
+    def work() -> None:
+        oracle = Endpoints().resolve("oracle", EndpointProfile(model="oracle", recipe="oracle"))
+        with open_recipe(oracle, options=ServeOptions(log_directory=tmp_path)) as (_, running):
+            if stopped:
+                running.servers[0].process.kill()
+                running.servers[0].process.wait()
+            raise EndpointError("No server at this URL")
+
+    with pytest.raises(kind, match=said):
+        work()
 
 
 def test_servers_side_by_side_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
