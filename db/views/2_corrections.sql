@@ -17,20 +17,30 @@
 --   prompt_tokens, completion_tokens: of the call
 --   seconds: of the call; a request's seconds are shared by the samples that came by it; NULL: it came by a batch
 --   cost_usd: US dollars; NULL: no price known
---   mistaken_reply: the same for mistakes of one model at one problem that are alike to the letter: one observation in an interval
 create or replace view graded_correction as
 select
     correction.*, rationale.reasoner, problem.dataset,
     coalesce(problem.level, '-') as level, coalesce(problem.subject, '-') as subject,
     corrected.model_identity = mistaken.model_identity as is_self,
     corrected.template, corrected.sampling as settings, corrected.prompt_tokens, corrected.completion_tokens,
-    corrected.latency_s / corrected.shared_by as seconds, corrected.cost_usd,
-    hash(correction.problem_id, mistaken.model_identity, mistaken.text) as mistaken_reply
+    corrected.latency_s / corrected.shared_by as seconds, corrected.cost_usd
 from correction
 join rationale on rationale.id = correction.rationale_id
 join problem on problem.id = correction.problem_id
 join completion as corrected on corrected.id = correction.id
 join completion as mistaken on mistaken.id = correction.rationale_id;
+
+-- given_mistake: which mistakes was each corrector given, and did it put them right? For the views below; each once, however often it was corrected.
+--   rationale_id, problem_id, reasoner: the mistake, its problem, and the model that made it
+--   dataset, level, subject: of the problem; '-' where it has no level, no subject
+--   corrector, is_self, is_reference_derived, template, settings: as in graded_correction
+--   is_right, is_corrected: a correction has the right answer; one is kept
+create or replace view given_mistake as
+select
+    rationale_id, problem_id, reasoner, dataset, level, subject, corrector, is_self, is_reference_derived, template, settings,
+    coalesce(bool_or(is_correct), false) as is_right, bool_or(rejected_because is null) as is_corrected
+from graded_correction
+group by all;
 
 -- kept_corrections: what do kept corrections look like, the mistake, the wrong step, why, and the new steps?
 --   corrector, is_reference_derived: the model; true: it wrote from the reference solution
@@ -56,22 +66,34 @@ order by correction.is_reference_derived, correction.id;
 --   right_answer: of them, those with a correction whose final answer is right, whatever its form
 --   corrected: of them, those with a correction that is kept
 --   rate: corrected / mistakes, 0 to 1
---   low, high: of rate, 95% Wilson interval; mistakes of one problem that are alike to the letter are one observation
+--   effective_n: as how many independent observations they count, as several mistakes at a problem are less than as many problems
+--   low, high: of rate, 95% Wilson interval of so many
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
---   replies, right_replies: of mistakes and right_answer, those that differ from each other: what an interval or test counts
+--   right_effective_n: the same as effective_n, for the rate of right answers
 create or replace view self_correction_rate as
+with given as (
+    select
+        *,
+        count(*) over alike as of_problem,
+        count(*) filter (is_right) over alike as right_of_problem,
+        count(*) filter (is_corrected) over alike as corrected_of_problem
+    from given_mistake
+    window alike as (
+        partition by problem_id, reasoner, corrector, is_self, is_reference_derived, template, settings
+    )
+)
 select
     reasoner, corrector, is_self, is_reference_derived, dataset,
-    count(distinct rationale_id) as mistakes,
-    count(distinct rationale_id) filter (is_correct) as right_answer,
-    count(distinct rationale_id) filter (rejected_because is null) as corrected,
+    count(*) as mistakes,
+    count(*) filter (is_right) as right_answer,
+    count(*) filter (is_corrected) as corrected,
     corrected / nullif(mistakes, 0) as rate,
-    wilson_low(rate * count(distinct mistaken_reply), count(distinct mistaken_reply)) as low,
-    wilson_high(rate * count(distinct mistaken_reply), count(distinct mistaken_reply)) as high,
+    effective_n(true, is_corrected, problem_id, of_problem, corrected_of_problem) as effective_n,
+    wilson_low(rate * effective_n, effective_n) as low,
+    wilson_high(rate * effective_n, effective_n) as high,
     template, settings,
-    count(distinct mistaken_reply) as replies,
-    count(distinct mistaken_reply) filter (is_correct) as right_replies
-from graded_correction
+    effective_n(true, is_right, problem_id, of_problem, right_of_problem) as right_effective_n
+from given
 group by reasoner, corrector, is_self, is_reference_derived, dataset, template, settings
 order by is_reference_derived, reasoner, corrector, dataset, template, settings;
 
@@ -82,19 +104,14 @@ order by is_reference_derived, reasoner, corrector, dataset, template, settings;
 --   mistakes: given to this corrector, each once however often it was corrected
 --   corrected: of them, those with a correction that is kept
 --   rate: corrected / mistakes, 0 to 1
---   low, high: of rate, 95% Wilson interval; mistakes of one problem that are alike to the letter are one observation
+--   effective_n: as how many independent observations they count, as several mistakes at a problem are less than as many problems
+--   low, high: of rate, 95% Wilson interval of so many
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
---   replies, corrected_replies: of mistakes and corrected, those that differ from each other: what an interval or test counts
 create or replace view correction_by_level as
-with counts as (
-    select
-        dataset, level, corrector, is_reference_derived, template, settings,
-        count(distinct rationale_id) as mistakes,
-        count(distinct rationale_id) filter (rejected_because is null) as corrected,
-        count(distinct mistaken_reply) as replies,
-        count(distinct mistaken_reply) filter (rejected_because is null) as corrected_replies
-    from graded_correction
-    group by all
+with given as (
+    select *, count(*) over alike as of_problem, count(*) filter (is_corrected) over alike as corrected_of_problem
+    from given_mistake
+    window alike as (partition by problem_id, corrector, is_reference_derived, template, settings)
 ),
 collected as (
     select dataset, level, sum(mistakes)::bigint as collected
@@ -102,13 +119,17 @@ collected as (
     group by all
 )
 select
-    dataset, level, corrector, is_reference_derived, coalesce(collected, 0) as collected, mistakes, corrected,
+    dataset, level, corrector, is_reference_derived, coalesce(any_value(collected), 0) as collected,
+    count(*) as mistakes,
+    count(*) filter (is_corrected) as corrected,
     corrected / nullif(mistakes, 0) as rate,
-    wilson_low(rate * replies, replies) as low,
-    wilson_high(rate * replies, replies) as high,
-    template, settings, replies, corrected_replies
-from counts
+    effective_n(true, is_corrected, problem_id, of_problem, corrected_of_problem) as effective_n,
+    wilson_low(rate * effective_n, effective_n) as low,
+    wilson_high(rate * effective_n, effective_n) as high,
+    template, settings
+from given
 left join collected using (dataset, level)
+group by dataset, level, corrector, is_reference_derived, template, settings
 order by is_reference_derived, dataset, corrector, template, settings, level;
 
 -- correction_by_subject: how does the success of corrections change with the subject?
@@ -118,17 +139,14 @@ order by is_reference_derived, dataset, corrector, template, settings, level;
 --   mistakes: given to this corrector, each once however often it was corrected
 --   corrected: of them, those with a correction that is kept
 --   rate: corrected / mistakes, 0 to 1
---   low, high: of rate, 95% Wilson interval; mistakes of one problem that are alike to the letter are one observation
+--   effective_n: as how many independent observations they count, as several mistakes at a problem are less than as many problems
+--   low, high: of rate, 95% Wilson interval of so many
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
 create or replace view correction_by_subject as
-with counts as (
-    select
-        dataset, subject, corrector, is_reference_derived, template, settings,
-        count(distinct rationale_id) as mistakes,
-        count(distinct rationale_id) filter (rejected_because is null) as corrected,
-        count(distinct mistaken_reply) as replies
-    from graded_correction
-    group by all
+with given as (
+    select *, count(*) over alike as of_problem, count(*) filter (is_corrected) over alike as corrected_of_problem
+    from given_mistake
+    window alike as (partition by problem_id, corrector, is_reference_derived, template, settings)
 ),
 collected as (
     select dataset, subject, sum(mistakes)::bigint as collected
@@ -136,13 +154,17 @@ collected as (
     group by all
 )
 select
-    dataset, subject, corrector, is_reference_derived, coalesce(collected, 0) as collected, mistakes, corrected,
+    dataset, subject, corrector, is_reference_derived, coalesce(any_value(collected), 0) as collected,
+    count(*) as mistakes,
+    count(*) filter (is_corrected) as corrected,
     corrected / nullif(mistakes, 0) as rate,
-    wilson_low(rate * replies, replies) as low,
-    wilson_high(rate * replies, replies) as high,
+    effective_n(true, is_corrected, problem_id, of_problem, corrected_of_problem) as effective_n,
+    wilson_low(rate * effective_n, effective_n) as low,
+    wilson_high(rate * effective_n, effective_n) as high,
     template, settings
-from counts
+from given
 left join collected using (dataset, subject)
+group by dataset, subject, corrector, is_reference_derived, template, settings
 order by is_reference_derived, dataset, corrector, template, settings, subject;
 
 -- correction_by_step: which step of the mistake do correctors blame, and how do corrections of early and late steps fare?
@@ -153,7 +175,8 @@ order by is_reference_derived, dataset, corrector, template, settings, subject;
 --   share: of the corrector's corrections, 0 to 1
 --   corrected: kept
 --   rate: corrected / corrections, 0 to 1
---   low, high: of rate, 95% Wilson interval; mistakes of one problem that are alike to the letter are one observation
+--   effective_n: as how many independent observations they count, as several mistakes at a problem are less than as many problems
+--   low, high: of rate, 95% Wilson interval of so many
 --   at_fault: corrections whose step is the mistake's first that is demonstrably wrong
 --   fault_known: corrections of mistakes where there is such a step
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
@@ -171,6 +194,14 @@ with placed as (
             else 'middle'
         end as position
     from graded_correction
+),
+counted as (
+    select
+        *,
+        count(*) over alike as of_problem,
+        count(*) filter (rejected_because is null) over alike as kept_of_problem
+    from placed
+    window alike as (partition by problem_id, corrector, is_reference_derived, position, template, settings)
 )
 select
     dataset, corrector, is_reference_derived, position,
@@ -178,12 +209,13 @@ select
     corrections / sum(corrections) over (partition by dataset, corrector, is_reference_derived, template, settings) as share,
     count(*) filter (rejected_because is null) as corrected,
     corrected / nullif(corrections, 0) as rate,
-    wilson_low(rate * count(distinct mistaken_reply), count(distinct mistaken_reply)) as low,
-    wilson_high(rate * count(distinct mistaken_reply), count(distinct mistaken_reply)) as high,
+    effective_n(true, rejected_because is null, problem_id, of_problem, kept_of_problem) as effective_n,
+    wilson_low(rate * effective_n, effective_n) as low,
+    wilson_high(rate * effective_n, effective_n) as high,
     count(*) filter (step_agrees) as at_fault,
     count(*) filter (fault_step is not null) as fault_known,
     template, settings
-from placed
+from counted
 group by dataset, corrector, is_reference_derived, position, template, settings
 order by
     is_reference_derived, dataset, corrector, template, settings,

@@ -26,13 +26,29 @@ join problem on problem.id = evaluation.problem_id
 join completion on completion.id = evaluation.id
 left join checkpoint on checkpoint.id = evaluation.checkpoint_id;
 
+-- counted_answer: which answers count in pass@1? For the views below. Greedy repeats tell of serving, and are not here.
+--   problem_id, model, dataset, split, arm, seed, step, checkpoint_id, base, sampling: as in evaluation_result
+--   level, subject: of the problem; '-' where it has none
+--   answer, is_correct, is_cut: as in evaluation_result
+--   of_problem, right_of_problem: answers of this checkpoint to this problem by this sampling, and right ones
+create or replace view counted_answer as
+select
+    problem_id, model, dataset, split, arm, seed, step, checkpoint_id, base, sampling,
+    coalesce(level, '-') as level, coalesce(subject, '-') as subject, answer, is_correct, is_cut,
+    count(*) over alike as of_problem,
+    count(*) filter (is_correct) over alike as right_of_problem
+from evaluation_result
+where sample_index = 0 or coalesce((sampling ->> '$.temperature')::double, 0) > 0
+window alike as (partition by problem_id, model, checkpoint_id, base, sampling);
+
 -- pass_at_1: what share of the test problems does the base model, and each checkpoint of each arm, solve?
 --   model, dataset, split: the student, and which problems
 --   arm, seed, step, checkpoint_id: the checkpoint; the base model has arm 'base', step 0
 --   base: weights and quantisation as served
 --   n, correct: answers, and right ones
 --   pass_at_1: correct / n, 0 to 1
---   low, high: of pass_at_1, 95% Wilson interval
+--   effective_n: as how many independent answers they count, as several samples of a problem are less than as many problems
+--   low, high: of pass_at_1, 95% Wilson interval of so many
 --   cut_off: answers ended by max_tokens; they count as given
 --   no_answer: replies in which no answer was found: wrong, and among the n
 --   missing: problems of this data set and split in the database that it has no reply to, not among the n
@@ -46,15 +62,15 @@ select
     count(*) as n,
     count(*) filter (is_correct) as correct,
     correct / n as pass_at_1,
-    wilson_low(correct, n) as low,
-    wilson_high(correct, n) as high,
+    effective_n(true, is_correct, problem_id, of_problem, right_of_problem) as effective_n,
+    wilson_low(pass_at_1 * effective_n, effective_n) as low,
+    wilson_high(pass_at_1 * effective_n, effective_n) as high,
     count(*) filter (is_cut) as cut_off,
     count(*) filter (answer is null) as no_answer,
     problems - count(distinct problem_id) as missing,
     sampling
-from evaluation_result
+from counted_answer
 join problem_set using (dataset, split)
-where sample_index = 0 or coalesce((sampling ->> '$.temperature')::double, 0) > 0  -- greedy repeats tell of serving
 group by model, dataset, split, arm, seed, step, checkpoint_id, base, sampling, problems
 order by model, dataset, split, arm, seed, step, base, sampling;
 
@@ -63,7 +79,8 @@ order by model, dataset, split, arm, seed, step, base, sampling;
 --   arm, seed, step, checkpoint_id: the checkpoint; the base model has arm 'base', step 0
 --   n, correct: answers, and right ones
 --   pass_at_1: correct / n, 0 to 1
---   low, high: of pass_at_1, 95% Wilson interval
+--   effective_n: as how many independent answers they count, as several samples of a problem are less than as many problems
+--   low, high: of pass_at_1, 95% Wilson interval of so many
 --   missing: problems like these in the database that it has no reply to, not among the n
 --   base, sampling: weights and quantisation as served; JSON
 create or replace view pass_at_1_by_level as
@@ -75,13 +92,13 @@ select
     count(*) as n,
     count(*) filter (is_correct) as correct,
     correct / n as pass_at_1,
-    wilson_low(correct, n) as low,
-    wilson_high(correct, n) as high,
+    effective_n(true, is_correct, problem_id, of_problem, right_of_problem) as effective_n,
+    wilson_low(pass_at_1 * effective_n, effective_n) as low,
+    wilson_high(pass_at_1 * effective_n, effective_n) as high,
     problems - count(distinct problem_id) as missing,
     base, sampling
-from (from evaluation_result select * replace (coalesce(level, '-') as level)) as evaluation_result
+from counted_answer
 join problem_set using (dataset, split, level)
-where sample_index = 0 or coalesce((sampling ->> '$.temperature')::double, 0) > 0  -- greedy repeats tell of serving
 group by model, dataset, split, problem_set.level, arm, seed, step, checkpoint_id, base, sampling, problems
 order by model, dataset, split, arm, seed, step, base, sampling, 4;
 
@@ -90,7 +107,8 @@ order by model, dataset, split, arm, seed, step, base, sampling, 4;
 --   arm, seed, step, checkpoint_id: the checkpoint; the base model has arm 'base', step 0
 --   n, correct: answers, and right ones
 --   pass_at_1: correct / n, 0 to 1
---   low, high: of pass_at_1, 95% Wilson interval
+--   effective_n: as how many independent answers they count, as several samples of a problem are less than as many problems
+--   low, high: of pass_at_1, 95% Wilson interval of so many
 --   missing: problems like these in the database that it has no reply to, not among the n
 --   base, sampling: weights and quantisation as served; JSON
 create or replace view pass_at_1_by_subject as
@@ -102,13 +120,13 @@ select
     count(*) as n,
     count(*) filter (is_correct) as correct,
     correct / n as pass_at_1,
-    wilson_low(correct, n) as low,
-    wilson_high(correct, n) as high,
+    effective_n(true, is_correct, problem_id, of_problem, right_of_problem) as effective_n,
+    wilson_low(pass_at_1 * effective_n, effective_n) as low,
+    wilson_high(pass_at_1 * effective_n, effective_n) as high,
     problems - count(distinct problem_id) as missing,
     base, sampling
-from (from evaluation_result select * replace (coalesce(subject, '-') as subject)) as evaluation_result
+from counted_answer
 join problem_set using (dataset, split, subject)
-where sample_index = 0 or coalesce((sampling ->> '$.temperature')::double, 0) > 0  -- greedy repeats tell of serving
 group by model, dataset, split, problem_set.subject, arm, seed, step, checkpoint_id, base, sampling, problems
 order by model, dataset, split, arm, seed, step, base, sampling, 4;
 

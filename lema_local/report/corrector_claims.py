@@ -1,7 +1,7 @@
 """The paper's claims about correctors (sections 3.1 and 4.3, Figure 4) as rows. Pure.
 
-Rows of correctors that write from the reference solution decide nothing and are left out here. Counts are of replies
-that differ: copies of one reply to one prompt are one observation.
+Rows of correctors that write from the reference solution decide nothing and are left out here. Counts are effective
+ones (db/views/1_mistakes.sql): several mistakes at one problem say less than as many problems.
 """
 
 from collections import defaultdict
@@ -35,12 +35,12 @@ def corrector_claims(evidence: Evidence, paper: Paper) -> list[Claim]:
     ]
 
 
-def _interval(successes: int, total: int) -> str:
+def _interval(successes: float, total: float) -> str:
     low, high = wilson_interval(successes, total)
     return f"{percent(low)} to {percent(high)}"
 
 
-def _held_against(claim: Claim, printed: float, successes: int, total: int) -> Claim:
+def _held_against(claim: Claim, printed: float, successes: float, total: float) -> Claim:
     """The claim with the verdict on a rate that the paper prints (`near`)."""
     side = near(*wilson_interval(successes, total), printed)
     farther = f", which reaches more than {100 * CLOSE:.0f} points from it: more of them would tell"
@@ -72,8 +72,8 @@ def _rates(rates: Sequence[Row], paper: Paper) -> Iterator[Claim]:
             command = "make data PROFILE=a100 DATASET=math, with this reasoner and CORRECTOR_MODEL=gpt-4"
             yield replace(claim, because=command)
             continue
-        right, given = same[0]["right_replies"], same[0]["replies"]
-        found = replace(claim, ours=percent(right / given), n=given, interval=_interval(right, given))
+        right, given = _right(same[0])
+        found = replace(claim, ours=percent(right / given), n=round(given), interval=_interval(right, given))
         yield _held_against(found, printed.rate / 100, right, given)
 
 
@@ -91,7 +91,8 @@ def _self_correction(rates: Sequence[Row]) -> Iterator[Claim]:
             continue
         tested = True
         ours = f"{percent(own[0] / own[1])}% of its own"
-        found = replace(claim, where=f"{corrector}, {named(dataset)}", ours=ours, n=own[1], interval=_interval(*own))
+        where = f"{corrector}, {named(dataset)}"
+        found = replace(claim, where=where, ours=ours, n=round(own[1]), interval=_interval(*own))
         if not others[1]:
             because = "It corrected no other reasoner's mistakes: name a second one in sampling.reasoners."
             yield replace(found, because=because)
@@ -110,9 +111,14 @@ def _self_correction(rates: Sequence[Row]) -> Iterator[Claim]:
         yield replace(claim, where="any model", because="Make a model its own corrector: make data CORRECTOR_MODEL=...")
 
 
-def _summed(rows: Iterator[Row]) -> tuple[int, int]:
-    """(right answers, mistakes given)."""
-    found = [(row["right_replies"], row["replies"]) for row in rows]
+def _right(row: Row) -> tuple[float, float]:
+    """(right answers, mistakes given), as so many independent ones."""
+    n = row["right_effective_n"]
+    return n * row["right_answer"] / row["mistakes"], n
+
+
+def _summed(rows: Iterator[Row]) -> tuple[float, float]:
+    found = [_right(row) for row in rows]
     return sum(k for k, _ in found), sum(n for _, n in found)
 
 
@@ -123,19 +129,20 @@ def _levels(by_level: Sequence[Row], mistakes: Sequence[Row]) -> Iterator[Claim]
     rises = Claim(
         LEVELS, "Mistakes are more frequent at higher levels", "MATH", "more mistakes from level 1 to 5 (a curve)"
     )
-    corrected = list(_trends(falls, by_level, "corrector", "corrected_replies", is_falling=True))
-    sampled = list(_trends(rises, mistakes, "reasoner", "mistaken_replies", is_falling=False))
+    corrected = list(_trends(falls, by_level, "corrector", is_falling=True))
+    sampled = list(_trends(rises, mistakes, "reasoner", is_falling=False))
     because = "The problems corrected so far have no levels: make data DATASET=math"
     yield from corrected or [replace(falls, because=because)]
     yield from sampled or [replace(rises, because=because)]
 
 
-def _trends(claim: Claim, rows: Sequence[Row], who: str, part: str, *, is_falling: bool) -> Iterator[Claim]:
-    groups: dict[tuple[str, str], list[tuple[int, int, int]]] = defaultdict(list)
+def _trends(claim: Claim, rows: Sequence[Row], who: str, *, is_falling: bool) -> Iterator[Claim]:
+    groups: dict[tuple[str, str], list[tuple[float, float, int]]] = defaultdict(list)
     for row in rows:
         digits = "".join(filter(str.isdecimal, row["level"]))
-        if digits:
-            groups[row[who], row["dataset"]].append((row[part], row["replies"], int(digits)))
+        if digits and row["rate"] is not None:
+            n = row["effective_n"]
+            groups[row[who], row["dataset"]].append((n * row["rate"], n, int(digits)))
     for (name, dataset), group in groups.items():
         found = trend(*zip(*group, strict=True))
         if found is None:
@@ -148,14 +155,14 @@ def _trends(claim: Claim, rows: Sequence[Row], who: str, part: str, *, is_fallin
             claim,
             where=f"{name}, {named(dataset)}",
             ours=f"{_rate(group, least)}% at level {least}, {_rate(group, most)}% at level {most}",
-            n=sum(n for _, n, _ in group),
+            n=round(sum(n for _, n, _ in group)),
             p_value=found.p_value,
             verdict=_by_test(found.p_value, is_as_claimed=(found.slope < 0) == is_falling),
             because=because,
         )
 
 
-def _rate(group: Sequence[tuple[int, int, int]], level: int) -> str:
+def _rate(group: Sequence[tuple[float, float, int]], level: int) -> str:
     part, whole = (sum(item[k] for item in group if item[2] == level) for k in (0, 1))
     return percent(part / whole) if whole else "-"
 

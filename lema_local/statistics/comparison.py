@@ -43,12 +43,14 @@ class PairedComparison:
         return -margin <= self.low and self.high <= margin
 
 
-def wilson_interval(correct: int, n: int) -> tuple[float, float]:
-    """Wilson's score interval of a share, 95%. Wilson 1927; n must be 1 or more."""
-    from scipy.stats import binomtest
+def wilson_interval(correct: float, n: float) -> tuple[float, float]:
+    """Wilson's score interval of a share, 95%. Wilson 1927; n must be 1 or more, and no whole number where it is an
+    effective one (scipy's takes whole numbers alone)."""
+    from scipy.stats import norm
 
-    interval = binomtest(correct, n).proportion_ci(confidence_level=CONFIDENCE, method="wilson")
-    return float(interval.low), float(interval.high)
+    z = float(norm.ppf((1 + CONFIDENCE) / 2))
+    middle, half = correct / n + z * z / (2 * n), z * sqrt(correct / n * (1 - correct / n) / n + (z / (2 * n)) ** 2)
+    return max(0.0, (middle - half) / (1 + z * z / n)), min(1.0, (middle + half) / (1 + z * z / n))
 
 
 def newcombe_interval(both: int, gained: int, lost: int, neither: int) -> tuple[float, float]:

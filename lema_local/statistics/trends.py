@@ -18,16 +18,17 @@ class Trend:
     p_value: float
 
 
-def trend(successes: Sequence[int], totals: Sequence[int], scores: Sequence[float]) -> Trend | None:
+def trend(successes: Sequence[float], totals: Sequence[float], scores: Sequence[float]) -> Trend | None:
     """The Cochran-Armitage test for a linear trend in proportions (Armitage, Biometrics 11 (1955) 375-386).
 
-    None where nothing can be told: fewer than two groups with anything in them, or all alike (rates all 0 or all 1).
+    Successes and totals are counts, or effective ones. None where nothing can be told: fewer than two groups with
+    anything in them, or all alike (rates all 0 or all 1).
     """
     from scipy.stats import norm
 
     groups = [(k, n, x) for k, n, x in zip(successes, totals, scores, strict=True) if n]
     total, right = sum(n for _, n, _ in groups), sum(k for k, _, _ in groups)
-    if len({x for _, _, x in groups}) < 2 or right in (0, total):
+    if len({x for _, _, x in groups}) < 2 or not 0 < right < total:
         return None
     mean_rate, mean_score = right / total, sum(n * x for _, n, x in groups) / total
     spread = sum(n * (x - mean_score) ** 2 for _, n, x in groups)
@@ -36,12 +37,12 @@ def trend(successes: Sequence[int], totals: Sequence[int], scores: Sequence[floa
     return Trend(slope, float(2 * norm.sf(abs(z))))
 
 
-def fisher_exact(one: tuple[int, int], other: tuple[int, int]) -> float:
-    """Two-sided exact p that two rates, each (successes, total), are one."""
+def fisher_exact(one: tuple[float, float], other: tuple[float, float]) -> float:
+    """Two-sided exact p that two rates, each (successes, total), are one; effective counts are rounded."""
     import numpy as np
     from scipy.stats import fisher_exact as test
 
-    (k1, n1), (k2, n2) = one, other
+    (k1, n1), (k2, n2) = ((round(k), round(n)) for k, n in (one, other))
     return float(test(np.array([[k1, n1 - k1], [k2, n2 - k2]])).pvalue)
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from facts import completion
 
@@ -155,24 +156,81 @@ def test_mistakes_by_level_and_subject_leave_out_what_was_cut(filler: Filler) ->
     assert (subject["low"], subject["high"]) == pytest.approx(wilson_interval(2, 3), abs=1e-12)
 
 
-def test_samples_that_are_alike_to_the_letter_are_one_observation_of_an_interval(filler: Filler) -> None:
-    for sample in range(4):  # four copies of each of two mistakes
+def test_where_all_samples_fare_alike_each_problem_counts_once(filler: Filler) -> None:
+    for sample in range(4):  # four mistakes at each of two problems
         for k in range(2):
             filler.rationale(k, "m", sample=sample)
             filler.correction(k, "m", "c", kept=True, sample=sample)
     (rate,) = rows(filler.store, "self_correction_rate")
     assert (rate["mistakes"], rate["corrected"], rate["rate"]) == (8, 8, 1.0)
-    assert (rate["replies"], rate["right_replies"]) == (2, 2)
+    assert (rate["effective_n"], rate["right_effective_n"]) == (2, 2)
     assert (rate["low"], rate["high"]) == pytest.approx(wilson_interval(2, 2), abs=1e-12)
-    (sampled,) = rows(filler.store, "mistake_rate")
-    assert (sampled["mistakes"], sampled["low"]) == (8, pytest.approx(wilson_interval(2, 2)[0], abs=1e-12))
-    (level,) = rows(filler.store, "correction_by_level")
-    assert (level["replies"], level["corrected_replies"]) == (2, 2)
-    (sampled,) = rows(filler.store, "mistakes_by_level")
-    assert (sampled["replies"], sampled["mistaken_replies"]) == (2, 2)
-    assert (level["mistakes"], level["low"]) == (8, pytest.approx(wilson_interval(2, 2)[0], abs=1e-12))
-    (step,) = rows(filler.store, "correction_by_step")
-    assert (step["corrections"], step["low"]) == (8, pytest.approx(wilson_interval(2, 2)[0], abs=1e-12))
+    for view, count in (
+        ("mistake_rate", "mistakes"), ("mistakes_by_level", "mistakes"), ("mistakes_by_subject", "mistakes"),
+        ("correction_by_level", "mistakes"), ("correction_by_subject", "mistakes"),
+        ("correction_by_step", "corrections"),
+    ):  # fmt: skip
+        (row,) = rows(filler.store, view)
+        assert (row[count], row["effective_n"]) == (8, 2), view
+        assert row["low"] == pytest.approx(wilson_interval(2, 2)[0], abs=1e-12), view
+
+
+def effective_n(hits: list[int], samples: list[int]) -> float:
+    """n over the variance of a ratio of cluster totals (Cochran, Sampling Techniques, 1977, section 6.4) in units of
+    that of independent samples: another way to write the design effect."""
+    y, m, problems = np.array(hits), np.array(samples), len(hits)
+    rate, n = y.sum() / m.sum(), m.sum()
+    variance = problems * np.var(y - rate * m, ddof=1) / n**2
+    return float(n / max(1, variance / (rate * (1 - rate) / (n - 1))))
+
+
+@pytest.mark.parametrize(
+    ("hits", "samples"),
+    [
+        ([4, 0, 4, 0], [4, 4, 4, 4]),
+        ([1, 0, 3, 2], [1, 3, 3, 4]),
+        ([1, 0, 1, 0], [1, 1, 1, 1]),
+        ([2, 2, 2, 2], [4, 4, 4, 4]),
+        ([0, 1, 0, 0], [3, 1, 2, 2]),
+    ],
+)
+def test_several_samples_of_a_problem_count_by_how_alike_they_are(
+    filler: Filler, hits: list[int], samples: list[int]
+) -> None:
+    for k, (y, m) in enumerate(zip(hits, samples, strict=True)):
+        for sample in range(m):
+            filler.rationale(k, "m", is_correct=sample >= y, sample=sample)
+            filler.rationale(k, "n", sample=sample)
+            filler.correction(k, "n", "c", kept=sample < y, sample=sample)
+            filler.evaluation(k, "base", 0, is_correct=sample < y, index=sample, heat=0.7)
+    expected = effective_n(hits, samples)
+    n = sum(samples)
+    assert expected == pytest.approx(n) if max(samples) == 1 or set(hits) == {2} else expected < n
+    of_samples, _ = rows(filler.store, "mistake_rate")
+    (of_corrections,) = rows(filler.store, "self_correction_rate")
+    (by_subject,) = rows(filler.store, "correction_by_subject")
+    views = ("pass_at_1", "pass_at_1_by_level", "pass_at_1_by_subject")
+    evaluated = [row for view in views for row in rows(filler.store, view)]
+    assert len(evaluated) == 3
+    for row in (of_samples, of_corrections, by_subject, *evaluated):
+        assert row["effective_n"] == pytest.approx(expected, rel=1e-12)
+        found = wilson_interval(sum(hits) / n * expected, expected)
+        assert (row["low"], row["high"]) == pytest.approx(found, abs=1e-12)
+    assert of_corrections["right_effective_n"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_interval_of_a_rate_over_several_samples_of_a_problem_holds_what_it_says() -> None:
+    """500 worlds of 60 problems, 4 samples each, which share their problem's chance; beta-binomial, correlation 0.5."""
+    generator, true = np.random.default_rng(1), 0.35
+    hits = generator.binomial(4, generator.beta(true, 1 - true, (500, 60)))
+    found = np.array([
+        [low <= true <= high for low, high in (
+            wilson_interval(y.sum() / 240 * n, n) for n in (effective_n(list(y), [4] * 60), 240)
+        )] for y in hits
+    ])  # fmt: skip
+    effective, plain = found.mean(axis=0)
+    assert effective > 0.93
+    assert plain < 0.85  # as if they were 240 problems
 
 
 def test_an_interval_holds_its_own_rate_where_one_reply_was_copied_often(filler: Filler) -> None:

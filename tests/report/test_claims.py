@@ -211,7 +211,7 @@ def test_sizes_are_compared_where_two_students_ran_the_same_set() -> None:
 def corrector_row(**more: Any) -> dict[str, Any]:
     return {
         "reasoner": "r", "corrector": "c", "dataset": "math", "is_self": False, "is_reference_derived": False,
-        "replies": 100, "right_replies": 40, "corrected_replies": 40,
+        "mistakes": 100, "right_answer": 40, "right_effective_n": 100.0, "rate": 0.4, "effective_n": 100.0,
     } | more  # fmt: skip
 
 
@@ -221,7 +221,7 @@ def of_correctors(topic: str, **rows_: Any) -> list[Claim]:
 
 
 def test_self_correction_is_held_against_the_correction_of_others() -> None:
-    own = corrector_row(reasoner="c", is_self=True, right_replies=8)
+    own = corrector_row(reasoner="c", is_self=True, right_answer=8)
     [claim] = of_correctors(SELF, self_correction_rate=[own, corrector_row()])
     assert (claim.verdict, claim.ours) == ("reproduced", "8.0% of its own, 40.0% of others'")
     [claim] = of_correctors(SELF, self_correction_rate=[own])
@@ -231,19 +231,21 @@ def test_self_correction_is_held_against_the_correction_of_others() -> None:
 
 
 def test_gpt_4s_rate_is_reproduced_where_the_printed_one_lies_in_our_interval() -> None:
-    row = corrector_row(reasoner="gpt-4", corrector="gpt-4", is_self=True, replies=1000, right_replies=85)
+    row = corrector_row(reasoner="gpt-4", corrector="gpt-4", is_self=True, mistakes=1000, right_answer=85)
+    row |= {"right_effective_n": 1000.0}
     claim = of_correctors(RATES, self_correction_rate=[row])[-1]
     assert (claim.verdict, claim.paper) == ("reproduced", "8.0% (217 of 2,696)")
-    claim = of_correctors(RATES, self_correction_rate=[row | {"right_replies": 300}])[-1]
+    claim = of_correctors(RATES, self_correction_rate=[row | {"right_answer": 300}])[-1]
     assert claim.verdict == "contradicted"
-    claim = of_correctors(RATES, self_correction_rate=[row | {"replies": 100, "right_replies": 8}])[-1]
+    # of so many mistakes, at so few problems that they count as 100
+    claim = of_correctors(RATES, self_correction_rate=[row | {"right_effective_n": 100.4}])[-1]
     assert (claim.verdict, "more of them would tell" in claim.because) == ("open", True)
+    assert (claim.ours, claim.n) == ("8.5", 100)
 
 
 def test_success_by_level_is_a_trend_and_data_without_levels_is_not_tested() -> None:
     levels = [
-        corrector_row(level=f"Level {k}", corrected_replies=90 - 15 * k, replies=100, is_reference_derived=False)
-        for k in range(1, 6)
+        corrector_row(level=f"Level {k}", rate=(90 - 15 * k) / 100, is_reference_derived=False) for k in range(1, 6)
     ]
     claim = of_correctors(LEVELS, correction_by_level=levels)[0]
     assert (claim.verdict, claim.ours) == ("reproduced", "75.0% at level 1, 15.0% at level 5")
@@ -254,7 +256,7 @@ def test_success_by_level_is_a_trend_and_data_without_levels_is_not_tested() -> 
 def test_a_trend_that_cannot_be_told_is_open_and_levels_of_another_set_are_named() -> None:
     row = corrector_row(dataset="gsm-symbolic", is_reference_derived=False)
     found = (("3", 40, 120), ("4", 36, 104))
-    levels = [row | {"level": level, "corrected_replies": kept, "replies": given} for level, kept, given in found]
+    levels = [row | {"level": level, "rate": kept / given, "effective_n": given} for level, kept, given in found]
     claim = of_correctors(LEVELS, correction_by_level=levels)[0]
     assert claim.verdict == "open"
     assert claim.because.startswith("gsm-symbolic has levels of its own, not MATH's.")
