@@ -7,7 +7,7 @@
         tab.picture("review-phone-dark")       # a PNG, where LEMA_PICTURES names a folder
 
 Playwright drives the browser that the system has (Debian's chromium, Chrome); it never downloads one. Where either is
-missing, `needs_browser` skips a test and says what to install. Its sync API keeps an event loop on this thread for as
+missing, `chromium()` skips the test and says what to install. Its sync API keeps an event loop on this thread for as
 long as it is open, so open it in a fixture of a module at most, never of the session: `asyncio.run` fails beside it.
 """
 
@@ -35,7 +35,6 @@ def missing() -> str | None:
     return None if EXECUTABLE else "no Chromium: apt-get install chromium, or name one in LEMA_CHROMIUM"
 
 
-needs_browser = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 needs_axe = pytest.mark.skipif(
     find_spec("axe_playwright_python") is None, reason="no axe-core: make setup-dev installs axe-playwright-python"
 )
@@ -62,7 +61,9 @@ class Tab:
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """The browser, for as long as the block lasts."""
+    """The browser, for as long as the block lasts. Without one the test is skipped."""
+    if reason := missing():
+        pytest.skip(reason)
     from playwright.sync_api import sync_playwright
 
     # no sandbox: tests in containers run as root, where Chromium has none

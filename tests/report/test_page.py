@@ -12,7 +12,7 @@ from unicodedata import category
 import pytest
 import report_records
 import review_records
-from browser import chromium, needs_axe, needs_browser, open_page, serious
+from browser import chromium, needs_axe, open_page, serious
 from commands import ROOT, lema
 
 from lema_local.records.keys import content_key
@@ -324,7 +324,6 @@ def browser() -> Iterator[Any]:
         yield opened
 
 
-@needs_browser
 @needs_axe
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_the_page_opens_from_disk_without_an_error_and_is_accessible(browser: Any, whole: Path, dark: bool) -> None:
@@ -334,7 +333,6 @@ def test_the_page_opens_from_disk_without_an_error_and_is_accessible(browser: An
         assert serious(tab) == []
 
 
-@needs_browser
 def test_claims_and_samples_are_filtered_without_a_server(browser: Any, whole: Path) -> None:
     with open_page(browser, whole.with_name("report.html").as_uri()) as tab:
         page = tab.page
@@ -351,7 +349,6 @@ def test_claims_and_samples_are_filtered_without_a_server(browser: Any, whole: P
         assert tab.errors == []
 
 
-@needs_browser
 def test_arms_are_level_within_the_margin_of_the_profile_that_was_run(db: Path) -> None:
     report_records.add_arms(db, problems=10)
     for profile, margin in ((None, 0.03), (load_profile("study"), 0.04)):
@@ -374,7 +371,6 @@ def test_nothing_but_tables_and_figures_scrolls_sideways_and_the_answer_stands_f
         assert tab.page.locator(".sentence").first.inner_text().startswith("LeMa helped: lema solved 25.8 points more")
 
 
-@needs_browser
 def test_without_a_script_the_page_shows_everything(browser: Any, whole: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
@@ -391,7 +387,6 @@ def test_the_report_of_the_study_is_no_larger_than_400_kb(tmp_path: Path) -> Non
     assert output.stat().st_size <= 400_000
 
 
-@needs_browser
 def test_hostile_text_does_nothing_in_a_real_browser(browser: Any, tmp_path: Path) -> None:
     db = tmp_path / "hostile.duckdb"
     review_records.fill(db, hostile=True)

@@ -12,7 +12,7 @@ from typing import Any
 import facts
 import pytest
 import review_records
-from browser import chromium, needs_browser, open_page
+from browser import chromium, open_page
 from commands import lema, lema_command
 from starlette.testclient import TestClient
 
@@ -151,7 +151,6 @@ def served(filled: Path) -> Iterator[tuple[Path, str, "subprocess.Popen[str]"]]:
         process.communicate()
 
 
-@needs_browser
 def test_in_a_browser_samples_come_by_themselves_and_are_gone_through_by_keyboard(
     served: tuple[Path, str, "subprocess.Popen[str]"],
 ) -> None:

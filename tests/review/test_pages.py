@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Tab, chromium, needs_axe, needs_browser, open_page, serious
+from browser import Tab, chromium, needs_axe, open_page, serious
 from commands import lema_command
 from review_records import HOSTILE, fill
 
 from lema_local.records.store import Store, Writer
 from lema_local.serving.process import free_port
 
-pytestmark = needs_browser
 KEY_PRESS_S = 0.1
 PHONE = {"width": 360, "height": 740}
 
