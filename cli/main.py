@@ -118,9 +118,17 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         echo(f"Error: {error.filename or 'This machine'}: {error.strerror or error}.", err=True)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
-        echo("\nStopped. Nothing is lost: run the same command again to go on.", err=True)
-        sys.exit(130)
+        _stopped()
+    except RuntimeError as error:
+        if "interrupted" not in str(error):  # how DuckDB tells of Ctrl-C
+            raise
+        _stopped()
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _stopped() -> NoReturn:
+    echo("\nStopped. Nothing is lost: run the same command again to go on.", err=True)
+    sys.exit(130)
 
 
 def _has_lost_its_reader(stream: Any) -> bool:

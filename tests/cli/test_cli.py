@@ -2,11 +2,13 @@
 
 import errno
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
@@ -57,6 +59,20 @@ def test_a_pipe_that_breaks_elsewhere_than_at_the_reader_is_one_line(run: Run, m
         "",
         "Error: A connection or another process broke off. Run the same command again.\n",
     )
+
+
+def test_ctrl_c_while_duckdb_computes_is_no_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Writer(Path("lema.duckdb")):
+        pass
+    monkeypatch.setattr("lema_local.records.schema._made_here", set())
+    monkeypatch.setattr(
+        "lema_local.records.schema.views_sql",
+        lambda: "select sum(a.range * b.range) from range(1000000) a, range(1000000) b",
+    )
+    ctrl_c = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+    ctrl_c.start()
+    code, _, said = run("rederive")
+    assert (code, said.strip()) == (130, "Stopped. Nothing is lost: run the same command again to go on.")
 
 
 def test_a_reader_that_is_gone_is_told_nothing(tmp_path: Path) -> None:
