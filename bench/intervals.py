@@ -24,14 +24,14 @@ with sampled as (
 ),
 counted as (
     select
-        world, count(*) as n, count(*) filter (hit) / n as rate, effective_n(true, hit, problem, m, y) as effective_n
+        world, count(*) as n, count(*) filter (hit) / n as rate, effective_n(true, hit, problem, m, y) as n_eff
     from sampled
     group by world
 )
 select
     avg((wilson_low(rate * n, n) <= $true and $true <= wilson_high(rate * n, n))::int),
-    avg((wilson_low(rate * m, m) <= $true and $true <= wilson_high(rate * m, m))::int)
-from (from counted select *, effective_n as m)
+    avg((wilson_low(rate * n_eff, n_eff) <= $true and $true <= wilson_high(rate * n_eff, n_eff))::int)
+from counted
 """
 
 

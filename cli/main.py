@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import click
 
-from lema_local.errors import LemaError, did_you_mean
+from lema_local.errors import LemaError, did_you_mean, is_interrupt
 
 from .output import echo
 
@@ -120,7 +120,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         _stopped()
     except RuntimeError as error:
-        if "interrupted" not in str(error):  # how DuckDB tells of Ctrl-C
+        if not is_interrupt(error):
             raise
         _stopped()
     sys.exit(result if isinstance(result, int) else 0)

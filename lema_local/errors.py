@@ -60,3 +60,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """ " (did you mean 'laptop'?)" for the known word that is nearest, or "" where none is near."""
     match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" (did you mean {match[0]!r}?)" if match else ""
+
+
+def is_interrupt(error: RuntimeError) -> bool:
+    """Whether it is how DuckDB tells of Ctrl-C."""
+    return "interrupted" in str(error)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import duckdb
 
-from lema_local.errors import MissingPackageError, StoreError
+from lema_local.errors import MissingPackageError, StoreError, is_interrupt
 from lema_local.records.damage import first_line, is_damage
 
 NO_STATEMENT = "SQL: there is no statement in it."  # nothing but spaces and comments
@@ -77,6 +77,6 @@ def _in_one_line() -> Iterator[None]:
             raise
         raise StoreError(f"SQL: {first_line(error)}") from error
     except RuntimeError as error:
-        if "interrupted" in str(error):  # how DuckDB tells of Ctrl-C
+        if is_interrupt(error):
             raise KeyboardInterrupt from error
         raise

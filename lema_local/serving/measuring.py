@@ -3,8 +3,8 @@ interrupt ends at once, and whose illegal instruction (a llama.cpp of another ma
 
     python -m lema_local.serving.measuring m.gguf f32=CACHE/m-f32.gguf bf16=CACHE/m-bf16.gguf
 
-writes {"form": "bf16", "measured": {"file": {"tokens_per_s": 196.0, ...}, ...}} to stdout; of the files that it names,
-that of the chosen form alone is left.
+writes {"form": "bf16", "measured": {"file": {"tokens_per_s": 196.0, ...}, ...}} to stdout. Who started it removes the
+files of the other forms, however it ended.
 """
 
 import json
@@ -58,7 +58,8 @@ def choice_from(record: Any) -> Choice:
 
 
 def measure_in_child(source: Path, targets: dict[str, Path]) -> Choice:
-    """`measure` in a process of its own. ServerError where that ends badly."""
+    """`measure` in a process of its own. Of the files named, that of the chosen form alone is left. ServerError where
+    it ends badly."""
     command = [sys.executable, "-m", __name__, str(source), *(f"{form}={path}" for form, path in targets.items())]
     chosen = None
     try:
@@ -87,31 +88,26 @@ def _why(done: "subprocess.CompletedProcess[str]") -> str:
 
 def measure(source: Path, targets: dict[str, Path]) -> Choice:
     """The fastest form that qualifies. Writes the weights in each form (EXACT is the measure of the others) to the file
-    named, and leaves that of the chosen one."""
+    named, and leaves them there."""
     text = "\n".join(files("lema_local").joinpath("templates", name).read_text(encoding="utf-8") for name in _TEXTS)
-    chosen, measured = "file", {}
-    try:
-        convert(source, targets[EXACT], EXACT)
-        with Batches(targets[EXACT]) as batches:
-            wanted = batches.top_tokens(text)
-        with Batches(source) as batches:
-            measured["file"] = plain = Measured(batches.tokens_per_s(sequences=SEQUENCES))
-        for form, path in targets.items():
-            if form == EXACT:
-                continue
-            convert(source, path, form)
-            with Batches(path) as batches:
-                speed = batches.tokens_per_s(sequences=SEQUENCES)
-                is_fast = speed > max(FASTER * plain.tokens_per_s, measured[chosen].tokens_per_s)
-                agreement = _agreement(wanted, batches, text) if is_fast else None
-            measured[form] = Measured(speed, agreement)
-            if agreement is not None and agreement >= LEAST_AGREEMENT:
-                chosen = form
-        return Choice(chosen, measured)
-    finally:
-        for form, path in targets.items():
-            if form != chosen:
-                path.unlink(missing_ok=True)
+    convert(source, targets[EXACT], EXACT)
+    with Batches(targets[EXACT]) as batches:
+        wanted = batches.top_tokens(text)
+    with Batches(source) as batches:
+        plain = Measured(batches.tokens_per_s(sequences=SEQUENCES))
+    measured, chosen = {"file": plain}, "file"
+    for form, path in targets.items():
+        if form == EXACT:
+            continue
+        convert(source, path, form)
+        with Batches(path) as batches:
+            speed = batches.tokens_per_s(sequences=SEQUENCES)
+            is_fast = speed > max(FASTER * plain.tokens_per_s, measured[chosen].tokens_per_s)
+            agreement = _agreement(wanted, batches, text) if is_fast else None
+        measured[form] = Measured(speed, agreement)
+        if agreement is not None and agreement >= LEAST_AGREEMENT:
+            chosen = form
+    return Choice(chosen, measured)
 
 
 def _agreement(wanted: list[int], batches: Batches, text: str) -> float:
