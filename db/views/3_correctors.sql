@@ -53,35 +53,50 @@ order by is_reference_derived, is_model, dataset, corrector, reasoner, template,
 
 -- corrector_agreement: of mistakes that two correctors were given, which did both put right, and do they blame the same step?
 --   dataset: whose problems
+--   reasoner: the model that made the mistakes
 --   corrector, other: two correctors; one that wrote from the reference solution is `other`
 --   is_reference_derived: `other` wrote from the reference solution
 --   mistakes: given to both
 --   both_kept, only_corrector, only_other, neither: whose corrections are kept
+--   corrector_ahead, other_ahead: problems of whose mistakes the one had more corrections kept; of these exact McNemar's p
 --   same_step: of `both_kept`, where the two name the same wrong step
 --   same_step_share: same_step / both_kept, 0 to 1; NULL: there is none
 --   templates: of the prompts of the two (name.version)
 create or replace view corrector_agreement as
 with asked as (
     select
-        id, rationale_id, dataset, corrector, is_reference_derived, incorrect_step, rejected_because is null as is_kept,
-        template, (is_reference_derived, corrector, template, settings) as who
+        id, problem_id, rationale_id, dataset, reasoner, corrector, is_reference_derived, incorrect_step,
+        rejected_because is null as is_kept, template, (is_reference_derived, corrector, template, settings) as who
     from graded_correction
+),
+by_problem as (
+    select
+        one.problem_id, one.dataset, one.reasoner, one.corrector, other.corrector as other, other.is_reference_derived,
+        one.who, other.who as other_who, one.template, other.template as other_template,
+        count(*) as mistakes,
+        count(*) filter (one.is_kept and other.is_kept) as both_kept,
+        count(*) filter (one.is_kept and not other.is_kept) as only_corrector,
+        count(*) filter (not one.is_kept and other.is_kept) as only_other,
+        count(*) filter (one.is_kept and other.is_kept and one.incorrect_step = other.incorrect_step) as same_step
+    from asked as one
+    join asked as other on other.rationale_id = one.rationale_id and one.who < other.who
+    group by all
 )
 select
-    one.dataset, one.corrector, other.corrector as other, other.is_reference_derived,
-    count(*) as mistakes,
-    count(*) filter (one.is_kept and other.is_kept) as both_kept,
-    count(*) filter (one.is_kept and not other.is_kept) as only_corrector,
-    count(*) filter (not one.is_kept and other.is_kept) as only_other,
-    count(*) filter (not one.is_kept and not other.is_kept) as neither,
-    count(*) filter (one.is_kept and other.is_kept and one.incorrect_step = other.incorrect_step) as same_step,
-    same_step / nullif(both_kept, 0) as same_step_share,
-    one.template || ', ' || other.template as templates
-from asked as one
-join asked as other on other.rationale_id = one.rationale_id and one.who < other.who
-group by
-    one.dataset, one.who, other.who, one.corrector, other.corrector, other.is_reference_derived, one.template, other.template
-order by other.is_reference_derived, one.dataset, one.corrector, other.corrector, templates;
+    dataset, reasoner, corrector, other, is_reference_derived,
+    sum(mistakes)::bigint as mistakes,
+    sum(both_kept)::bigint as both_kept,
+    sum(only_corrector)::bigint as only_corrector,
+    sum(only_other)::bigint as only_other,
+    sum(mistakes - both_kept - only_corrector - only_other)::bigint as neither,
+    count(*) filter (only_corrector > only_other) as corrector_ahead,
+    count(*) filter (only_corrector < only_other) as other_ahead,
+    sum(same_step)::bigint as same_step,
+    sum(same_step) / nullif(sum(both_kept), 0) as same_step_share,
+    template || ', ' || other_template as templates
+from by_problem
+group by dataset, reasoner, who, other_who, corrector, other, is_reference_derived, template, other_template
+order by is_reference_derived, dataset, reasoner, corrector, other, templates;
 
 -- correction_agreement: where several corrections of one mistake are kept, do they name the same step?
 --   rationale_id: the mistake

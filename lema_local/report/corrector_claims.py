@@ -4,21 +4,26 @@ Rows of correctors that write from the reference solution decide nothing and are
 ones (db/views/1_mistakes.sql): several mistakes at one problem say less than as many problems.
 """
 
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from lema_local.report.claims import CLOSE, Claim, Verdict, named, near, percent, side_of, verdict_of
 from lema_local.report.evidence import Evidence, Row
 from lema_local.report.paper import Paper
-from lema_local.statistics.comparison import SIGNIFICANT, wilson_interval
+from lema_local.statistics.comparison import SIGNIFICANT, mcnemar_exact, wilson_interval
 from lema_local.statistics.trends import fisher_exact, trend
 
 RATES = "How often corrections succeed (section 4.3)"
 SELF = "Self-correction (section 4.3)"
+SAME = "Larger correctors put more right"
 LEVELS = "Success falls with difficulty (Figure 4)"
 GRADES = "People's grades of corrections (section 3.1)"
 THEIR_CORRECTOR = "gpt-4"
+# An order, for the two whose sizes are not published.
+_UNPUBLISHED = {"gpt-3.5-turbo": 10.0**11, THEIR_CORRECTOR: 10.0**12}
+_SIZE = re.compile(r"(?<![a-z0-9.])(\d{1,4}(?:\.\d{1,3})?)([mb])(?![a-z0-9])", re.IGNORECASE)
 
 
 def corrector_claims(evidence: Evidence, paper: Paper) -> list[Claim]:
@@ -29,6 +34,7 @@ def corrector_claims(evidence: Evidence, paper: Paper) -> list[Claim]:
     return [
         *_rates(rates, paper),
         *_self_correction(rates),
+        *_same_mistakes(evidence),
         *_levels(by_level, evidence.mistakes_by_level),
         *_grades(grades, paper),
         *_weak_correctors(grades, evidence),
@@ -109,6 +115,49 @@ def _self_correction(rates: Sequence[Row]) -> Iterator[Claim]:
         )
     if not tested:
         yield replace(claim, where="any model", because="Make a model its own corrector: make data CORRECTOR_MODEL=...")
+
+
+def _size(name: str, known: Mapping[str, int]) -> float | None:
+    """Parameters of a model, where they are known or its name ends by saying them: qwen2.5-coder-1.5b."""
+    sizes: Mapping[str, float] = {**known, **_UNPUBLISHED}
+    if name in sizes:
+        return sizes[name]
+    said = _SIZE.findall(name)
+    return float(said[-1][0]) * {"m": 1e6, "b": 1e9}[said[-1][1].lower()] if said else None
+
+
+def _same_mistakes(evidence: Evidence) -> Iterator[Claim]:
+    """Every two correctors, one larger than the other, that were given the same mistakes. Not those of a cascade, of
+    which the second is given what the first failed to correct."""
+    claim = Claim(SAME, "Of the same mistakes a larger corrector puts more right", "", "not run by the authors")
+    corrected: dict[tuple[str, str, str], int] = defaultdict(int)
+    for row in evidence.self_correction_rate:
+        corrected[row["dataset"], row["reasoner"], row["corrector"]] += row["corrected"]
+    tested = False
+    for row in evidence.corrector_agreement:
+        sizes = [_size(row[name], evidence.parameters) for name in ("corrector", "other")]
+        if row["is_reference_derived"] or None in sizes or sizes[0] == sizes[1]:
+            continue
+        sides = [(size, row[name], row["both_kept"] + row[f"only_{name}"], row[f"{name}_ahead"])
+                 for size, name in zip(sizes, ("corrector", "other"), strict=True)]  # fmt: skip
+        if any(not kept and corrected[row["dataset"], row["reasoner"], name] for _, name, kept, _ in sides):
+            continue
+        (_, small, few, behind), (_, large, many, ahead) = sorted(sides)
+        tested = True
+        p = mcnemar_exact(ahead, behind)
+        yield replace(
+            claim,
+            where=f"{large} against {small} on {row['reasoner']}, {named(row['dataset'])}",
+            ours=f"{percent(many / row['mistakes'])}% against {percent(few / row['mistakes'])}%",
+            n=row["mistakes"],
+            p_value=p,
+            verdict=_by_test(p, is_as_claimed=ahead > behind),
+            because=f"Exact McNemar over the problems where one has more corrections kept ({ahead} and {behind})."
+            + _more(p, "mistakes"),
+        )
+    if not tested:
+        because = "Have the same mistakes corrected by a second model: make data CORRECTOR_MODEL=..."
+        yield replace(claim, where="two models", because=because)
 
 
 def _right(row: Row) -> tuple[float, float]:
@@ -198,11 +247,12 @@ def _weak_correctors(grades: Sequence[Row], evidence: Evidence) -> Iterator[Clai
         GRADES, "A weaker corrector's corrections are poor far more often", "GPT-3.5-Turbo against GPT-4, GSM8K",
         "nearly half of 20 poor, against 4 of 50",
     )  # fmt: skip
-    # an order, for the two whose sizes are not published
-    sizes = {**evidence.parameters, "gpt-3.5-turbo": 10**11, THEIR_CORRECTOR: 10**12}
+    sizes: dict[str, float] = {}
     groups: dict[tuple[str, str], dict[str, tuple[int, int]]] = defaultdict(dict)
     for row in grades:
-        if row["corrector"] in sizes:
+        size = _size(row["corrector"], evidence.parameters)
+        if size is not None:
+            sizes[row["corrector"]] = size
             group = groups[row["reasoner"], row["dataset"]]
             poor, graded = group.get(row["corrector"], (0, 0))  # one row for each template
             group[row["corrector"]] = poor + row["poor"], graded + row["corrections"]

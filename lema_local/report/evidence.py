@@ -109,6 +109,7 @@ class Evidence:
     self_correction_rate: tuple[Row, ...] = ()
     mistakes_by_level: tuple[Row, ...] = ()
     correction_by_level: tuple[Row, ...] = ()
+    corrector_agreement: tuple[Row, ...] = ()
     corrector_grades: tuple[Row, ...] = ()
     parameters: Mapping[str, int] = field(default_factory=dict)  # of models by name, where known
     not_shown: int = 0  # evaluated checkpoints of other data, settings or lengths (report/shown.py)

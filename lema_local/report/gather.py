@@ -94,6 +94,7 @@ def gather(store: Store, *, seed: int, margin: float = MARGIN) -> tuple[Evidence
         self_correction_rate=tuple(store.rows("from self_correction_rate")),
         mistakes_by_level=tuple(store.rows("from mistakes_by_level")),
         correction_by_level=tuple(store.rows("from correction_by_level")),
+        corrector_agreement=tuple(store.rows("from corrector_agreement")),
         corrector_grades=tuple(store.rows("from corrector_grades")),
         parameters={name: size for name in known_models() if (size := _parameters(name))},
     )

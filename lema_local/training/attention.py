@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from lema_local.training.packages import require
+from lema_local.training.products import multiply
 
 _NAME = "lema_cpu"
 # Families whose layers call an attention function for plain softmax attention: no cap on scores, no sinks.
@@ -53,7 +54,7 @@ def _weights(query: Any, key: Any, hidden: Any, scale: float) -> Any:
     torch = require("torch")
     kv_heads, tokens, size = key.shape
     grouped = (query * scale).reshape(kv_heads, -1, size)
-    scores = (grouped @ key.transpose(1, 2)).view(-1, tokens, tokens)
+    scores = multiply(grouped, key.transpose(1, 2)).view(-1, tokens, tokens)
     return torch.softmax(scores.add_(hidden), dim=-1).view(kv_heads, -1, tokens)
 
 
@@ -79,7 +80,7 @@ def _operation() -> Any:
                 if mask is not None and row:
                     hidden = _hidden(mask, row, tokens, query.dtype)
                 weights = _weights(query[row], key[row], hidden, scale)
-                out[row] = (weights @ value[row]).view(query.shape[1:])
+                out[row] = multiply(weights, value[row]).view(query.shape[1:])
             ctx.save_for_backward(query, key, value, mask)
             ctx.scale = scale
             return out
@@ -95,10 +96,13 @@ def _operation() -> Any:
                     hidden = _hidden(mask, row, tokens, query.dtype)
                 weights = _weights(query[row], key[row], hidden, ctx.scale)
                 wide = grad[row].reshape(kv_heads, -1, size)
-                back = torch._softmax_backward_data(wide @ value[row].transpose(1, 2), weights, -1, query.dtype)
-                grads[0][row] = (back @ key[row]).mul_(ctx.scale).view(query.shape[1:])
-                grads[1][row] = (back.transpose(1, 2) @ query[row].reshape(kv_heads, -1, size)).mul_(ctx.scale)
-                grads[2][row] = weights.transpose(1, 2) @ wide
+                back = torch._softmax_backward_data(
+                    multiply(wide, value[row].transpose(1, 2)), weights, -1, query.dtype
+                )
+                grads[0][row] = multiply(back, key[row]).mul_(ctx.scale).view(query.shape[1:])
+                of_key = multiply(back.transpose(1, 2), query[row].reshape(kv_heads, -1, size))
+                grads[1][row] = of_key.mul_(ctx.scale)
+                grads[2][row] = multiply(weights.transpose(1, 2), wide)
             return *grads, None, None
 
     return Attention

@@ -18,6 +18,7 @@ from functools import cache, partial
 from typing import Any
 
 from lema_local.training.packages import require
+from lema_local.training.products import add_product_, multiply
 
 _CHANCES = 2**15  # the values of 15 random bits
 # The modules of a layer that read one input, by the names that transformers' decoders give them.
@@ -125,14 +126,14 @@ def _operation() -> Any:
                 part.copy_(factor)
             bs = [factor.to(dtype) for factor in factors[1::2]]
             ctx.seed = draw_seed() if share else None
-            narrow = _dropped(flat, share, ctx.seed)[0] @ a.T
+            narrow = multiply(_dropped(flat, share, ctx.seed)[0], a.T)
             ctx.layers, ctx.scale, ctx.share, ctx.dtype = layers, scale / (1 - share), share, x.dtype
             ctx.save_for_backward(flat, narrow, a, *bs)
             outputs = []
             for layer, weight, part, b in zip(layers, weights, narrow.split(rank, dim=1), bs, strict=True):
                 # The adapter's part first, the base's product added to it before both are rounded, once: added to a
                 # rounded bfloat16 value, what a young adapter says is below half a step of it, and lost.
-                output = (part @ b.T).mul_(ctx.scale).addmm_(flat, weight.T)
+                output = add_product_(multiply(part, b.T).mul_(ctx.scale), flat, weight.T)
                 outputs.append((output if layer.bias is None else output.add_(layer.bias)).view(*x.shape[:-1], -1))
             return tuple(outputs)
 
@@ -142,19 +143,19 @@ def _operation() -> Any:
             rank = len(a) // len(bs)
             wide = [grad.reshape(-1, grad.shape[-1]) for grad in grads]
             of_b = [
-                (grad.T @ part).float().mul_(ctx.scale)
+                multiply(grad.T, part).float().mul_(ctx.scale)
                 for grad, part in zip(wide, narrow.split(rank, dim=1), strict=True)
             ]
-            back = torch.cat([grad @ b for grad, b in zip(wide, bs, strict=True)], dim=1).mul_(ctx.scale)
+            back = torch.cat([multiply(grad, b) for grad, b in zip(wide, bs, strict=True)], dim=1).mul_(ctx.scale)
             dropped, mask = _dropped(flat, ctx.share, ctx.seed)
-            of_a = (back.T @ dropped).float().split(rank)
+            of_a = multiply(back.T, dropped).float().split(rank)
             of_x = None
             if ctx.needs_input_grad[0]:
-                of_x = back @ a
+                of_x = multiply(back, a)
                 if mask is not None:
                     masked_(of_x, mask)
                 for layer, grad in zip(ctx.layers, wide, strict=True):
-                    of_x.addmm_(grad, base_weight(layer))
+                    add_product_(of_x, grad, base_weight(layer))
                 of_x = of_x.view(*grads[0].shape[:-1], -1).to(ctx.dtype)
             return of_x, None, None, None, *(of for pair in zip(of_a, of_b, strict=True) for of in pair)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from lema_local.training.collate import IGNORED, loss_positions
 from lema_local.training.packages import require
+from lema_local.training.products import multiply, widen
 
 # Positions at a time: large enough for a matrix product at full speed, 25 MB of float32 logits for 49,152 words, which
 # glibc keeps for the next chunk (from 32 MiB on, each would be mapped anew, and its page faults cost as much again).
@@ -87,9 +88,10 @@ def _operation() -> Any:
             of_states = torch.empty_like(states) if needs_states else None
             of_weight = torch.zeros_like(weight) if needs_weight else None
             of_bias = torch.zeros_like(bias) if needs_bias else None
+            wide, wide_bias = widen(weight), None if bias is None else widen(bias)  # once for all chunks
             for at in range(0, len(states), CHUNK):
                 chunk, wanted = states[at : at + CHUNK], targets[at : at + CHUNK, None]
-                logits = torch.nn.functional.linear(chunk, weight, bias).float()
+                logits = torch.nn.functional.linear(widen(chunk), wide, wide_bias).to(chunk.dtype).float()
                 highest, picked = logits.amax(dim=-1, keepdim=True), logits.gather(1, wanted)
                 grad = torch.softmax(logits, dim=-1, out=logits)
                 # softmax of the highest logit is one by the sum of exponentials, and never rounds to zero
@@ -98,9 +100,9 @@ def _operation() -> Any:
                 grad.scatter_add_(1, wanted, grad.new_full(wanted.shape, -1.0))
                 narrow = grad.to(chunk.dtype)
                 if of_states is not None:
-                    of_states[at : at + CHUNK] = narrow @ weight
+                    of_states[at : at + CHUNK] = widen(narrow) @ wide
                 if of_weight is not None:
-                    of_weight += narrow.T @ chunk
+                    of_weight += multiply(narrow.T, chunk)
                 if of_bias is not None:
                     of_bias += grad.sum(dim=0)
             ctx.grads = (of_states, of_weight, of_bias, None)

@@ -362,6 +362,20 @@ def test_two_correctors_are_compared_on_the_mistakes_that_both_were_given(filler
     counts = ("mistakes", "both_kept", "only_corrector", "only_other", "neither", "same_step", "same_step_share")
     assert [pairs[0][name] for name in counts] == [4, 2, 1, 1, 0, 1, 0.5]
     assert [pairs[1][name] for name in counts] == [1, 1, 0, 0, 0, 0, 0.0]
+    assert [(r["reasoner"], r["corrector_ahead"], r["other_ahead"]) for r in pairs] == [
+        ("m", 1, 1), ("m", 0, 0), ("m", 0, 1)
+    ]  # fmt: skip
+
+
+def test_several_mistakes_at_one_problem_put_a_corrector_ahead_at_one(filler: Filler) -> None:
+    for index in (1, 2, 3):
+        filler.rationale(0, "m", sample=index)
+        filler.correction(0, "m", "a", kept=index < 3, sample=index)
+        filler.correction(0, "m", "b", kept=False, sample=index)
+    (pair,) = rows(filler.store, "corrector_agreement")
+    assert [pair[name] for name in ("mistakes", "only_corrector", "neither", "corrector_ahead", "other_ahead")] == [
+        3, 2, 1, 1, 0
+    ]  # fmt: skip
 
 
 def test_a_curve_stands_beside_the_base_model(filler: Filler) -> None:

@@ -16,7 +16,7 @@ from lema_local.report.claims import (
     Claim,
     training_claims,
 )
-from lema_local.report.corrector_claims import GRADES, LEVELS, RATES, SELF, corrector_claims
+from lema_local.report.corrector_claims import GRADES, LEVELS, RATES, SAME, SELF, corrector_claims
 from lema_local.report.evaluation import set_reports
 from lema_local.report.evidence import Evidence, Experiment
 from lema_local.report.paper import paper
@@ -211,7 +211,8 @@ def test_sizes_are_compared_where_two_students_ran_the_same_set() -> None:
 def corrector_row(**more: Any) -> dict[str, Any]:
     return {
         "reasoner": "r", "corrector": "c", "dataset": "math", "is_self": False, "is_reference_derived": False,
-        "mistakes": 100, "right_answer": 40, "right_effective_n": 100.0, "rate": 0.4, "effective_n": 100.0,
+        "mistakes": 100, "right_answer": 40, "corrected": 40, "right_effective_n": 100.0,
+        "rate": 0.4, "effective_n": 100.0,
     } | more  # fmt: skip
 
 
@@ -228,6 +229,39 @@ def test_self_correction_is_held_against_the_correction_of_others() -> None:
     assert (claim.verdict, claim.n) == ("not tested", 100)
     [claim] = of_correctors(SELF, self_correction_rate=[own | {"is_reference_derived": True}])
     assert claim.n is None
+
+
+@pytest.mark.parametrize(
+    ("corrector", "other", "ahead", "verdict", "ours"),
+    [
+        ("small-135m-it", "big-1.5B", (2, 30), "reproduced", "32.0% against 4.0%"),
+        ("big-1.5B", "small-135m-it", (30, 2), "reproduced", "32.0% against 4.0%"),
+        ("big-1.5B", "small-135m-it", (2, 30), "contradicted", "4.0% against 32.0%"),
+        ("gpt-4", "gpt-3.5-turbo", (5, 4), "open", "7.0% against 6.0%"),
+        ("a-7b", "b-7b", (2, 30), "not tested", ""),
+        ("a-7b", "mixtral-8x7b", (2, 30), "not tested", ""),
+        ("a-7b", "somebody", (2, 30), "not tested", ""),
+    ],
+)
+def test_of_the_same_mistakes_the_larger_of_two_correctors_is_to_put_more_right(
+    corrector: str, other: str, ahead: tuple[int, int], verdict: str, ours: str
+) -> None:
+    row = corrector_row(corrector=corrector, other=other, both_kept=2)
+    row |= {"only_corrector": ahead[0], "only_other": ahead[1], "corrector_ahead": ahead[0], "other_ahead": ahead[1]}
+    [claim] = of_correctors(SAME, corrector_agreement=[row])
+    assert (claim.verdict, claim.ours) == (verdict, ours)
+    [claim] = of_correctors(SAME, corrector_agreement=[row | {"is_reference_derived": True}])
+    assert (claim.verdict, claim.n) == ("not tested", None)
+
+
+def test_a_cascade_compares_no_correctors() -> None:
+    """What the second was given, the first had failed to correct."""
+    row = corrector_row(corrector="a-1b", other="b-7b", both_kept=0)
+    row |= {"only_corrector": 0, "only_other": 40, "corrector_ahead": 0, "other_ahead": 40}
+    for corrected, verdict in ((0, "reproduced"), (60, "not tested")):
+        rates = [corrector_row(corrector="a-1b", corrected=corrected), corrector_row(corrector="b-7b", corrected=40)]
+        [claim] = of_correctors(SAME, corrector_agreement=[row], self_correction_rate=rates)
+        assert claim.verdict == verdict
 
 
 def test_gpt_4s_rate_is_reproduced_where_the_printed_one_lies_in_our_interval() -> None:
