@@ -1,7 +1,8 @@
 """Progress on stderr: done / total, rate, tokens, cost, time left. One moving line on a terminal, a plain line now
-and then elsewhere."""
+and then elsewhere; and a line where nothing comes for a while, as before a slow model's first replies."""
 
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import TextIO
@@ -10,6 +11,7 @@ from lema_local import printable
 
 PLAIN_EVERY_S = 5.0
 TERMINAL_EVERY_S = 0.2
+QUIET_S = 20.0
 
 
 @dataclass(slots=True)
@@ -27,6 +29,19 @@ class Progress:
     replicas: int | None = None  # at work on a cluster; None: here
     started: float = field(default_factory=time.monotonic)
     _shown: float = 0.0
+    _last: float = field(default_factory=time.monotonic)  # when a call was last over
+    _closed: threading.Event = field(default_factory=threading.Event)
+
+    def open(self) -> None:
+        """From now on, until close(), a silence is spoken of."""
+        threading.Thread(target=self._speak, daemon=True).start()
+
+    def _speak(self) -> None:
+        spoken = time.monotonic()
+        while not self._closed.wait(max(0.01, max(spoken, self._shown) + QUIET_S - time.monotonic())):
+            spoken = time.monotonic()
+            if spoken - self._shown >= QUIET_S:
+                self._write(f"{self.line()}  no reply for {clock(spoken - self._last)}")
 
     def step(
         self, *, tokens: int = 0, cost_usd: float = 0.0, accepted: bool | None = None, failed: bool = False
@@ -38,7 +53,7 @@ class Progress:
         self.cost_usd += cost_usd
         if accepted is not None:
             self.accepted = (self.accepted or 0) + accepted
-        now = time.monotonic()
+        now = self._last = time.monotonic()
         if now - self._shown >= (TERMINAL_EVERY_S if self.stream.isatty() else PLAIN_EVERY_S):
             self._shown = now
             self._write(self.line())
@@ -64,6 +79,7 @@ class Progress:
 
     def close(self) -> None:
         """The last word: what was done, and in how long."""
+        self._closed.set()
         if self.total:
             self._write(f"{self.line()}  took {clock(time.monotonic() - self.started)}", last=True)
 

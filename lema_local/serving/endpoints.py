@@ -116,7 +116,7 @@ def _endpoint(
         concurrency=profile.parallel if recipe and recipe.batches else profile.concurrency,
         requests_per_minute=profile.requests_per_minute,
         tokens_per_minute=profile.tokens_per_minute,
-        deadline_s=profile.deadline_s,
+        deadline_s=_deadline_s(recipe) if profile.deadline_s is None else profile.deadline_s,
         max_retries=profile.max_retries,
         price=_price(profile),
         requires_usage=profile.requires_usage,
@@ -126,6 +126,11 @@ def _endpoint(
         request=recipe.request if recipe else {},
         structured_form=profile.structured_form or (recipe.structured if recipe else "openai"),
     )
+
+
+def _deadline_s(recipe: Recipe | None) -> float:
+    """A slow machine works for minutes on a batch of its own server, which is watched and costs nothing."""
+    return 300.0 if recipe is None else 1_800.0
 
 
 def _price(profile: EndpointProfile) -> Price | None:

@@ -35,7 +35,7 @@ class EndpointProfile:
     concurrency: int = 1  # calls at once, of each base URL
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None  # prompt and completion together
-    deadline_s: float = 300.0
+    deadline_s: float | None = None  # None: 300 of a hosted endpoint, 1,800 of what a recipe serves
     max_retries: int = 5
     context_length: int = 4096
     servers: int = 1  # of a recipe: so many share the cores and the work; llama-cpp-python's takes one call at a time
@@ -74,7 +74,8 @@ def check_endpoint(profile: str, name: str, endpoint: EndpointProfile) -> None:
         raise ProfileError(f"{where}: servers, adapter and warm_up_steps are for what a recipe serves.")
     if endpoint.warm_up_steps < 0 or (endpoint.warm_up_steps and endpoint.adapter):
         raise ProfileError(f"{where}: warm_up_steps is 1 or more, and makes the adapter itself.")
-    if not 0 <= endpoint.max_retries <= 100 or not 0 < endpoint.deadline_s <= 86_400:
+    is_bounded = endpoint.deadline_s is None or 0 < endpoint.deadline_s <= 86_400
+    if not 0 <= endpoint.max_retries <= 100 or not is_bounded:
         raise ProfileError(f"{where}: max_retries from 0 to 100, deadline_s above 0 and at most a day.")
     if endpoint.prompt is not None and (name != "student" or endpoint.recipe is None):
         raise ProfileError(f"{where}: prompt is for a student that a recipe serves.")

@@ -77,6 +77,7 @@ def run_part(
         importlib.import_module("openai")  # here, where Ctrl-C ends it at once
         progress = Progress(part.name, left)
         work = _Work((request for request in _requests(part) if request.custom_id not in done), _Lines(file), progress)
+        progress.open()
         try:
             wait_for(work.go(endpoint, notice))
         finally:

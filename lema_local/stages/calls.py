@@ -76,6 +76,7 @@ def complete(
         refuse_unpriced(endpoint)  # whichever engine: that of a cluster asks no budget where there is no price
     progress = Progress(label, len(calls))
     work = Work(run.store, endpoint, calls, render, accepts, progress)
+    progress.open()
     try:
         if run.engine is not None:
             run.engine(work, endpoint)

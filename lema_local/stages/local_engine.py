@@ -10,7 +10,7 @@ from lema_local.calls.failures import Failure
 from lema_local.calls.pacing import LOOK_AGAIN_S, Budget
 from lema_local.calls.waiting import wait_for
 from lema_local.errors import BudgetError, EndpointError
-from lema_local.serving.prefix import common_prefix, share_prefix
+from lema_local.serving.prefix import common_prefix, share_prefix, text_of
 from lema_local.stages.probe import refuse_inactive
 from lema_local.stages.work import Call, Work
 
@@ -27,14 +27,14 @@ def work_off(
 
 def _share_prefix(work: Work, endpoint: Endpoint, notice: Callable[[str], None]) -> None:
     """Hand the slots of a server that batches what these prompts begin with, as the first, middle and last show."""
-    if not endpoint.slots or endpoint.api != "completions" or len(work.calls) <= 1:
+    if not endpoint.slots or len(work.calls) <= 1:
         return
     calls = (work.calls[0], work.calls[len(work.calls) // 2], work.calls[-1])
-    if prefix := common_prefix([work.render(call).text or "" for call in calls]):
-        try:
+    try:
+        if prefix := common_prefix([text_of(endpoint, work.render(call)) for call in calls]):
             share_prefix(endpoint, prefix)
-        except OSError as error:
-            notice(f"The prompts' common beginning is read by each slot of {endpoint.name} ({error}).")
+    except OSError as error:
+        notice(f"The prompts' common beginning is read by each slot of {endpoint.name} ({error}).")
 
 
 async def _go(

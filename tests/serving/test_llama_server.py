@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from adapters import adapter
@@ -18,7 +19,7 @@ from lema_local.serving.command import ServeOptions, program_path
 from lema_local.serving.endpoints import Endpoints
 from lema_local.serving.forms import choose_form, served_form, weights_in_form
 from lema_local.serving.measuring import LEAST_AGREEMENT
-from lema_local.serving.prefix import common_prefix, share_prefix
+from lema_local.serving.prefix import common_prefix, share_prefix, text_of
 from lema_local.serving.process import RunningServers, open_recipe
 from lema_local.serving.recipes import load_recipe
 from lema_local.settings.endpoints import EndpointProfile
@@ -117,18 +118,28 @@ def test_base_and_adapters_side_by_side_answer_as_each_does_alone(
             assert [texts[k::3] for k in range(3)] == alone
 
 
-def test_what_all_prompts_begin_with_is_read_once_for_all_slots(plain: tuple[Endpoint, RunningServers]) -> None:
-    beginning = "".join(f"{n}. One more line of the examples.\n" for n in range(20))
-    prompts = [Prompt(text=f"{beginning}{name}") for name in ("Ann", "Ben", "Cleo", "Dan")]
-    assert common_prefix([str(prompt.text) for prompt in prompts]) == beginning
+@pytest.mark.parametrize("api", ["completions", "chat"])
+def test_what_all_prompts_begin_with_is_read_once_for_all_slots(
+    api: Literal["completions", "chat"], plain: tuple[Endpoint, RunningServers]
+) -> None:
+    """A chat's begins with what the model's template puts before it."""
+    endpoint = replace(plain[0], api=api)
+    beginning = "".join(f"{n}. One more line of the examples.\n" for n in range(18))
+    texts = [f"{beginning}{name}" for name in ("Ann", "Ben", "Cleo", "Dan")]
+    prompts = [
+        Prompt(text=text) if api == "completions" else Prompt(messages=({"role": "user", "content": text},))
+        for text in texts
+    ]
+    shared = common_prefix([text_of(endpoint, prompt) for prompt in prompts])
+    assert shared == beginning if api == "completions" else shared.endswith(f"<|im_start|>user\n{beginning}")
 
     async def cached() -> list[int]:
-        async with Client(plain[0]) as client:
+        async with Client(endpoint) as client:
             replies = await asyncio.gather(*(client.complete(prompt, GREEDY) for prompt in prompts))
         return [reply.cached_prompt_tokens or 0 for reply in replies]
 
     assert max(asyncio.run(cached())[:3]) < 50
-    share_prefix(plain[0], beginning)
+    share_prefix(endpoint, shared)
     assert min(asyncio.run(cached())) > 150
 
 
