@@ -3,10 +3,8 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from commands import lema, lema_command
+from commands import kill_training, lema
 from gold_profile import write_gold_profile
 from needs import needs
 from read_tracker import PACKAGES, environment, read
@@ -30,7 +28,6 @@ from lema_local.stages.build import build
 from lema_local.stages.evaluate import show_evaluation, targets
 from lema_local.stages.run import Run
 from lema_local.stages.sweep import Target
-from lema_local.training.metrics import recorded
 from lema_local.training.trackers import Shown, Tracker, open_tracker
 
 pytestmark = [needs("torch", "peft"), pytest.mark.usefixtures("quick_python")]
@@ -61,14 +58,7 @@ def test_a_killed_run_shows_each_step_once_when_it_goes_on(
     with opened(db, profile, steps=STEPS) as run:
         (planned,) = train.planned_runs(run)
     command = ("train", "--profile", profile, "--db", db, "--report-to", tracker)
-    where = os.environ | environment(tmp_path)
-    with subprocess.Popen(lema_command(*command), cwd=tmp_path, env=where, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 300
-        while len(recorded(planned.directory)) < 12:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
+    kill_training(*command, run_directory=planned.directory, at_step=12, cwd=tmp_path, **environment(tmp_path))
     done = lema(*command, "--json", cwd=tmp_path, **environment(tmp_path))
     assert done.returncode == 0, done.stderr
     assert [row["step"] for row in json.loads(done.stdout)] == [8, 16, 24]

@@ -1,9 +1,6 @@
 """`lema train` with several seeds: one command, killed and started again, every step and checkpoint recorded once."""
 
 import json
-import signal
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import PROBLEMS, lema, lema_command
+from commands import PROBLEMS, kill_training, lema
 from gold_profile import write_gold_profile
 from needs import needs
 
@@ -44,13 +41,7 @@ def test_several_seeds_are_one_command_that_may_be_killed(db: Path, tmp_path: Pa
     with opened(db, profile, seeds=1) as run:
         (alone,) = train.planned_runs(run)
     command = ("train", "--profile", profile, "--db", db, "--seeds", "2")
-    with subprocess.Popen(lema_command(*command), cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120
-        while len(recorded(alone.directory)) < 15:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
+    kill_training(*command, run_directory=alone.directory, at_step=15, cwd=tmp_path)
     done = lema(*command, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "cot seed 42: going on from step" in done.stderr
