@@ -1,7 +1,7 @@
 # The main job:  make data train eval        Tests:  make test
 # Each target is one `lema` line; state lives in the database, so a target that is done costs seconds.
 # `make study` is the study of docs/study.md: every line of it goes on where it was, and is over in seconds when it is done;
-# FIRST is the first seed that it trains, for a database that has the others from another machine.
+# what another machine trained and evaluated is not trained again, but for the first seed, of which every checkpoint is asked.
 # PROFILE DB MODEL DATASET DATA_PATH LIMIT CORRECTOR_URL CORRECTOR_MODEL CORRECTOR_KEY_ENV BUDGET ENGINE SEEDS KEEP are passed on as options;
 # SET="sampling.samples=4 training.max_steps=80" sets keys of the profile.
 
@@ -35,20 +35,20 @@ report: $(VENV)/.data
 study: PROFILE = study
 study: DB = study.duckdb
 study: SEEDS = 10
-study: FIRST = 42
 study: $(VENV)/.train
 	@$(LEMA) data $(OPTIONS) $(SPENDING)
-	@for seed in $$(seq "$(FIRST)" $$((41 + $(SEEDS)))); do \
-		$(LEMA) train $(OPTIONS) --arms cot,lema --seeds $$seed-$$seed && \
+	@for seed in $$(seq 42 $$((41 + $(SEEDS)))); do \
+		$(LEMA) train $(OPTIONS) --arms cot,lema --seeds $$seed-$$seed --skip-evaluated && \
 		$(LEMA) eval $(OPTIONS) --arms cot,lema --seeds $$seed-$$seed $(SPENDING) || exit 1; \
 	done
 	@$(LEMA) eval $(OPTIONS) $(SEVERAL) --arms cot,lema $(SPENDING)
 	@for arms in cot,lema lema,cot; do \
-		$(LEMA) train $(OPTIONS) $(SEVERAL) --arms $$arms --match tokens && \
+		$(LEMA) train $(OPTIONS) $(SEVERAL) --arms $$arms --match tokens --skip-evaluated && \
 		$(LEMA) eval $(OPTIONS) $(SEVERAL) --arms $$arms --match tokens $(SPENDING) || exit 1; \
 	done
-	@$(LEMA) train $(OPTIONS) $(SEVERAL)
+	@$(LEMA) train $(OPTIONS) $(SEVERAL) --skip-evaluated
 	@$(LEMA) eval $(OPTIONS) $(SEVERAL) $(SPENDING)
+	@$(LEMA) train $(OPTIONS) --seeds 1
 	@$(LEMA) eval $(OPTIONS) --seeds 1 --checkpoints all $(SPENDING)
 
 # The documentation as a site, in build/docs; a link that leads nowhere ends it.

@@ -41,6 +41,7 @@ from .output import echo, echo_json
 @click.option("--gpus", help="Plan for these GPUs instead of the ones here, e.g. 4xA100-80GB.")
 @click.option("--lint", is_flag=True, help="Look at every example with the base model's tokenizer, and stop.")
 @click.option("--strict", is_flag=True, help="Stop before the first step where an example would be left out or cut.")
+@click.option("--skip-evaluated", is_flag=True, help="Leave a run whose answers are there, though its weights are not.")
 @click.option("--json", "as_json", is_flag=True, help="The plan, the lint or the checkpoints as JSON.")
 @click.pass_context
 def command(
@@ -52,6 +53,7 @@ def command(
     gpus: str | None,
     lint: bool,
     strict: bool,
+    skip_evaluated: bool,
     as_json: bool,
     training_sets: tuple[str, ...],
     **overrides: Any,
@@ -85,7 +87,7 @@ def command(
     from lema_local.stages.train import train
 
     with open_run(db, profile, overrides, training_sets=training_sets) as run:
-        checkpoints = train(run, strict=strict)
+        checkpoints = train(run, strict=strict, skip_evaluated=skip_evaluated)
     if as_json:
         rows = [
             {"arm": c.arm, "seed": c.seed, "step": c.step, "loss": c.loss, "path": c.path, "checkpoint_id": c.id}

@@ -78,17 +78,18 @@ class Lema:
         with open_run(self.profile, self.path, self._notice, budget=budget_usd, offline=offline) as run:
             return [built.training_set for built in make_data(run)]
 
-    def train(self, *, strict: bool = False) -> list[Checkpoint]:
+    def train(self, *, strict: bool = False, skip_evaluated: bool = False) -> list[Checkpoint]:
         """Fine-tune the student on each arm and seed; every checkpoint, in the order of its steps.
 
         A checkpoint has `step`, `loss` (nats a token, mean of the step), `tokens_seen`, `samples_seen` and `path`,
         relative to the database's folder. `strict`: TrainingError where an example would be left out or cut.
+        `skip_evaluated`: a run whose answers are all there is left, though its weights are on another machine.
         """
         from lema_local.stages.opening import open_run
         from lema_local.stages.train import train
 
         with open_run(self.profile, self.path, self._notice) as run:
-            return train(run, strict=strict)
+            return train(run, strict=strict, skip_evaluated=skip_evaluated)
 
     def evaluate(self, *, budget_usd: float | None = None, offline: bool = False) -> list[dict[str, Any]]:
         """pass@1 of the base model and of each checkpoint: zero-shot, greedy. A row a checkpoint and set.

@@ -36,6 +36,8 @@ from lema_local.training.plan import fit
 from lema_local.training.progress import TrainingProgress
 from lema_local.training.trackers import Shown
 
+_WHOLE = "select distinct checkpoint_id from pass_at_1 where missing = 0 and checkpoint_id is not null"
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
@@ -132,15 +134,24 @@ def checkpoints(run: Run, runs: Sequence[TrainingRun]) -> list[Checkpoint]:
     return [Checkpoint(**row) for row in rows if row["step"] <= last.get(row["run_id"], 0)]
 
 
-def train(run: Run, arms: tuple[Arm, ...] | None = None, *, strict: bool = False) -> list[Checkpoint]:
+def train(
+    run: Run, arms: tuple[Arm, ...] | None = None, *, strict: bool = False, skip_evaluated: bool = False
+) -> list[Checkpoint]:
     """Train what is not trained yet; every checkpoint is recorded after its directory is whole.
 
-    With `strict`, TrainingError before the first step of an arm of which any example would be left out or cut.
+    With `strict`, TrainingError before the first step of an arm of which any example would be left out or cut. With
+    `skip_evaluated` a run whose answers are all there is left as it is, though its weights are on another machine.
     """
     tracking = Tracking(run)
     _refuse_unservable(run.profile)
     runs = planned_runs(run, arms)
     for training_run in runs:
+        if not _is_done(run, training_run) and _is_evaluated(run, training_run):
+            what = "is evaluated, and its weights are not here"
+            if skip_evaluated:
+                run.notice(f"{training_run.label} {what}: it is not trained again")
+                continue
+            run.notice(f"{training_run.label} {what}: it is trained again (--skip-evaluated leaves it as it is)")
         with tracking.showing(training_run.shown) as showing:
             if not _is_done(run, training_run):
                 _train(run, training_run, showing, strict=strict)
@@ -179,6 +190,17 @@ def _is_done(run: Run, training_run: TrainingRun) -> bool:
         step in recorded and (has_adapter(recorded[step]) or is_removed(recorded[step]))
         for step in training_run.settings.checkpoint_steps
     )
+
+
+def _is_evaluated(run: Run, training_run: TrainingRun) -> bool:
+    """Whether each of its checkpoints that the profile evaluates has answered all problems of a set."""
+    settings = training_run.settings
+    is_last_alone = run.profile.evaluation.checkpoints == "last"
+    steps = (settings.max_steps, *settings.save_at) if is_last_alone else settings.checkpoint_steps
+    wanted = {checkpoint_id_of(training_run.id, step) for step in steps}
+    if not wanted <= {checkpoint.id for checkpoint in checkpoints(run, [training_run])}:
+        return False
+    return wanted <= {row["checkpoint_id"] for row in run.store.rows(_WHOLE)}
 
 
 def _train(run: Run, training_run: TrainingRun, showing: Showing, *, strict: bool) -> None:

@@ -1,6 +1,7 @@
 """`lema train` with several seeds: one command, killed and started again, every step and checkpoint recorded once."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,11 +10,14 @@ from typing import Any
 
 import pytest
 from commands import PROBLEMS, kill_training, lema
+from facts import completion
 from gold_profile import write_gold_profile
 from needs import needs
 
 from lema_local.errors import DataError
+from lema_local.records.keys import content_key
 from lema_local.records.store import Store, Writer
+from lema_local.records.types import Checkpoint, Evaluation
 from lema_local.settings.profiles import Overrides, load_profile
 from lema_local.stages import train
 from lema_local.stages.evaluate import _without_removed, evaluation_calls
@@ -112,6 +116,37 @@ def test_a_longer_run_goes_on_from_a_shorter_one_and_the_shorter_is_found_in_it(
         starts = sum("training cot" in notice for notice in notices)
         assert trained(run, max_steps=2) == [1, 2]
         assert sum("training cot" in notice for notice in notices) == starts
+
+
+def test_a_run_that_was_evaluated_elsewhere_is_trained_again_unless_it_is_to_be_left(
+    db: Path, tmp_path: Path, tiny_model: Path
+) -> None:
+    notices: list[str] = []
+    with opened(db, write_gold_profile(tmp_path, tiny_model, steps=4, save_steps=2), seeds=1) as run:
+        run.notice = notices.append
+        trained = train.train(run)
+        weights = run.directory / "checkpoints"
+
+        def answer(checkpoint: Checkpoint) -> None:
+            for problem in run.problems.test:
+                id_ = content_key(checkpoint.id, problem.id)
+                run.store.add(completion(problem, id=id_, purpose="evaluate", checkpoint_id=checkpoint.id))
+                graded = Evaluation(id_, problem.id, "m", "b", checkpoint.id, 0, "1", True, True, "exact", False)
+                run.store.derive("evaluation", [graded])
+
+        def leaves_it(**wanted: bool) -> bool:
+            shutil.rmtree(weights)
+            assert train.train(run, **wanted) == trained
+            return not weights.exists()
+
+        answer(trained[-1])
+        assert not leaves_it(skip_evaluated=True)  # the first checkpoint is still to be asked
+        answer(trained[0])
+        assert leaves_it(skip_evaluated=True)
+        assert notices[-1] == "cot is evaluated, and its weights are not here: it is not trained again"
+        weights.mkdir()
+        assert not leaves_it()
+        assert any("it is trained again (--skip-evaluated leaves it" in notice for notice in notices)
 
 
 def test_an_arm_without_examples_is_named_before_any_training(db: Path, tmp_path: Path, tiny_model: Path) -> None:
