@@ -58,7 +58,7 @@ def judge(run: Run, wish: Wish, *, max_tokens: int) -> Judged:
     run.store.merge()
     reviews = _reviews(run.store, calls)
     run.store.derive("review", reviews)
-    return Judged(JUDGE + run.profile.endpoint(ENDPOINT).model, len(calls), new, len(reviews))
+    return Judged(JUDGE + run.resolved(ENDPOINT).endpoint.model, len(calls), new, len(reviews))
 
 
 def estimate_judging(experiment: Experiment, wish: Wish, *, max_tokens: int) -> Estimate:
