@@ -62,10 +62,11 @@ def test_a_set_is_found_by_the_beginning_of_its_id_and_holds_what_trains_twice_t
 
 
 def test_each_shipped_database_gives_away_its_arms(tmp_path: Path) -> None:
-    for name in ("sample", "study"):
+    for name in ("sample", "study", "earlier_study"):
         shutil.copy(ROOT / "examples" / f"{name}.duckdb", tmp_path)
-    done = lema("export", "--db", "study.duckdb", "--training-set", "lema", "--output", "lema.jsonl", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "393 rows written to lema.jsonl\n")
+    for name, arm, rows in (("earlier_study", "lema", 393), ("study", "9d5bb50f", 582)):
+        done = lema("export", "--db", f"{name}.duckdb", "--training-set", arm, "--output", f"{name}.jsonl", cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, f"{rows} rows written to {name}.jsonl\n")
     part = ("--db", "sample.duckdb", "--training-set", "0609", "--output", "part")
     done = lema("export", *part, cwd=tmp_path)
     assert done.stderr.splitlines() == [
