@@ -65,7 +65,8 @@ def test_each_shipped_database_gives_away_its_arms(tmp_path: Path) -> None:
     for name in ("sample", "study", "earlier_study"):
         shutil.copy(ROOT / "examples" / f"{name}.duckdb", tmp_path)
     for name, arm, rows in (("earlier_study", "lema", 393), ("study", "9d5bb50f", 582)):
-        done = lema("export", "--db", f"{name}.duckdb", "--training-set", arm, "--output", f"{name}.jsonl", cwd=tmp_path)
+        given = ("--db", f"{name}.duckdb", "--training-set", arm, "--output", f"{name}.jsonl")
+        done = lema("export", *given, cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, f"{rows} rows written to {name}.jsonl\n")
     part = ("--db", "sample.duckdb", "--training-set", "0609", "--output", "part")
     done = lema("export", *part, cwd=tmp_path)
