@@ -1,6 +1,13 @@
--- Which models answered, for what, asked how, when, and at what price? The adapters over one model are one row.
+-- Which models answered, for what, asked how, when, and at what price? The adapters over one model are one row, and so is
+-- the oracle, whose identity names the solution that it read.
 select
-    purpose, model, if(checkpoint_id is null, model_identity, 'with adapters') as model_identity, endpoint, template, is_reference_derived,
+    purpose, model,
+    case
+        when checkpoint_id is not null then 'with adapters'
+        when is_reference_derived then 'reference solutions'
+        else model_identity
+    end as model_identity,
+    endpoint, template, is_reference_derived,
     count(*) as calls,
     sum(prompt_tokens)::bigint as prompt_tokens,
     sum(completion_tokens)::bigint as completion_tokens,

@@ -6,7 +6,8 @@ What the records say comes from the database; versions and machine are those tha
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from lema_local.hardware import cores, gpus, ram_gib
 from lema_local.records.keys import content_key
 from lema_local.records.schema import newest
 from lema_local.records.store import Store, stage_sql
+from lema_local.report.evidence import Row
 from lema_local.report.tables import Table, view_table
 from lema_local.settings.profiles import Profile
 
@@ -46,14 +48,25 @@ class Manifest:
     settings: Sequence[Block]
 
 
+def _settings_blocks(runs: Sequence[Row]) -> Iterator[Block]:
+    """The settings of an arm's runs, once for those that differ in their seed alone."""
+    alike: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in runs:
+        settings = json.loads(row["settings"])
+        for name in ("seed", "seeds", "first_seed"):
+            settings.pop(name, None)
+        alike[row["arm"], json.dumps(settings, indent=1)].append(row)
+    for (arm, settings), rows in alike.items():
+        named = ", ".join(f"{row['seed']} ({row['run_id'][:8]})" for row in rows)
+        yield Block(f"Settings of {arm}, seed{'s' if len(rows) > 1 else ''} {named}", settings)
+
+
 def gather_manifest(store: Store, profile: Profile | None = None) -> Manifest:
     """The manifest of a database, and of the profile that is named: records hold what was done, not what was asked."""
     models, runs = store.rows(stage_sql("report_models")), store.rows(stage_sql("report_runs"))
     facts = [("profile", _named(profile)), *_facts(store)]
     blocks = [Block(f"Profile {profile.name}", json.dumps(profile.as_dict(), indent=1))] if profile else []
-    for row in runs:
-        name = f"Settings of {row['arm']}, seed {row['seed']} ({row['run_id'][:8]})"
-        blocks.append(Block(name, _indented(row["settings"])))
+    blocks += _settings_blocks(runs)
     return Manifest(
         tables=(
             Table("Database and machine", ("what", "value"), tuple(facts)),
@@ -126,7 +139,3 @@ def _facts(store: Store) -> list[tuple[str, str]]:
 
 def _dated(row: Mapping[str, Any]) -> dict[str, Any]:
     return dict(row) | {"first": f"{row['first_at']:%Y-%m-%d %H:%M}", "last": f"{row['last_at']:%Y-%m-%d %H:%M}"}
-
-
-def _indented(text: str) -> str:
-    return json.dumps(json.loads(text), indent=1)

@@ -381,10 +381,21 @@ def test_without_a_script_the_page_shows_everything(browser: Any, whole: Path) -
     context.close()
 
 
-def test_the_report_of_the_study_is_no_larger_than_400_kb(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "most"), [("earlier_study", 400_000), ("study", 520_000)])
+def test_the_report_of_a_study_is_not_large(name: str, most: int, tmp_path: Path) -> None:
+    """The first has six runs and two correctors, the second twenty and four."""
     output = tmp_path / "report.html"
-    write_report(Store(ROOT / "examples" / "study.duckdb"), output, title="Does it help?", seed=1)
-    assert output.stat().st_size <= 400_000
+    write_report(Store(ROOT / "examples" / f"{name}.duckdb"), output, title="Does it help?", seed=1)
+    assert output.stat().st_size <= most
+
+
+def test_the_manifest_has_an_oracle_once_and_settings_once_for_all_seeds() -> None:
+    manifest = gather_manifest(Store(ROOT / "examples" / "study.duckdb"))
+    models = next(table for table in manifest.tables if table.caption == "Models that answered")
+    assert sum("oracle" in row for row in models.rows) == 1
+    assert [block.name.split(" (")[0] for block in manifest.settings] == [
+        "Settings of warm-up, seed 42", "Settings of cot, seeds 42", "Settings of lema, seeds 42"
+    ]  # fmt: skip
 
 
 def test_hostile_text_does_nothing_in_a_real_browser(browser: Any, tmp_path: Path) -> None:
