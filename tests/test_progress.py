@@ -2,20 +2,12 @@
 
 import io
 import threading
-import time
-from collections.abc import Callable
 
 import pytest
+from fake_vllm import wait_until
 
 from lema_local import progress
 from lema_local.progress import Progress
-
-
-def wait_for(happens: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not happens():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_a_silence_is_spoken_of_until_the_work_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,13 +16,13 @@ def test_a_silence_is_spoken_of_until_the_work_is_over(monkeypatch: pytest.Monke
     said = io.StringIO()
     shown = Progress("correct", 3, stream=said)
     shown.open()
-    wait_for(lambda: said.getvalue().count("\n") > 2)
+    wait_until(lambda: said.getvalue().count("\n") > 2)
     first = said.getvalue().splitlines()[0]
     assert first.startswith("correct 0/3  ")
     assert first.endswith("  no reply for 0:00")
     shown.step()
     shown.close()
-    wait_for(lambda: threading.active_count() == before)
+    wait_until(lambda: threading.active_count() == before)
     assert "correct 1/3" in said.getvalue().splitlines()[-1]
 
 

@@ -45,7 +45,7 @@ def targets(run: Run) -> list[Target]:
             recorded = train.checkpoints(run, planned)
             _name_missing(run, planned, recorded)
             if run.profile.evaluation.checkpoints == "last":
-                ends = {r.id: (r.settings.max_steps, *r.settings.save_at) for r in planned}
+                ends = {r.id: r.ends for r in planned}
                 recorded = [c for c in recorded if c.step in ends[c.run_id]]
             runs = {r.id: r for r in planned}
         except DataError as error:

@@ -52,6 +52,11 @@ class TrainingRun:
     label: str  # for people: the arm, and its seed where there are several
 
     @property
+    def ends(self) -> tuple[int, ...]:
+        """The steps that are evaluated where the last alone is: the run's, and that of training.match_beside."""
+        return (self.settings.max_steps, *self.settings.save_at)
+
+    @property
     def shown(self) -> Shown:
         """What a tracker of experiments is told of it."""
         is_chat = self.frame is not None
@@ -194,9 +199,8 @@ def _is_done(run: Run, training_run: TrainingRun) -> bool:
 
 def _is_evaluated(run: Run, training_run: TrainingRun) -> bool:
     """Whether each of its checkpoints that the profile evaluates has answered all problems of a set."""
-    settings = training_run.settings
     is_last_alone = run.profile.evaluation.checkpoints == "last"
-    steps = (settings.max_steps, *settings.save_at) if is_last_alone else settings.checkpoint_steps
+    steps = training_run.ends if is_last_alone else training_run.settings.checkpoint_steps
     wanted = {checkpoint_id_of(training_run.id, step) for step in steps}
     if not wanted <= {checkpoint.id for checkpoint in checkpoints(run, [training_run])}:
         return False
