@@ -19,7 +19,10 @@ PORT = 8651  # of --watch, beside the review page's
 )
 @click.option("--title", default="Does learning from mistakes help?", show_default=True)
 @click.option("--seed", default=1, show_default=True, help="Draws the samples.")
-@click.option("--profile", help="The profile that was run: its margin holds, and the manifest shows it.")
+@click.option(
+    "--profile",
+    help="The profile that was run: its margin holds, the answer is that of its correctors, and the manifest shows it.",
+)
 @click.option("--watch", is_flag=True, help="Serve it on a page of this machine while a run goes on; Ctrl-C ends it.")
 @click.option(
     "--port", default=PORT, show_default=True, type=click.IntRange(0, 65535), help="Of --watch; 0: any free one."

@@ -4,7 +4,7 @@ import io
 import threading
 
 import pytest
-from fake_vllm import wait_until
+from waiting import wait_until
 
 from lema_local import progress
 from lema_local.progress import Progress

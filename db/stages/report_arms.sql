@@ -7,7 +7,7 @@ with written as (
     group by training_set_id
 )
 select
-    checkpoint.id::varchar as checkpoint_id, checkpoint.arm,
+    checkpoint.id::varchar as checkpoint_id, checkpoint.arm, checkpoint.training_set_id::varchar as training_set_id,
     training_set.cot_examples + training_set.correction_examples as examples, training_set.correction_examples,
     coalesce((manifest ->> '$.reference_derived')::bigint, 0) as reference_derived,
     (manifest ->> '$.tokens.prompt')::bigint + (manifest ->> '$.tokens.output')::bigint as tokens,

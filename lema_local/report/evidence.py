@@ -6,13 +6,14 @@ Experiment(model="smollm2-135m-instruct", base="gguf:9f...", result=SetReport(da
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from lema_local.report.evaluation import SetReport
 from lema_local.report.over_seeds import SeedDifference
 from lema_local.report.results import ArmResult, CheckpointResult, Difference
 
 Row = Mapping[str, Any]
+MatchedBy = Literal["steps", "tokens"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,11 @@ class ArmData:
     reference_derived: int  # of the examples, those that the oracle wrote: corrections, or their solutions as CoT
     tokens: int | None = None  # of the set, once through
     correctors: tuple[str, ...] = ()  # whose corrections they are
+
+    @property
+    def corrections_by(self) -> str:
+        """256 by oracle; of an arm that learns the corrected solutions alone, solutions by oracle; empty for cot."""
+        return f"{self.corrections or 'solutions'} by {', '.join(self.correctors)}" if self.correctors else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +108,30 @@ class Experiment:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherComparison:
+    """Runs of other lengths, or on other corrections, than an experiment shows (report/other_runs.py): the first arm
+    minus the second, over their common seeds and problems."""
+
+    model: str
+    dataset: str
+    split: str
+    matched_by: MatchedBy
+    difference: SeedDifference
+    tokens: tuple[int, int]  # that the two read, means over the seeds
+    data: tuple[ArmData | None, ArmData | None]
+    checkpoints: frozenset[str]  # that it rests on
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """Rows are those of the views of the same names (`lema sql NAME --describe`)."""
 
     experiments: tuple[Experiment, ...] = ()
+    others: tuple[OtherComparison, ...] = ()
     self_correction_rate: tuple[Row, ...] = ()
     mistakes_by_level: tuple[Row, ...] = ()
     correction_by_level: tuple[Row, ...] = ()
     corrector_agreement: tuple[Row, ...] = ()
     corrector_grades: tuple[Row, ...] = ()
     parameters: Mapping[str, int] = field(default_factory=dict)  # of models by name, where known
-    not_shown: int = 0  # evaluated checkpoints of other data, settings or lengths (report/shown.py)
+    not_shown: int = 0  # evaluated checkpoints that neither an experiment nor another comparison holds

@@ -5,7 +5,7 @@ samples = gather_samples(store, evidence, seed=1)
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -14,7 +14,8 @@ from lema_local.records import bulk
 from lema_local.records.store import Store, stage_sql
 from lema_local.report.evaluation import SetReport, set_reports
 from lema_local.report.evidence import ArmData, Evidence, Experiment, Row
-from lema_local.report.results import MARGIN, CheckpointResult
+from lema_local.report.other_runs import ends, other_comparisons
+from lema_local.report.results import MARGIN, CheckpointResult, checkpoint_results, fully_answered
 from lema_local.report.shown import shown_checkpoints
 from lema_local.review.draw import read_items
 from lema_local.review.items import Item
@@ -82,15 +83,32 @@ class Samples:
     changed: tuple[ChangedProblem, ...] = ()
 
 
-def gather(store: Store, *, seed: int, margin: float = MARGIN) -> tuple[Evidence, Samples]:
+def gather(
+    store: Store, *, seed: int, margin: float = MARGIN, correctors: Collection[str] = ()
+) -> tuple[Evidence, Samples]:
     """All that the claims, figures and tables of a report rest on; and corrections, and problems that LeMa gained and
-    lost, drawn by seed. Arms are level within `margin`, a share."""
-    trained = store.rows(stage_sql("report_checkpoints"))
-    shown = shown_checkpoints(trained)
-    evaluations = _wanted(store, "report_evaluations", list(shown))
+    lost, drawn by seed. Arms are level within `margin`, a share; of an arm on several data those are shown that none
+    but `correctors` wrote, if there are any."""
+    trained, arms = store.rows(stage_sql("report_checkpoints")), store.rows(stage_sql("report_arms"))
+    preferred = {
+        row["training_set_id"] for row in arms if row["correctors"] and set(row["correctors"]) <= set(correctors)
+    }
+    shown = shown_checkpoints(trained, preferred)
+    every = _wanted(store, "report_evaluations", [*shown, *ends(trained)])
+    evaluations = [row for row in every if row["checkpoint_id"] is None or row["checkpoint_id"] in shown]
+    others = other_comparisons(
+        trained,
+        fully_answered(checkpoint_results(every)),
+        {row["checkpoint_id"]: _arm_data(row) for row in arms},
+        store.rows(stage_sql("report_shared_examples")),
+        shown,
+        margin=margin,
+    )
+    held = shown.keys() | set[str]().union(*(other.checkpoints for other in others))
     evidence = Evidence(
-        experiments=tuple(_experiments(evaluations, store.rows(stage_sql("report_arms")), shown, margin)),
-        not_shown=sum(row["is_evaluated"] and row["id"] not in shown for row in trained),
+        experiments=tuple(_experiments(evaluations, arms, shown, margin)),
+        others=tuple(others),
+        not_shown=sum(row["is_evaluated"] and row["id"] not in held for row in trained),
         self_correction_rate=tuple(store.rows("from self_correction_rate")),
         mistakes_by_level=tuple(store.rows("from mistakes_by_level")),
         correction_by_level=tuple(store.rows("from correction_by_level")),
@@ -132,17 +150,17 @@ def _by_training(rows: Sequence[Row]) -> Iterable[tuple[str | None, list[Row]]]:
 def arm_data(result: SetReport, arms: Iterable[Row]) -> dict[str, ArmData]:
     """What each arm of a set trained on, from rows of db/stages/report_arms.sql."""
     shown = {checkpoint.checkpoint_id for checkpoint in result.checkpoints}
-    return {
-        row["arm"]: ArmData(
-            row["examples"],
-            row["correction_examples"],
-            row["reference_derived"],
-            row["tokens"],
-            tuple(row["correctors"]),
-        )
-        for row in arms
-        if row["checkpoint_id"] in shown
-    }
+    return {row["arm"]: _arm_data(row) for row in arms if row["checkpoint_id"] in shown}
+
+
+def _arm_data(row: Row) -> ArmData:
+    return ArmData(
+        row["examples"],
+        row["correction_examples"],
+        row["reference_derived"],
+        row["tokens"],
+        tuple(row["correctors"]),
+    )
 
 
 def _parameters(model: str) -> int | None:

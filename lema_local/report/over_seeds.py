@@ -39,12 +39,12 @@ class SeedDifference:
     @property
     def _said(self) -> str:
         c, seeds = self.compared, len(self.compared.seeds)
+        over = f"over {seeds} seeds" if seeds > 1 else "with one seed"
         if c.low > 0 or c.high < 0:
-            return f"over {seeds} seeds {self.arm} is {'above' if c.low > 0 else 'below'} {self.against}"
+            return f"{over} {self.arm} is {'above' if c.low > 0 else 'below'} {self.against}"
         if -self.margin <= c.low and c.high <= self.margin:
-            within = f"level within {100 * self.margin:g} points"
-            return f"over {seeds} seeds {self.arm} and {self.against} are {within}"
-        return f"over {seeds} seeds no difference can be told between {self.arm} and {self.against}"
+            return f"{over} {self.arm} and {self.against} are level within {100 * self.margin:g} points"
+        return f"{over} no difference can be told between {self.arm} and {self.against}"
 
 
 def seed_results(arms: Iterable[ArmResult]) -> list[SeedResult]:

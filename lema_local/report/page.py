@@ -29,6 +29,7 @@ from lema_local.report.tables import (
     checkpoints_table,
     differences_table,
     groups_of,
+    others_table,
     p_text,
     table_1,
     table_2,
@@ -99,6 +100,7 @@ def render_page(contents: Contents, *, watched: bool = False) -> str:
                 }
                 for e in evidence.experiments
             ],
+            others=others_table(evidence.others),
             verdicts=_verdicts(c.claims),
             verdict_names=get_args(Verdict),
             tested=groups_of(tested, "topic"),

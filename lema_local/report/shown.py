@@ -5,12 +5,13 @@ alone. Pure.
 
 A database may hold several: other data, another learning rate, and, where the learning rate falls to zero, runs of
 other lengths: arms of as many steps, `lema` cut to the tokens that `cot` saw, `cot` trained on to those of `lema`. Each
-pair of these is a comparison of its own, and two of different pairs are none.
+pair of these is a comparison of its own, and two of different pairs are none: those that are not shown here are said
+beside it (report/other_runs.py).
 """
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -31,32 +32,34 @@ class _Trained:
         return self.row["arm"], self.row["seed"]
 
 
-def shown_checkpoints(rows: Sequence[Row]) -> dict[str, bool]:
+def shown_checkpoints(rows: Sequence[Row], preferred: Collection[str] = ()) -> dict[str, bool]:
     """Of rows of db/stages/report_checkpoints.sql, oldest first, the ids of those to show, each with whether its arm is
     compared at the step that it shares with another (else each where it ends).
 
     Of each student and data set: the settings that were trained with last; of each arm the data that it was trained on
-    last; where runs of other lengths are other runs, the steps that two arms share and that were trained last without a
-    match by epochs or tokens; where there are none, of each seed the latest run, which then ends at a step of its own.
+    last, of the `preferred` training sets if it was trained on any of them; where runs of other lengths are other runs,
+    the steps that two arms share and that were trained last without a match by epochs or tokens; where there are none,
+    of each seed the latest run, which then ends at a step of its own.
     """
     students: dict[tuple[str, str], list[_Trained]] = defaultdict(list)
     for row in rows:
-        students[row["base_model"], row["dataset"]].append(_Trained(row, _settings(row["settings"])))
-    return {id_: same_step for trained in students.values() for id_, same_step in _shown(trained).items()}
+        students[row["base_model"], row["dataset"]].append(_Trained(row, settings_of(row["settings"])))
+    return {id_: same_step for trained in students.values() for id_, same_step in _shown(trained, preferred).items()}
 
 
-def _settings(text: str) -> TrainingSettings:
-    """As recorded, by whatever version; the defaults for what it does not say, or says in a way that we cannot read."""
+def settings_of(text: str) -> TrainingSettings:
+    """A run's, as recorded by whatever version; the defaults for what it does not say, or says in an unknown way."""
     try:
         return TrainingSettings(**{name: value for name, value in json.loads(text).items() if name in _FIELDS})
     except (ValueError, TypeError, AttributeError, TrainingError):
         return TrainingSettings()
 
 
-def _shown(trained: Sequence[_Trained]) -> dict[str, bool]:
+def _shown(trained: Sequence[_Trained], preferred: Collection[str]) -> dict[str, bool]:
     newest = trained[-1].settings
     kept = [each for each in trained if each.settings.design == newest.design]
-    data = {each.row["arm"]: each.row["training_set_id"] for each in kept}  # the last of an arm stays
+    by_preference = sorted(kept, key=lambda each: each.row["training_set_id"] in preferred)
+    data = {each.row["arm"]: each.row["training_set_id"] for each in by_preference}  # the last of an arm stays
     kept = [each for each in kept if each.row["training_set_id"] == data[each.row["arm"]]]
     if newest.schedule == "constant":  # a longer run is the same run, and passes the steps of a shorter one
         same_step = any(each.settings.match == "steps" for each in kept)

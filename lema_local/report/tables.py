@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lema_local.report.claims import best_three, named, percent, points, student_of
-from lema_local.report.evidence import Evidence, Experiment
+from lema_local.report.evidence import Evidence, Experiment, OtherComparison
 from lema_local.report.over_seeds import SeedDifference
 from lema_local.report.paper import Paper
 from lema_local.report.results import ArmResult
@@ -105,6 +105,43 @@ def _steps(d: SeedDifference) -> str:
     """Of every seed the same, or none: each seed's are in its own row."""
     (one, other), *others = sorted(set(d.steps))
     return "–" if others else f"{one} - {other}"
+
+
+def others_table(others: Sequence[OtherComparison]) -> Table:
+    """Arms of as many tokens, and of other corrections, over seeds and problems; lengths and tokens are one arm's, then
+    the other's."""
+    rows = []
+    for other in others:
+        d = other.difference
+        rows.append(
+            (
+                f"{other.model}, {named(other.dataset)}",
+                f"{d.arm} - {d.against}",
+                other.matched_by,
+                " - ".join(data.corrections_by for data in other.data if data and data.correctors) or "–",
+                _steps(d),
+                " - ".join(f"{tokens:,}" for tokens in other.tokens),
+                str(len(d.compared.seeds)),
+                points(d.compared.difference),
+                f"{points(d.compared.low)} to {points(d.compared.high)}",
+                d.in_words,
+            )
+        )
+    columns = (
+        "student",
+        "compared",
+        "as many",
+        "corrections",
+        "steps",
+        "tokens read",
+        "seeds",
+        "points",
+        "95% interval (Student)",
+        "in words",
+    )
+    quiet = {k for k, other in enumerate(others) if any(data and data.reference_derived for data in other.data)}
+    caption = "Runs of other lengths, or on other corrections, over seeds and problems"
+    return Table(caption, columns, tuple(rows), frozenset({4, 5, 6, 7}), frozenset(quiet))
 
 
 def best_lines(e: Experiment) -> list[str]:

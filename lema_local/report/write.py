@@ -37,7 +37,8 @@ def write_report(
 ) -> list[Path]:
     """Writes the page, and into the folder `pictures` each figure that has data as SVG and PNG; returns the files.
 
-    `profile` is shown in the manifest; its margin is the one within which arms are level. A figure that cannot be drawn
+    `profile` is shown in the manifest; its margin is the one within which arms are level, and of an arm on several data
+    those of its correctors are shown. A figure that cannot be drawn
     is named in its place, and by `on_notice`. Reads only. Raises StoreError for a database that cannot be read,
     DataError for a file that cannot be written, MissingPackageError without the extra `report`.
     """
@@ -63,7 +64,8 @@ def report_page(
     watched: bool = False,
 ) -> tuple[str, Evidence]:
     """The page as HTML, `watched` as render_page has it, and what it rests on."""
-    evidence, samples = gather(store, seed=seed, margin=profile.evaluation.margin / 100 if profile else MARGIN)
+    margin = profile.evaluation.margin / 100 if profile else MARGIN
+    evidence, samples = gather(store, seed=seed, margin=margin, correctors=_correctors(profile) if profile else ())
     answers, shown = list(_answers(evidence)), figures(evidence, paper(), ON_PAGE)
     drawn = _drawn([*(picture for _, picture in answers if picture), *shown], on_notice)
     contents = Contents(
@@ -83,6 +85,12 @@ def report_page(
         seed=seed,
     )
     return render_page(contents, watched=watched), evidence
+
+
+def _correctors(profile: Profile) -> set[str]:
+    """Their models as records name them: known ones by their name, those of a file or folder by its."""
+    models = [profile.endpoint(name).model for name in profile.correction.correctors]
+    return {name for model in models for name in (model, Path(model).name, Path(model).stem.lower())}
 
 
 def _answers(evidence: Evidence) -> Iterator[tuple[Headline, Figure | None]]:

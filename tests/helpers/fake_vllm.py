@@ -5,9 +5,9 @@ server, worker = started(folder) # their PIDs, once both run
 """
 
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
+
+from waiting import wait_until
 
 _PROGRAM = """#!{python} -ISB
 import http.server, json, os, signal, subprocess, sys, time
@@ -50,11 +50,3 @@ def started(folder: Path) -> tuple[int, int]:
     wait_until((folder / "started").exists)
     server, worker = map(int, (folder / "started").read_text(encoding="utf-8").split())
     return server, worker
-
-
-def wait_until(is_so: Callable[[], bool], *, limit_s: float = 60.0) -> None:
-    """Until it is so; AssertionError where it never is."""
-    deadline = time.monotonic() + limit_s
-    while not is_so():
-        assert time.monotonic() < deadline, "it never was so"
-        time.sleep(0.05)

@@ -6,11 +6,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
 from facts import HOSTILE, completion, problem, rationale
+from waiting import wait_until
 
 from lema_local.errors import StoreError
 from lema_local.records.schema import newest
@@ -149,22 +149,15 @@ def test_a_run_goes_on_while_a_database_shell_holds_the_file(db: Path, monkeypat
             assert shell.stdout is not None
             assert shell.stdout.readline() == "held\n"
             store.add(problem(1))
-            wait_for(lambda: bool(notices))
+            wait_until(lambda: bool(notices))
             store.add(problem(2))
             assert f"PID {shell.pid}" in notices[0]
             assert "The run goes on into lema.duckdb.journal" in notices[0]
             with pytest.raises(StoreError, match=f"PID {shell.pid}"), Store(db).connect(patience_s=0.1):
                 pass
-        wait_for(lambda: len(notices) > 1)
+        wait_until(lambda: len(notices) > 1)
         assert notices[1:] == [f"{db} is free again."]
         assert store.rows("select count(*) as n from problem") == [{"n": 2}]
-
-
-def wait_for(condition: Any, *, timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.01)
 
 
 def test_what_is_no_database_of_ours_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -73,6 +73,14 @@ def test_of_an_arm_the_data_that_it_was_trained_on_last_are_shown_and_students_s
     assert ends(*STEPS, *other) == {("cot", 1): 60, ("lema", 1): 60, ("cot", 9): 80, ("lema", 9): 80}
 
 
+def test_the_data_of_a_corrector_that_was_asked_for_are_shown_where_an_arm_was_trained_on_them() -> None:
+    oracle, other = run("lema", 60, training_set_id="oracle's"), run("lema", 60, training_set_id="another's")
+    rows = [*run("cot", 60), *oracle, *other]
+    for preferred, kept in (((), other), (["oracle's"], oracle), (["another's"], other), (["nobody's"], other)):
+        assert {row["id"] for row in kept} <= shown_checkpoints(rows, preferred).keys()
+        assert len(shown_checkpoints(rows, preferred)) == 4
+
+
 @pytest.mark.parametrize("settings", ["{}", "none", "[1]", '{"max_steps": "x"}', '{"of a later version": 1}'])
 def test_settings_that_cannot_be_read_hide_nothing(settings: str) -> None:
     rows = [row | {"settings": settings} for row in (*run("cot", 60), *run("lema", 60))]

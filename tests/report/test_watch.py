@@ -3,8 +3,7 @@
 import re
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import review_records
 from browser import chromium, open_page
 from commands import lema, lema_command
 from starlette.testclient import TestClient
+from waiting import wait_until
 
 from lema_local.records.store import Store, Writer
 from lema_local.records.types import Completion, Problem, TrainingMetric
@@ -49,13 +49,6 @@ def metric(step: int, loss: float) -> TrainingMetric:
         review_records.an_id(77), step, "tiny", "lema", "d", 3, loss, 1e-4, 1.0, 120.0, 1.0, step * 100, step * 8,
         datetime.now(UTC),
     )  # fmt: skip
-
-
-def until(what: Callable[[], bool], *, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 @pytest.fixture
@@ -98,7 +91,7 @@ def test_the_page_shows_new_records_and_replies_that_are_not_graded_yet(filled: 
         add_reply(store, 1, "How many <b>pears</b>?")
         for step, loss in ((1, 2.5), (2, 1.25)):
             store.add(metric(step, loss))
-    until(lambda: "pears" in client.get("/live").text)
+    wait_until(lambda: "pears" in client.get("/live").text)
     text = " ".join(re.sub(r"<[^>]*>", " ", client.get("/live").text).split())
     assert "Loss from 2.500 to 1.250 over 2 steps" in client.get("/live").text
     assert "Nobody is writing the database. 52 replies, 1 of them in the last minute, 0 failed calls" in text
@@ -125,7 +118,7 @@ def test_hostile_text_is_inert_in_the_live_part_too(db: Path) -> None:
 def test_a_database_that_goes_away_leaves_what_was_there_before(filled: Path) -> None:
     client = client_of(filled)
     filled.rename(filled.with_name("elsewhere"))
-    until(lambda: "This is what was there before" in client.get("/live").text)
+    wait_until(lambda: "This is what was there before" in client.get("/live").text)
     assert client.get("/live").text.count('class="sample"') == 25
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 from commands import lema_command
-from fake_vllm import fake_vllm, started, wait_until
+from fake_vllm import fake_vllm, started
+from waiting import wait_until
 
 from lema_local.errors import EndpointError, LemaError, MissingPackageError, ProfileError, ServerError
 from lema_local.hardware import Gpu

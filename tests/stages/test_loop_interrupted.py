@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from commands import lema, lema_command
 from forked_lema import ForkedLema, how_many
 from loop_steps import Profile, counts, reason, reason_and_correct
 from scripted_server import Body, Say, ScriptedServer
+from waiting import wait_until
 
 from lema_local.records.store import Writer
 
@@ -34,13 +35,6 @@ def processes_naming(text: str) -> list[int]:
             if text.encode() in command:
                 found.append(int(directory.name))
     return found
-
-
-def wait_for(condition: Callable[[], bool], *, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.005)
 
 
 @contextmanager
@@ -85,7 +79,7 @@ def test_kill_at_any_moment_loses_nothing_and_repeats_no_more_than_the_calls_in_
         calls = server.calls
         pid = forked.start("data", "--profile", profile, "--db", db, cwd=db.parent)
         goal = calls + moments.randint(1, 12)
-        wait_for(lambda goal=goal: server.calls >= goal)  # type: ignore[misc]
+        wait_until(lambda goal=goal: server.calls >= goal, every_s=0.005)  # type: ignore[misc]
         time.sleep(moments.uniform(0, 0.03))
         os.kill(pid, signal.SIGKILL)
         assert forked.wait() == -signal.SIGKILL
@@ -110,7 +104,7 @@ def test_an_interrupted_run_ends_soon_keeps_its_records_and_says_how_to_go_on(
 ) -> None:
     server.then = lambda body: reason(body, delay_s=0.01) if server.calls < 6 else Say(hang=True)
     with started(db, write_profile()) as process:
-        wait_for(lambda: server.calls >= 7)
+        wait_until(lambda: server.calls >= 7, every_s=0.005)
         process.send_signal(number)
         at = time.monotonic()
         _, stderr = process.communicate(timeout=20)
@@ -130,11 +124,11 @@ def test_no_server_outlives_its_run(
     server.then = reason
     problems = str(db.parent / "runs" / "oracle-problems")
     with started(db, write_profile()) as process:
-        wait_for(lambda: bool(processes_naming(problems)))
+        wait_until(lambda: bool(processes_naming(problems)))
         process.send_signal(number)
         process.communicate(timeout=20)
     assert process.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
-    wait_for(lambda: not processes_naming(problems), timeout_s=2)
+    wait_until(lambda: not processes_naming(problems), limit_s=2)
 
 
 def test_a_server_that_dies_half_way_is_one_line_and_its_replies_are_kept(
