@@ -74,8 +74,8 @@ def named(dataset: str) -> str:
 
 
 def points(share: float) -> str:
-    """+2.1: a difference of shares in points."""
-    return f"{100 * share:+.1f}"
+    """+2.1: a difference of shares in points; +0.0 whatever the side on which it is nothing."""
+    return f"{round(100 * share, 1) + 0.0:+.1f}"
 
 
 def percent(share: float) -> str:

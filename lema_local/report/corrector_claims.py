@@ -4,12 +4,25 @@ Rows of correctors that write from the reference solution decide nothing and are
 ones (db/views/1_mistakes.sql): several mistakes at one problem say less than as many problems.
 """
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from lema_local.report.claims import CLOSE, Claim, Verdict, named, near, percent, side_of, verdict_of
+from lema_local.report.claims import (
+    CLOSE,
+    ORACLE,
+    Claim,
+    Verdict,
+    named,
+    near,
+    percent,
+    points,
+    side_of,
+    verdict_of,
+    what_would_tell,
+)
 from lema_local.report.evidence import Evidence, Row
 from lema_local.report.paper import Paper
 from lema_local.statistics.comparison import SIGNIFICANT, mcnemar_exact, wilson_interval
@@ -18,6 +31,7 @@ from lema_local.statistics.trends import fisher_exact, trend
 RATES = "How often corrections succeed (section 4.3)"
 SELF = "Self-correction (section 4.3)"
 SAME = "Larger correctors put more right"
+HELPS = "Larger correctors' corrections help more"
 LEVELS = "Success falls with difficulty (Figure 4)"
 GRADES = "People's grades of corrections (section 3.1)"
 THEIR_CORRECTOR = "gpt-4"
@@ -35,6 +49,7 @@ def corrector_claims(evidence: Evidence, paper: Paper) -> list[Claim]:
         *_rates(rates, paper),
         *_self_correction(rates),
         *_same_mistakes(evidence),
+        *_helping(evidence),
         *_levels(by_level, evidence.mistakes_by_level),
         *_grades(grades, paper),
         *_weak_correctors(grades, evidence),
@@ -158,6 +173,41 @@ def _same_mistakes(evidence: Evidence) -> Iterator[Claim]:
     if not tested:
         because = "Have the same mistakes corrected by a second model: make data CORRECTOR_MODEL=..."
         yield replace(claim, where="two models", because=because)
+
+
+def _helping(evidence: Evidence) -> Iterator[Claim]:
+    """Every two correctors, one larger than the other, of whose corrections an arm was trained beside the same CoT
+    examples. The oracle counts as the larger, and decides nothing."""
+    claim = Claim(HELPS, "An arm learns more from a larger corrector's corrections", "", "not run by the authors")
+    tested = False
+    for other in evidence.others:
+        data = [each for each in other.data if each and each.corrections and len(each.correctors) == 1]
+        if not other.is_of_corrections or len(data) < 2:
+            continue
+        names = [each.correctors[0] for each in data]
+        sizes = [
+            math.inf if each.reference_derived else _size(name, evidence.parameters)
+            for name, each in zip(names, data, strict=True)
+        ]
+        if None in sizes or sizes[0] == sizes[1]:
+            continue
+        tested, d, sign = True, other.difference, 1 if (sizes[0] or 0) > (sizes[1] or 0) else -1
+        low, high = sorted((sign * d.compared.low, sign * d.compared.high))
+        (large, small), (most, least) = names[::sign], data[::sign]
+        because = f"{d.in_words}; {what_would_tell(d)}." if side_of(low, high) == 0 else f"{d.in_words}."
+        derived = any(each.reference_derived for each in data)
+        yield replace(
+            claim,
+            where=f"{large} against {small}, {other.model}, {named(other.dataset)}",
+            ours=f"{points(sign * d.compared.difference)} ({most.corrections} corrections against {least.corrections})",
+            n=d.compared.n,
+            interval=f"{points(low)} to {points(high)}",
+            verdict="not tested" if derived else verdict_of(side_of(low, high)),
+            because=f"{ORACLE} (Here {because.removesuffix('.')}.)" if derived else because,
+        )
+    if not tested:
+        because = "Train an arm on the corrections of a second corrector too: make data train eval CORRECTOR_MODEL=..."
+        yield replace(claim, where="two correctors", because=because)
 
 
 def _right(row: Row) -> tuple[float, float]:

@@ -119,6 +119,7 @@ class OtherComparison:
     difference: SeedDifference
     tokens: tuple[int, int]  # that the two read, means over the seeds
     data: tuple[ArmData | None, ArmData | None]
+    is_of_corrections: bool  # one arm, on corrections by others than it was compared with
     checkpoints: frozenset[str]  # that it rests on
 
 

@@ -76,8 +76,10 @@ def other_comparisons(
             if (compared := _compared(one, other, _names(one, other, both), margin)) is not None:
                 seeds = compared.compared.seeds
                 tokens = round(one.mean_tokens(seeds)), round(other.mean_tokens(seeds))
-                ids = one.checkpoints | other.checkpoints
-                found.append(OtherComparison(model, dataset, split, matched_by, compared, tokens, both, ids))
+                ids, is_of_corrections = one.checkpoints | other.checkpoints, one.arm == other.arm
+                found.append(
+                    OtherComparison(model, dataset, split, matched_by, compared, tokens, both, is_of_corrections, ids)
+                )
     return found
 
 

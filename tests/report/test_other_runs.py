@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 from experiments import rows
 
-from lema_local.report.evidence import ArmData, OtherComparison
+from lema_local.report.claims import ORACLE, Claim
+from lema_local.report.corrector_claims import HELPS, corrector_claims
+from lema_local.report.evidence import ArmData, Evidence, OtherComparison
 from lema_local.report.other_runs import ends, other_comparisons
+from lema_local.report.paper import paper
 from lema_local.report.results import checkpoint_results
 from lema_local.report.tables import others_table
 
@@ -15,6 +18,7 @@ SEEDS = (1, 2, 3)
 DATA = {
     "lema": ArmData(582, 256, 256, correctors=("oracle",)),
     "weaker": ArmData(390, 64, 0, correctors=("qwen-1.5b",)),
+    "larger": ArmData(526, 200, 0, correctors=("qwen-7b",)),
 }
 SHARED = {("cot", "cot"): 300, ("lema", "lema"): 300, ("cot", "lema"): 300}
 
@@ -27,7 +31,7 @@ class Runs:
     ) -> None:
         only = more.pop("only", SEEDS)
         settings = {"schedule": "cosine", "max_steps": steps} | more
-        self.trained, self.answers = [], []
+        self.trained, self.answers, self.data = [], [], on or arm
         for seed in only:
             for step in (*saved, steps):
                 id_ = f"{arm} {on} {seed} {step} of {steps}"
@@ -56,11 +60,16 @@ def compared(
     return other_comparisons(
         [row for each in runs for row in each.trained],
         checkpoint_results(row for each in runs for row in each.answers),
-        {id_: DATA["weaker" if "weaker" in id_ else "lema"] for each in runs for id_ in each.ids if "lema" in id_},
+        {id_: DATA[each.data] for each in runs for id_ in each.ids if each.data in DATA},
         [{"one": one, "other": other, "shared": count} for (one, other), count in shared.items()],
         set().union(*(each.ids for each in shown)),
         margin=0.03,
     )
+
+
+def helping(found: list[OtherComparison]) -> list[Claim]:
+    claims = corrector_claims(Evidence(others=tuple(found)), paper())
+    return [claim for claim in claims if claim.topic == HELPS]
 
 
 def said(found: list[OtherComparison]) -> list[tuple[Any, ...]]:
@@ -111,6 +120,31 @@ def test_an_arm_on_other_corrections_is_compared_with_cot_and_with_itself() -> N
         ("lema (64 by qwen-1.5b)", "lema (256 by oracle)", (120, 120), "steps", -16),
     ]
     assert LEMA.ids <= found[1].checkpoints
+
+
+@pytest.mark.parametrize(
+    ("correct", "verdict"), [(40, "reproduced"), (80, "open"), (120, "contradicted")], ids=["less", "as much", "more"]
+)
+def test_whether_a_larger_correctors_corrections_help_more_is_said_by_the_interval(correct: int, verdict: str) -> None:
+    weaker = Runs("lema", 120, 120_000, correct, on="weaker")
+    larger = Runs("lema", 120, 158_000, 80, on="larger")
+    shared = {(one, other): 300 for one in ("weaker", "larger") for other in ("weaker", "larger")}
+    for runs in ((weaker, larger), (larger, weaker)):
+        (claim,) = helping(compared(*runs, shared=shared))
+        assert (claim.verdict, claim.n) == (verdict, 200)
+        assert claim.where == "qwen-7b against qwen-1.5b, m, GSM8K"
+        assert claim.ours == f"{(80 - correct) / 2:+.1f} (200 corrections against 64)"
+
+
+def test_the_oracle_as_the_larger_corrector_decides_nothing_and_without_a_second_one_it_says_what_to_run() -> None:
+    weaker = Runs("lema", 120, 120_000, 40, on="weaker")
+    shared = SHARED | {("weaker", "weaker"): 300, ("lema", "weaker"): 300}
+    (claim,) = helping(compared(LEMA, weaker, shared=shared))
+    assert (claim.verdict, claim.ours) == ("not tested", "+20.0 (256 corrections against 64)")
+    assert ORACLE in claim.because
+    (claim,) = helping([])
+    assert (claim.verdict, claim.n) == ("not tested", None)
+    assert "CORRECTOR_MODEL" in claim.because
 
 
 def test_a_run_counts_at_its_end_alone_where_the_learning_rate_falls() -> None:
