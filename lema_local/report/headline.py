@@ -4,13 +4,15 @@
     # "No difference was shown: lema solved 4.0 points more than cot (95% interval -5.7 to +15.4; 3 seeds, 300
     #  problems); 5 points would need about 46 seeds."
 
-With several seeds the interval over seeds and problems speaks; with one seed, exact McNemar with Holm's p does.
+With several seeds the interval over seeds and problems speaks; with one seed, exact McNemar with Holm's p does. Where
+the same arms were also trained for as many tokens, that answer stands beside it.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lema_local.report.claims import named, points, side_of, student_of, what_would_tell
-from lema_local.report.evidence import Effect, Experiment
+from lema_local.report.evidence import Effect, Experiment, OtherComparison
 from lema_local.statistics.comparison import SIGNIFICANT
 from lema_local.statistics.seeds import ADVISED
 
@@ -23,9 +25,10 @@ class Headline:
 
     sentence: str
     basis: str
+    beside: tuple[str, ...] = ()  # the same of runs of as many tokens
 
 
-def headline(experiment: Experiment) -> Headline | None:
+def headline(experiment: Experiment, others: Iterable[OtherComparison] = ()) -> Headline | None:
     """None where arms lema and cot were not both evaluated on the same problems."""
     effect, difference = experiment.effect(ARM, AGAINST), experiment.difference(ARM, AGAINST)
     if effect is None or difference is None:
@@ -43,7 +46,25 @@ def headline(experiment: Experiment) -> Headline | None:
     if side == 0 and effect.is_level:
         verdict = f"The two are level within {100 * effect.margin:g} points"
     sentence = f"{verdict}: {_measured(effect, counted)}"
-    return Headline(f"{sentence}; {then}." if side == 0 else f"{sentence}.", _basis(experiment))
+    sentence = f"{sentence}; {then}." if side == 0 else f"{sentence}."
+    beside = tuple(_of_equal_tokens(other) for other in others if _is_beside(other, experiment))
+    return Headline(sentence, _basis(experiment), beside)
+
+
+def _is_beside(other: OtherComparison, experiment: Experiment) -> bool:
+    place = (experiment.model, experiment.dataset, experiment.result.split)
+    arms, data = (other.difference.arm, other.difference.against), other.data[0]
+    is_same = (other.model, other.dataset, other.split) == place and arms == (ARM, AGAINST)
+    return is_same and other.matched_by == "tokens" and data == experiment.arms.get(ARM)
+
+
+def _of_equal_tokens(other: OtherComparison) -> str:
+    c, (one, against) = other.difference.compared, other.difference.steps[0]
+    more, seeds = "more" if c.difference >= 0 else "fewer", len(c.seeds)
+    return (
+        f"For as many tokens ({ARM} {one:,} steps, {AGAINST} {against:,}): {100 * abs(c.difference):.1f} points {more} "
+        f"({points(c.low)} to {points(c.high)}; {seeds} seed{'s' * (seeds > 1)})."
+    )
 
 
 def _measured(effect: Effect, seeds: str) -> str:

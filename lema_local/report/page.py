@@ -80,6 +80,7 @@ def render_page(contents: Contents, *, watched: bool = False) -> str:
             answers=[
                 {
                     "sentence": answer.sentence,
+                    "beside": answer.beside,
                     "basis": answer.basis,
                     "figure": _shown_figure(figure, svg) if figure else None,
                 }

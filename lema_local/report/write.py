@@ -95,7 +95,7 @@ def _correctors(profile: Profile) -> set[str]:
 
 def _answers(evidence: Evidence) -> Iterator[tuple[Headline, Figure | None]]:
     for number, experiment in enumerate(evidence.experiments, 1):
-        answer = headline(experiment)
+        answer = headline(experiment, evidence.others)
         if answer is not None:
             yield answer, forest(experiment, ON_PAGE, name=f"answer-{number}")
 

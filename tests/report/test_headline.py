@@ -1,11 +1,14 @@
 """The answer first: what its sentence says for each outcome, what it rests on, and the picture beside it."""
 
 import pytest
+from commands import ROOT
 from experiments import N, experiment, seeded, trained_over
 
+from lema_local.records.store import Store
 from lema_local.report.charts import ON_PAGE
 from lema_local.report.evidence import ArmData, Experiment
 from lema_local.report.forest import forest
+from lema_local.report.gather import gather
 from lema_local.report.headline import headline
 
 
@@ -70,3 +73,12 @@ def test_the_picture_has_a_line_for_each_seed_and_one_for_all() -> None:
     assert one is not None
     assert "says nothing of the next one" in one.caption
     assert forest(experiment(cot=60), ON_PAGE, name="answer-1") is None
+
+
+def test_what_as_many_tokens_say_stands_beside_the_answer_of_the_study() -> None:
+    evidence, _ = gather(Store(ROOT / "examples" / "study.duckdb"), seed=1, margin=0.04)
+    (of_study,) = evidence.experiments
+    answer = headline(of_study, evidence.others)
+    assert answer is not None
+    assert "lema solved 6.5 points more than cot (95% interval +2.2 to +10.8; 10 seeds" in answer.sentence
+    assert answer.beside == ("For as many tokens (lema 74 steps, cot 120): 4.2 points fewer (-7.8 to -0.7; 10 seeds).",)
