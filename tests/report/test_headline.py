@@ -81,4 +81,7 @@ def test_what_as_many_tokens_say_stands_beside_the_answer_of_the_study() -> None
     answer = headline(of_study, evidence.others)
     assert answer is not None
     assert "lema solved 6.5 points more than cot (95% interval +2.2 to +10.8; 10 seeds" in answer.sentence
-    assert answer.beside == ("For as many tokens (lema 74 steps, cot 120): 4.2 points fewer (-7.8 to -0.7; 10 seeds).",)
+    assert answer.beside == (
+        "For as many tokens (lema 74 steps, cot 120): 4.2 points fewer (-7.8 to -0.7; 10 seeds).",
+        "For as many tokens (lema 120 steps, cot 196): 0.8 points more (-4.5 to +6.1; 10 seeds).",
+    )

