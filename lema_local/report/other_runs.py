@@ -17,10 +17,9 @@ from statistics import fmean
 from typing import Any
 
 from lema_local.report.evidence import ArmData, MatchedBy, OtherComparison, Row
-from lema_local.report.over_seeds import SeedDifference
+from lema_local.report.over_seeds import SeedDifference, seed_difference
 from lema_local.report.results import CheckpointResult
 from lema_local.report.shown import settings_of
-from lema_local.statistics.seeds import compare_over_seeds
 
 AS_MANY_TOKENS = 0.02  # a share: whole steps of batches of different length end no nearer to each other
 
@@ -155,15 +154,7 @@ def _names(one: _Runs, other: _Runs, data: tuple[ArmData | None, ArmData | None]
 
 def _compared(one: _Runs, other: _Runs, names: tuple[str, str], margin: float) -> SeedDifference | None:
     seeds = sorted(one.results.keys() & other.results.keys())
-    answered = [runs.results[seed].by_problem for seed in seeds for runs in (one, other)]
-    problems = sorted(set.intersection(*map(set, answered)))
-    if not problems:
-        return None
-    a, b = (
-        {seed: [float(runs.results[seed].by_problem[p]) for p in problems] for seed in seeds} for runs in (other, one)
-    )
-    steps = tuple((one.step, other.step) for _ in seeds)
-    return SeedDifference(*names, steps, compare_over_seeds(a, b), margin)
+    return seed_difference(*names, {seed: (one.results[seed], other.results[seed]) for seed in seeds}, margin)
 
 
 def _data(runs: _Runs, data: Mapping[str, ArmData]) -> ArmData | None:

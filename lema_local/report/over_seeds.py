@@ -84,9 +84,18 @@ def seed_differences(pairs: Iterable[Pair], margin: float, *, is_chosen: bool) -
         kept = set(found) if is_chosen else _at_the_end(found)
         seeds = {seed: pair for seed, pair in found.items() if seed in kept}
         left_out = tuple(sorted(found.keys() - kept))
-        common = sorted(set.intersection(*(set(r.by_problem) for pair in seeds.values() for r in pair)))
-        if len(seeds) > 1 and common:
-            a = {seed: [other.by_problem[p] for p in common] for seed, (_, other) in seeds.items()}
-            b = {seed: [one.by_problem[p] for p in common] for seed, (one, _) in seeds.items()}
-            steps = tuple((one.step, other.step) for one, other in seeds.values())
-            yield SeedDifference(arm, against, steps, compare_over_seeds(a, b), margin, left_out)
+        if len(seeds) > 1 and (difference := seed_difference(arm, against, seeds, margin, left_out)) is not None:
+            yield difference
+
+
+def seed_difference(
+    arm: str, against: str, pairs: Mapping[int, Pair], margin: float, left_out: tuple[int, ...] = ()
+) -> SeedDifference | None:
+    """The pairs of seeds over the problems that all of them answered; None where there is no such problem."""
+    common = sorted(set.intersection(*(set(r.by_problem) for pair in pairs.values() for r in pair)))
+    if not common:
+        return None
+    a = {seed: [other.by_problem[p] for p in common] for seed, (_, other) in pairs.items()}
+    b = {seed: [one.by_problem[p] for p in common] for seed, (one, _) in pairs.items()}
+    steps = tuple((one.step, other.step) for one, other in pairs.values())
+    return SeedDifference(arm, against, steps, compare_over_seeds(a, b), margin, left_out)

@@ -38,9 +38,9 @@ def write_report(
     """Writes the page, and into the folder `pictures` each figure that has data as SVG and PNG; returns the files.
 
     `profile` is shown in the manifest; its margin is the one within which arms are level, and of an arm on several data
-    those of its correctors are shown. A figure that cannot be drawn
-    is named in its place, and by `on_notice`. Reads only. Raises StoreError for a database that cannot be read,
-    DataError for a file that cannot be written, MissingPackageError without the extra `report`.
+    those of its correctors are shown. A figure that cannot be drawn is named in its place, and by `on_notice`. Reads
+    only. Raises StoreError for a database that cannot be read, DataError for a file that cannot be written,
+    MissingPackageError without the extra `report`.
     """
     page, evidence = report_page(store, title=title, seed=seed, profile=profile, on_notice=on_notice)
     written = [_write(output, page.encode())]

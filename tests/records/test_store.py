@@ -149,13 +149,13 @@ def test_a_run_goes_on_while_a_database_shell_holds_the_file(db: Path, monkeypat
             assert shell.stdout is not None
             assert shell.stdout.readline() == "held\n"
             store.add(problem(1))
-            wait_until(lambda: bool(notices))
+            wait_until(lambda: bool(notices), limit_s=20, every_s=0.01)
             store.add(problem(2))
             assert f"PID {shell.pid}" in notices[0]
             assert "The run goes on into lema.duckdb.journal" in notices[0]
             with pytest.raises(StoreError, match=f"PID {shell.pid}"), Store(db).connect(patience_s=0.1):
                 pass
-        wait_until(lambda: len(notices) > 1)
+        wait_until(lambda: len(notices) > 1, limit_s=20, every_s=0.01)
         assert notices[1:] == [f"{db} is free again."]
         assert store.rows("select count(*) as n from problem") == [{"n": 2}]
 
