@@ -1,18 +1,17 @@
--- What did each checkpoint's arm train on? One row a checkpoint.
-with written as (
-    select training_set_id, list(distinct corrector order by corrector) as correctors
-    from training_set_example as link
-    join example on example.id = link.example_id
-    join correction on correction.id = example.source_id
-    group by training_set_id
-)
+-- What did each checkpoint's arm train on? One row a checkpoint. Whose corrections, or solutions of them, the manifest says:
+-- a text that two correctors wrote is one example, and of the first.
 select
     checkpoint.id::varchar as checkpoint_id, checkpoint.arm, checkpoint.training_set_id::varchar as training_set_id,
     training_set.cot_examples + training_set.correction_examples as examples, training_set.correction_examples,
     coalesce((manifest ->> '$.reference_derived')::bigint, 0) as reference_derived,
     (manifest ->> '$.tokens.prompt')::bigint + (manifest ->> '$.tokens.output')::bigint as tokens,
-    coalesce(correctors, []) as correctors
+    list_sort(list_distinct(list_filter(
+        list_transform(
+            coalesce(json_keys(manifest, '$.sources'), []),
+            lambda source: regexp_extract(source, '^(correction|corrected solution) by (.*)$', 2)
+        ),
+        lambda name: name <> ''
+    ))) as correctors
 from checkpoint
 join training_set on training_set.id = checkpoint.training_set_id
-left join written on written.training_set_id = training_set.id
 order by checkpoint.created_at, checkpoint.id

@@ -28,6 +28,16 @@ create or replace macro effective_n(is_counted, is_hit, problem_id, m, y) as
         sum(y) filter (is_hit), sum(m) filter (is_hit), sum(m) filter (is_counted)
     );
 
+-- What runs of training share that differ in arm, seed or length alone: their settings without those, and without what fits
+-- them to a machine (TrainingSettings.design, of which a test holds this to be the same), as a sorted list.
+create or replace macro design_of(settings) as
+    list_sort(map_entries(cast(json_merge_patch(
+        '{"method": "lora", "truncate": false}', settings,
+        '{"seed": null, "seeds": null, "first_seed": null, "max_steps": null, "save_steps": null, "save_at": null, "match": null,
+        "match_beside": null, "keep": null, "per_device_batch_size": null, "gradient_checkpointing": null, "attention": null,
+        "packing": null, "processes": null, "accelerate_config": null, "tensorboard": null, "report_to": null}'
+    ) as map(varchar, json))));
+
 -- mistake: which sampled rationales are wrong? A rationale cut off by max_tokens is not a mistake of reasoning.
 --   id, problem_id: of the rationale and its problem
 --   reasoner: the model that sampled it

@@ -24,7 +24,9 @@ order by correction_id, reviewer;
 --   reviewers: how many graded
 --   excellent, good, poor: corrections by their grade: of several reviewers' the middle one, of two middle ones the worse
 --   excellent_share: excellent / corrections, 0 to 1
---   low, high: of excellent_share, 95% Wilson interval
+--   effective_n: as how many independent corrections they count, as several of a problem are less than as many problems
+--   low, high: of excellent_share, 95% Wilson interval of so many
+--   poor_effective_n: the same as effective_n, for the share of poor ones
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
 create or replace view corrector_grades as
 with placed as (
@@ -34,20 +36,41 @@ with placed as (
         row_number() over (partition by correction_id, is_model order by grade) as place,
         count(*) over (partition by correction_id, is_model) // 2 + 1 as middle
     from review_grade
+),
+graded as (
+    select
+        problem_id, dataset, reasoner, corrector, is_reference_derived, is_model, template, settings, reviewer, grade,
+        place = middle as is_counted,
+        place = middle and grade = 'excellent' as is_excellent,
+        place = middle and grade = 'poor' as is_poor
+    from placed
+    join graded_correction on graded_correction.id = placed.correction_id
+),
+counted as (
+    select
+        *,
+        count(*) filter (is_counted) over alike as of_problem,
+        count(*) filter (is_excellent) over alike as excellent_of_problem,
+        count(*) filter (is_poor) over alike as poor_of_problem
+    from graded
+    window alike as (
+        partition by problem_id, reasoner, corrector, is_reference_derived, is_model, template, settings
+    )
 )
 select
     dataset, reasoner, corrector, is_reference_derived, is_model as by_model,
-    count(*) filter (place = middle) as corrections,
+    count(*) filter (is_counted) as corrections,
     count(distinct reviewer) as reviewers,
-    count(*) filter (place = middle and grade = 'excellent') as excellent,
-    count(*) filter (place = middle and grade = 'good') as good,
-    count(*) filter (place = middle and grade = 'poor') as poor,
+    count(*) filter (is_excellent) as excellent,
+    count(*) filter (is_counted and grade = 'good') as good,
+    count(*) filter (is_poor) as poor,
     excellent / nullif(corrections, 0) as excellent_share,
-    wilson_low(excellent, corrections) as low,
-    wilson_high(excellent, corrections) as high,
+    effective_n(is_counted, is_excellent, problem_id, of_problem, excellent_of_problem) as effective_n,
+    wilson_low(excellent_share * effective_n, effective_n) as low,
+    wilson_high(excellent_share * effective_n, effective_n) as high,
+    effective_n(is_counted, is_poor, problem_id, of_problem, poor_of_problem) as poor_effective_n,
     template, settings
-from placed
-join graded_correction on graded_correction.id = placed.correction_id
+from counted
 group by dataset, reasoner, corrector, is_reference_derived, is_model, template, settings
 order by is_reference_derived, is_model, dataset, corrector, reasoner, template, settings;
 

@@ -157,9 +157,10 @@ left join untrained using (model, dataset, split, base, sampling)
 order by model, dataset, split, arm, seed, step, base, sampling;
 
 -- gained_and_lost: which test problems does the last whole checkpoint of each arm gain and lose, against the base model and against arm cot?
---   model, dataset, split: the student, and which problems
---   arm, seed, step: the checkpoint made last of those that answered as many problems as any
---   against: base; or cot: its checkpoint of the same seed and step, the last one made
+--   model, dataset, split: the student, and which problems; greedy answers alone
+--   arm, seed, step: the end of a run that another arm has with the same settings, if it has one; of several training sets of
+--     an arm those of the one with most seeds, of as many the last; of those that answered as many problems as any
+--   against: base; or cot: its run of the same seed, settings and step, the last one made
 --   change: gained (wrong before, right now) or lost
 --   problem_id, level, subject, question, reference: of the problem; reference is the right answer
 --   answer_before, answer: of `against`, and of the arm; NULL: none
@@ -167,71 +168,73 @@ order by model, dataset, split, arm, seed, step, base, sampling;
 create or replace view gained_and_lost as
 with answered as (
     select
-        evaluation.id, evaluation.problem_id, evaluation.model, evaluation.base, evaluation.sample_index, evaluation.answer,
-        evaluation.is_correct, completion.sampling, coalesce(checkpoint.arm, 'base') as arm, checkpoint.seed,
-        coalesce(checkpoint.step, 0) as step, problem.dataset, problem.split, evaluation.checkpoint_id,
-        checkpoint.dataset as trained_on, checkpoint.created_at
+        evaluation.id, evaluation.problem_id, evaluation.model, evaluation.base, evaluation.answer, evaluation.is_correct,
+        (completion.template, completion.sampling) as way, problem.dataset, problem.split, evaluation.checkpoint_id
     from evaluation
     join completion on completion.id = evaluation.id
     join problem on problem.id = evaluation.problem_id
-    left join checkpoint on checkpoint.id = evaluation.checkpoint_id
-    where evaluation.sample_index = 0
+    where evaluation.sample_index = 0 and coalesce((completion.sampling ->> '$.temperature')::double, 0) = 0
 ),
-counted as (  -- an arm may have been trained several times: with other data, or for other lengths
-    select
-        model, dataset, split, arm, seed, base, sampling, step, trained_on, checkpoint_id, any_value(created_at) as created_at,
-        count(*) as n
-    from answered
-    group by model, dataset, split, arm, seed, base, sampling, step, trained_on, checkpoint_id
+run_end as (  -- where the learning rate falls, a run stands for its settings at its end alone
+    select id as checkpoint_id, arm, seed, step, dataset as trained_on, training_set_id, design_of(settings) as design, created_at
+    from checkpoint
+    where coalesce(settings ->> '$.schedule', 'constant') = 'constant' or step = (settings ->> '$.max_steps')::integer
 ),
 whole as (
-    from counted
-    qualify n = max(n) over (partition by model, dataset, split, base, sampling)
+    select
+        model, dataset, split, base, way, checkpoint_id, arm, seed, step, trained_on, training_set_id, design, created_at,
+        count(*) as n
+    from answered
+    join run_end using (checkpoint_id)
+    group by
+        model, dataset, split, base, way, checkpoint_id, arm, seed, step, trained_on, training_set_id, design, created_at
+    qualify n = max(n) over (partition by model, dataset, split, base, way)
 ),
-last_made as (
+beside as (
+    select
+        *,
+        min(arm) over alike <> max(arm) over alike as is_beside_another,
+        count(distinct seed) over (
+            partition by model, dataset, split, base, way, trained_on, arm, training_set_id, design
+        ) as seeds
     from whole
-    where arm <> 'base'
+    window alike as (partition by model, dataset, split, base, way, trained_on, seed, step, design)
+),
+chosen as (
+    from beside
     qualify row_number() over (
-        partition by model, dataset, split, arm, seed, base, sampling, trained_on order by created_at desc, step desc, checkpoint_id
+        partition by model, dataset, split, base, way, trained_on, arm, seed
+        order by is_beside_another desc, seeds desc, created_at desc, step desc, checkpoint_id
     ) = 1
 ),
-last_cot as (
-    from counted
+twin as (
+    from whole
     where arm = 'cot'
     qualify row_number() over (
-        partition by model, dataset, split, seed, base, sampling, trained_on, step order by created_at desc, checkpoint_id
+        partition by model, dataset, split, base, way, trained_on, seed, step, design order by created_at desc, checkpoint_id
     ) = 1
 ),
-tuned as (
-    select answered.*
-    from answered
-    semi join last_made using (model, dataset, split, base, sampling, checkpoint_id)
-),
-before as (
-    from answered where arm = 'base'
+pair as (
+    select chosen.model, dataset, split, base, way, arm, seed, step, checkpoint_id, 'base' as against, null as against_id
+    from chosen
     union all
-    select answered.*
-    from answered
-    semi join last_cot using (model, dataset, split, base, sampling, checkpoint_id)
-),
-compared as (
-    select tuned.*, before.arm as against, before.is_correct as was_correct, before.answer as answer_before, before.id as id_before
-    from tuned
-    join before using (problem_id, model, base, sampling, sample_index)
-    where before.is_correct <> tuned.is_correct and (
-        before.arm = 'base' or (
-            tuned.arm <> 'cot' and before.seed = tuned.seed and before.step = tuned.step and before.trained_on = tuned.trained_on
-        )
-    )
+    select model, dataset, split, base, way, chosen.arm, seed, step, chosen.checkpoint_id, 'cot', twin.checkpoint_id
+    from chosen
+    join twin using (model, dataset, split, base, way, trained_on, seed, step, design)
+    where chosen.arm <> 'cot'
 )
 select
-    compared.model, compared.dataset, problem.split, compared.arm, compared.seed, compared.step, compared.against,
-    case when compared.is_correct then 'gained' else 'lost' end as change,
-    compared.problem_id, problem.level, problem.subject, problem.question, problem.answer as reference,
-    compared.answer_before, compared.answer, compared.id_before as evaluation_before, compared.id as evaluation
-from compared
-join problem on problem.id = compared.problem_id
-where problem.split <> 'dev'
+    pair.model, pair.dataset, pair.split, pair.arm, pair.seed, pair.step, pair.against,
+    case when now.is_correct then 'gained' else 'lost' end as change,
+    now.problem_id, problem.level, problem.subject, problem.question, problem.answer as reference,
+    before.answer as answer_before, now.answer, before.id as evaluation_before, now.id as evaluation
+from pair
+join answered as now using (model, dataset, split, base, way, checkpoint_id)
+join answered as before
+    on (before.model, before.base, before.way, before.problem_id) = (now.model, now.base, now.way, now.problem_id)
+    and before.checkpoint_id is not distinct from pair.against_id
+join problem on problem.id = now.problem_id
+where before.is_correct <> now.is_correct and pair.split <> 'dev'
 order by all;
 
 -- never_solved: which test problems does every checkpoint fail, or the model itself, where it has no checkpoint?

@@ -107,7 +107,7 @@ def compared(claim: Claim, experiment: Experiment, arm: str, against: str, *, mi
         interval=f"{points(effect.low)} to {points(effect.high)}",
         p_value=None if seeds is not None else d.p_holm,
     )
-    most = max(result.n for result in experiment.result.checkpoints)
+    most = experiment.result.asked
     if effect.n < most:
         because = f"Both answered {effect.n:,} of {most:,} problems so far: lema eval"
         return replace(claim, verdict="open", because=because)
@@ -146,19 +146,23 @@ def decided(claim: Claim, experiment: Experiment, arms: Sequence[str], side: int
     return replace(claim, verdict=verdict_of(side), because=because)
 
 
-def _at(experiments: Sequence[Experiment], model: str, dataset: str) -> Experiment | None:
-    """The experiment that a printed figure is about: trained on the data set that it answers."""
+def printed_at(experiments: Sequence[Experiment], model: str, dataset: str) -> Experiment | None:
+    """The experiment that a printed figure is about: trained on the data set that it answers; of several bases one."""
     return next((e for e in experiments if (e.model, e.dataset) == (model, dataset) and not e.is_transfer), None)
 
 
-def _where(experiment: Experiment) -> str:
+def _where(experiment: Experiment | None, model: str = "", dataset: str = "") -> str:
+    """Student and data set; of a printed figure its own where there is no experiment of it."""
+    if experiment is None:
+        return f"{model}, {named(dataset)}"
     return f"{student_of(experiment)}, {named(experiment.dataset)}"
 
 
 def student_of(experiment: Experiment) -> str:
-    """The student, and the data set that it was trained on where it answers another."""
+    """The student; the data set that it was trained on where it answers another, its base where it has several."""
     on = f" trained on {named(experiment.trained_on)}" if experiment.is_transfer and experiment.trained_on else ""
-    return f"{experiment.model}{on}"
+    over = f" over {experiment.base}" if experiment.is_one_of_bases else ""
+    return f"{experiment.model}{on}{over}"
 
 
 def best_three(experiment: Experiment | None, arm: str) -> str:
@@ -173,16 +177,15 @@ def best_three(experiment: Experiment | None, arm: str) -> str:
 
 def _table_1(experiments: Sequence[Experiment], paper: Paper) -> Iterator[Claim]:
     printed = {(row.model, row.dataset): row for row in paper.table_1}
-    claim = Claim(TABLE_1, "LeMa is above CoT", where="", paper=NOT_THEIRS)
+    claim, seen = Claim(TABLE_1, "LeMa is above CoT", where="", paper=NOT_THEIRS), list[Experiment | None]()
     for (model, dataset), row in printed.items():
-        theirs = replace(
-            claim, where=f"{model}, {named(dataset)}", paper=f"{row.cot_mean} to {row.lema_mean}", note=row.note
-        )
-        experiment = _at(experiments, model, dataset)
+        experiment = printed_at(experiments, model, dataset)
+        where, printed_means = _where(experiment, model, dataset), f"{row.cot_mean} to {row.lema_mean}"
+        theirs = replace(claim, where=where, paper=printed_means, note=row.note)
         yield _lema_against_cot(theirs, experiment) if experiment else replace(theirs, because=run_it(model, dataset))
+        seen.append(experiment)
     for experiment in experiments:
-        is_printed = (experiment.model, experiment.dataset) in printed and not experiment.is_transfer
-        if not is_printed and experiment.of_arm("lema"):
+        if experiment not in seen and experiment.of_arm("lema"):
             yield _lema_against_cot(replace(claim, where=_where(experiment)), experiment)
 
 
@@ -196,8 +199,9 @@ def _table_2(experiments: Sequence[Experiment], paper: Paper) -> Iterator[Claim]
     for row in (row for rows in paper.table_2.values() for row in rows if row.model is not None):
         for dataset in ("gsm8k", "math"):
             value, model = row.on(dataset) or 0.0, row.model or ""
-            claim = Claim(TABLE_2, f"{row.name} reaches {value}", where=f"{model}, {named(dataset)}", paper=f"{value}")
-            experiment = _at(experiments, model, dataset)
+            experiment = printed_at(experiments, model, dataset)
+            where = _where(experiment, model, dataset)
+            claim = Claim(TABLE_2, f"{row.name} reaches {value}", where=where, paper=f"{value}")
             of_arm = [r for r in experiment.result.whole if r.arm == "lema"] if experiment else []
             if experiment is None or not of_arm:
                 yield replace(claim, because=run_it(model, dataset))
@@ -259,8 +263,8 @@ def _controlled(experiments: Sequence[Experiment], paper: Paper) -> Iterator[Cla
     for model, bars in paper.figure_3.items():
         is_level = model == "llama-2-7b"
         text = "LeMa and CoT are level" if is_level else "LeMa is above CoT"
-        claim = Claim(CONTROLLED, text, f"{model}, GSM8K", f"{bars['cot']} to {bars[arm]}")
-        experiment = _at(experiments, model, "gsm8k")
+        experiment = printed_at(experiments, model, "gsm8k")
+        claim = Claim(CONTROLLED, text, _where(experiment, model, "gsm8k"), f"{bars['cot']} to {bars[arm]}")
         if experiment is None:
             yield replace(claim, because=run_it(model, "gsm8k"))
             continue
@@ -323,7 +327,7 @@ def _specialised(experiments: Sequence[Experiment], paper: Paper) -> Iterator[Cl
     for row in paper.specialised:
         where = f"{row.model}, {named(row.dataset)}"
         claim = Claim(SPECIALISED, "LeMa is above the published model", where, f"+{row.gain} points")
-        experiment, missing = _at(experiments, row.model, row.dataset), run_it(row.model, row.dataset)
+        experiment, missing = printed_at(experiments, row.model, row.dataset), run_it(row.model, row.dataset)
         yield (
             compared(claim, experiment, "lema", "base", missing=missing)
             if experiment

@@ -276,15 +276,14 @@ def _grades(grades: Sequence[Row], paper: Paper) -> Iterator[Claim]:
         counts = f"{row['excellent']} / {row['good']} / {row['poor']}"
         found = replace(
             claim, where=f"{row['corrector']} on {row['reasoner']}, {named(row['dataset'])}", ours=counts,
-            n=row["corrections"], interval=f"{_interval(row['excellent'], row['corrections'])} excellent",
+            n=row["corrections"], interval=f"{percent(row['low'])} to {percent(row['high'])} excellent",
         )  # fmt: skip
         if row["corrector"] != THEIR_CORRECTOR:
             yield replace(
                 found, because="Not the paper's corrector: shown beside its figure, decides nothing about it."
             )
             continue
-        low, high = wilson_interval(row["excellent"], row["corrections"])
-        side = side_of(low - 0.5, high - 0.5)
+        side = side_of(row["low"] - 0.5, row["high"] - 0.5)
         because = f"The interval {('holds', 'lies above', 'lies below')[side]} one half."
         yield replace(found, verdict=verdict_of(side), because=because)
     if not grades:
@@ -298,22 +297,21 @@ def _weak_correctors(grades: Sequence[Row], evidence: Evidence) -> Iterator[Clai
         "nearly half of 20 poor, against 4 of 50",
     )  # fmt: skip
     sizes: dict[str, float] = {}
-    groups: dict[tuple[str, str], dict[str, tuple[int, int]]] = defaultdict(dict)
+    groups: dict[tuple[str, str], dict[str, list[Row]]] = defaultdict(dict)
     for row in grades:
         size = _size(row["corrector"], evidence.parameters)
         if size is not None:
             sizes[row["corrector"]] = size
             group = groups[row["reasoner"], row["dataset"]]
-            poor, graded = group.get(row["corrector"], (0, 0))  # one row for each template
-            group[row["corrector"]] = poor + row["poor"], graded + row["corrections"]
+            group.setdefault(row["corrector"], []).append(row)  # one for each template
     tested = False
     for (reasoner, dataset), by_corrector in groups.items():
         weak, strong = (find(by_corrector, key=sizes.__getitem__) for find in (min, max))
         if sizes[weak] == sizes[strong]:
             continue
         tested = True
-        of_weak, of_strong = by_corrector[weak], by_corrector[strong]
-        p = fisher_exact(of_weak, of_strong)
+        of_weak, of_strong = (_poor(by_corrector[name]) for name in (weak, strong))
+        p = fisher_exact(*(_effectively_poor(by_corrector[name]) for name in (weak, strong)))
         is_more = of_weak[0] / of_weak[1] > of_strong[0] / of_strong[1]
         yield replace(
             claim,
@@ -327,3 +325,14 @@ def _weak_correctors(grades: Sequence[Row], evidence: Evidence) -> Iterator[Clai
     if not tested:
         because = "Grade corrections of one reasoner's mistakes by two correctors of different size: lema review"
         yield replace(claim, because=because)
+
+
+def _poor(rows: Sequence[Row]) -> tuple[int, int]:
+    """Poor corrections, of how many."""
+    return sum(row["poor"] for row in rows), sum(row["corrections"] for row in rows)
+
+
+def _effectively_poor(rows: Sequence[Row]) -> tuple[float, float]:
+    """The same, as effective counts."""
+    effective = [(row["poor"] / row["corrections"], row["poor_effective_n"]) for row in rows]
+    return sum(share * n for share, n in effective), sum(n for _, n in effective)

@@ -22,6 +22,7 @@ from lema_local.report.results import (
     fully_answered,
     judged_pairs,
     model_differences,
+    whole_size,
 )
 from lema_local.settings.profiles import Profile
 from lema_local.statistics.sample_metrics import (
@@ -70,13 +71,14 @@ class SetReport:
 
     @property
     def whole(self) -> list[CheckpointResult]:
-        """Those that answered all that was answered here; the others may not be best, nor judged."""
-        return fully_answered(self.checkpoints)
+        """Those that answered all that any checkpoint did; the others may not be best, nor judged."""
+        most = whole_size(self.checkpoints)
+        return [r for r in fully_answered(self.checkpoints) if r.arm != "base" or r.replied >= most]
 
     @property
     def not_yet_whole(self) -> str:
         """The others by name, in one line; empty where there are none."""
-        most = self.problems
+        most = self.asked
         several = len({r.seed for r in self.checkpoints if r.seed is not None}) > 1
         names = []
         for r in self.checkpoints:
@@ -85,6 +87,11 @@ class SetReport:
             if r.replied < most:
                 names.append(f"{who}{of} ({r.replied:,} of {most:,})")
         return f"Not yet whole: {', '.join(names)}." if names else ""
+
+    @property
+    def asked(self) -> int:
+        """How many problems a whole checkpoint answered; of a set whose problems are known, how many it has."""
+        return max(whole_size(self.checkpoints), *(r.n for r in self.checkpoints if r.arm != "base" or r.missing), 0)
 
     @property
     def problems(self) -> int:
@@ -142,8 +149,7 @@ def _set_report(
     rows: Sequence[Row], dev: Sequence[CheckpointResult], margin: float, ks: Sequence[int], same_step: bool
 ) -> SetReport:
     results = checkpoint_results(filter(_is_first, rows))
-    # nothing competes with the base model: it is compared on the problems that it has answered so far
-    judged = [r for r in results if r.arm == "base"] + [r for r in fully_answered(results) if r.arm != "base"]
+    judged = fully_answered(results)  # the base model is compared on the problems that it has answered so far
     chosen_by = fully_answered(dev)
     arms = arm_results(judged, chosen_by)
     pairs = judged_pairs(judged, chosen_by, same_step=same_step)

@@ -63,6 +63,7 @@ class Experiment:
     arms: Mapping[str, ArmData]
     parameters: int | None = None
     trained_on: str | None = None  # the data set; None: nothing was trained
+    is_one_of_bases: bool = False  # the same student was evaluated over several bases, each an experiment
 
     @property
     def dataset(self) -> str:
@@ -75,8 +76,8 @@ class Experiment:
 
     @property
     def is_reference_derived(self) -> bool:
-        """Whether any arm trained on the oracle's corrections."""
-        return any(data.reference_derived for data in self.arms.values())
+        """Whether arm lema trained on the oracle's corrections."""
+        return "lema" in self.arms and self.arms["lema"].reference_derived > 0
 
     @property
     def untuned(self) -> CheckpointResult | None:
@@ -113,6 +114,7 @@ class OtherComparison:
     minus the second, over their common seeds and problems."""
 
     model: str
+    base: str
     dataset: str
     split: str
     matched_by: MatchedBy

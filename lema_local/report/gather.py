@@ -4,9 +4,9 @@ evidence, dropped = gather_evidence(store)
 samples = gather_samples(store, evidence, seed=1)
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -16,6 +16,7 @@ from lema_local.report.evaluation import SetReport, set_reports
 from lema_local.report.evidence import ArmData, Evidence, Experiment, Row
 from lema_local.report.other_runs import ends, other_comparisons
 from lema_local.report.results import MARGIN, CheckpointResult, checkpoint_results, fully_answered
+from lema_local.report.runs import Data
 from lema_local.report.shown import shown_checkpoints
 from lema_local.review.draw import read_items
 from lema_local.review.items import Item
@@ -93,20 +94,21 @@ def gather(
     preferred = {
         row["training_set_id"] for row in arms if row["correctors"] and set(row["correctors"]) <= set(correctors)
     }
-    shown = shown_checkpoints(trained, preferred)
+    data = Data.of(arms, store.rows(stage_sql("report_shared_examples")))
+    shown = shown_checkpoints(trained, data, preferred)
     every = _wanted(store, "report_evaluations", [*shown, *ends(trained)])
     evaluations = [row for row in every if row["checkpoint_id"] is None or row["checkpoint_id"] in shown]
     others = other_comparisons(
         trained,
         fully_answered(checkpoint_results(every)),
         {row["checkpoint_id"]: _arm_data(row) for row in arms},
-        store.rows(stage_sql("report_shared_examples")),
+        data,
         shown,
         margin=margin,
     )
     held = shown.keys() | set[str]().union(*(other.checkpoints for other in others))
     evidence = Evidence(
-        experiments=tuple(_experiments(evaluations, arms, shown, margin)),
+        experiments=tuple(_told_apart(list(_experiments(evaluations, arms, shown, margin)))),
         others=tuple(others),
         not_shown=sum(row["is_evaluated"] and row["id"] not in held for row in trained),
         self_correction_rate=tuple(store.rows("from self_correction_rate")),
@@ -130,6 +132,16 @@ def _experiments(
             same_step = all(shown.get(row["checkpoint_id"], True) for row in own)
             for result in set_reports(own, margin=margin, same_step=same_step):
                 yield Experiment(model, base, result, arm_data(result, arms), _parameters(model), trained_on)
+
+
+def _told_apart(experiments: Sequence[Experiment]) -> Iterable[Experiment]:
+    """The experiments, those of one student that differ in their base alone marked so."""
+    places = Counter(map(_place, experiments))
+    return (replace(e, is_one_of_bases=places[_place(e)] > 1) for e in experiments)
+
+
+def _place(e: Experiment) -> tuple[str | None, ...]:
+    return e.model, e.trained_on, e.dataset, e.result.split
 
 
 def _by_training(rows: Sequence[Row]) -> Iterable[tuple[str | None, list[Row]]]:
@@ -182,10 +194,9 @@ def _changed(store: Store, evidence: Evidence, evaluations: Iterable[Row], seed:
     wanted: list[tuple[Experiment, str, dict[str, str]]] = []
     ids = {(row["checkpoint_id"], row["problem_id"], row["model"], row["base"]): row["id"] for row in evaluations}
     for e in evidence.experiments:
-        sides = {arm: _shown(e, arm) for arm in ("cot", "lema")}
-        cot, lema = sides["cot"], sides["lema"]
-        if cot is None or lema is None:
+        if (pair := _shown(e)) is None:
             continue
+        lema, cot = pair
         for change, was, now in (("gained", False, True), ("lost", True, False)):
             found = [
                 p
@@ -220,10 +231,16 @@ def _changed(store: Store, evidence: Evidence, evaluations: Iterable[Row], seed:
         )
 
 
-def _shown(e: Experiment, arm: str) -> CheckpointResult | None:
-    """The checkpoint that stands for an arm; of several seeds the first."""
-    results = e.of_arm(arm)
-    return results[0].reported if results else None
+def _shown(e: Experiment) -> tuple[CheckpointResult, CheckpointResult] | None:
+    """The checkpoints of lema and of cot whose answers are compared; of several seeds those of the first of both."""
+    difference = e.difference("lema", "cot")
+    if difference is None:
+        return None
+
+    def side(arm: str, step: int) -> CheckpointResult:
+        return next(r for r in e.result.checkpoints if (r.arm, r.seed, r.step) == (arm, difference.seed, step))
+
+    return side("lema", difference.step), side("cot", difference.against_step)
 
 
 def _texts(store: Store, ids: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -52,10 +52,13 @@ def headline(experiment: Experiment, others: Iterable[OtherComparison] = ()) -> 
 
 
 def _is_beside(other: OtherComparison, experiment: Experiment) -> bool:
-    place = (experiment.model, experiment.dataset, experiment.result.split)
+    """Whether it is the answer's own for as many tokens: on its data and base, and one of the two is its run."""
+    place = (experiment.model, experiment.base, experiment.dataset, experiment.result.split)
     arms, data = (other.difference.arm, other.difference.against), other.data[0]
-    is_same = (other.model, other.dataset, other.split) == place and arms == (ARM, AGAINST)
-    return is_same and other.matched_by == "tokens" and data == experiment.arms.get(ARM)
+    is_same = (other.model, other.base, other.dataset, other.split) == place and arms == (ARM, AGAINST)
+    shown = {result.checkpoint_id for result in experiment.result.checkpoints}
+    is_of_answer = data == experiment.arms.get(ARM) and not shown.isdisjoint(other.checkpoints)
+    return is_same and other.matched_by == "tokens" and is_of_answer
 
 
 def _of_equal_tokens(other: OtherComparison) -> str:

@@ -58,7 +58,8 @@ def _settings_blocks(runs: Sequence[Row]) -> Iterator[Block]:
         alike[row["arm"], json.dumps(settings, indent=1)].append(row)
     for (arm, settings), rows in alike.items():
         named = ", ".join(f"{row['seed']} ({row['run_id'][:8]})" for row in rows)
-        yield Block(f"Settings of {arm}, seed{'s' if len(rows) > 1 else ''} {named}", settings)
+        steps = max(row["steps"] for row in rows)
+        yield Block(f"Settings of {arm}, {steps:,} steps, seed{'s' if len(rows) > 1 else ''} {named}", settings)
 
 
 def gather_manifest(store: Store, profile: Profile | None = None) -> Manifest:

@@ -138,12 +138,22 @@ def _checkpoint_result(group: Sequence[Mapping[str, Any]]) -> CheckpointResult:
 
 
 def fully_answered(results: Sequence[CheckpointResult]) -> list[CheckpointResult]:
-    """Those that answered as many problems as the fullest of their data set and split. The others are what an
-    interrupted evaluation left: a few problems make a rate that no whole checkpoint can compete with."""
-    fullest: dict[tuple[str, str], int] = defaultdict(int)
+    """Base models, with which nothing competes; and the checkpoints that answered all of their student, base, data set
+    and split (`whole_size`). The others are what an interrupted evaluation left: a few problems make a rate that no
+    whole checkpoint can compete with."""
+    students: dict[tuple[str, ...], list[CheckpointResult]] = defaultdict(list)
     for r in results:
-        fullest[r.dataset, r.split] = max(fullest[r.dataset, r.split], r.replied)
-    return [r for r in results if r.replied == fullest[r.dataset, r.split]]
+        students[r.model, r.base, r.dataset, r.split].append(r)
+    whole = {student: whole_size(of) for student, of in students.items()}
+    return [r for r in results if r.arm == "base" or r.replied == whole[r.model, r.base, r.dataset, r.split]]
+
+
+def whole_size(results: Sequence[CheckpointResult]) -> int:
+    """How many problems a checkpoint answered that answered all: as many as the fullest. Where several answered so many
+    it does not matter that the base answered more: it may have been asked for another draw of problems too."""
+    trained = [r.replied for r in results if r.arm != "base"]
+    most = max(trained, default=0)
+    return most if trained.count(most) > 1 else max(most, *(r.replied for r in results))
 
 
 def arm_results(results: Sequence[CheckpointResult], dev: Sequence[CheckpointResult] = ()) -> list[ArmResult]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lema_local.report.claims import best_three, named, percent, points, student_of
+from lema_local.report.claims import best_three, named, percent, points, printed_at, student_of
 from lema_local.report.evidence import Evidence, Experiment, OtherComparison
 from lema_local.report.over_seeds import SeedDifference
 from lema_local.report.paper import Paper
@@ -166,18 +166,19 @@ def _best_line(arm: ArmResult) -> str:
 
 def table_1(evidence: Evidence, paper: Paper) -> Table:
     """Table 1 with our rows beside the paper's."""
-    rows, quiet, seen = [], set(), set()
-    ours = {(student_of(e), e.dataset): e for e in evidence.experiments if e.of_arm("cot") or e.of_arm("lema")}
+    rows, quiet, seen = [], set(), list[Experiment | None]()
+    ours = [e for e in evidence.experiments if e.of_arm("cot") or e.of_arm("lema")]
     for row in paper.table_1:
-        seen.add((row.model, row.dataset))
-        e = ours.get((row.model, row.dataset))
+        e = printed_at(ours, row.model, row.dataset)
+        seen.append(e)
         theirs = [
             f"{' / '.join(map(str, best))} ({mean})"
             for best, mean in ((row.cot, row.cot_mean), (row.lema, row.lema_mean))
         ]
-        rows.append((row.model, named(row.dataset), *theirs, best_three(e, "cot"), best_three(e, "lema")))
-    for key, e in ours.items():
-        if key not in seen:
+        name = student_of(e) if e else row.model
+        rows.append((name, named(row.dataset), *theirs, best_three(e, "cot"), best_three(e, "lema")))
+    for e in ours:
+        if e not in seen:
             if e.is_reference_derived:
                 quiet.add(len(rows))
             rows.append(

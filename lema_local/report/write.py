@@ -112,7 +112,7 @@ def _missing(evidence: Evidence) -> list[tuple[str, str]]:
         found.append(("Nothing was evaluated yet.", "make train eval"))
     elif not arms:
         found.append(("Only the base model was evaluated: no arm is trained yet.", "make train eval"))
-    elif len(arms) == 1:
+    elif len(arms) == 1 and not evidence.not_shown:  # else the others are named below
         found.append(
             (f"Only arm {next(iter(arms))} was evaluated: there is nothing to compare it with.", "make train eval")
         )

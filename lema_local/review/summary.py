@@ -1,6 +1,6 @@
 """What the reviews say: grades by corrector, as the paper's 35 / 11 / 4; how far reviewers agree, people and judges."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -12,7 +12,6 @@ from lema_local.records.types import Grade
 from lema_local.review.agreement import Agreement, compare, krippendorff_alpha
 from lema_local.review.draw import read_events
 from lema_local.review.rubric import GRADES, PEOPLE, consensus, current_grades, is_model
-from lema_local.statistics.comparison import wilson_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,7 @@ class Tally:
     reviewer: str
     is_reference_derived: bool
     counts: Mapping[Grade, int]
-    shares: Mapping[Grade, tuple[float, float, float]]  # share, and its 95% Wilson interval
+    shares: Mapping[Grade, tuple[float, float, float]]  # share, and its 95% Wilson interval over problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +85,17 @@ def summarise(store: Store) -> Summary:
     """Count and compare all grades of a database."""
     grades = grades_by_correction(store)
     with store.connect() as connection:
-        connection.execute("create temp table wanted (id uuid)")
-        bulk.append(connection, "wanted", ([id_] for id_ in grades))
-        rows = connection.execute(stage_sql("review_corrections")).fetchall()
+        connection.execute("create temp table graded (correction_id uuid, reviewer varchar, grade varchar)")
+        given = ([id_, *pair] for id_, each in grades.items() for pair in _with_people(each).items())
+        bulk.append(connection, "graded", given)
+        rows = connection.execute(stage_sql("review_tallies")).fetchall()
         unread = dict(connection.execute(stage_sql("unread_judgements")).fetchall())
-    counts: defaultdict[tuple[bool, str, str], Counter[Grade]] = defaultdict(Counter)
-    for id_, corrector, _, derived in rows:
-        for reviewer, grade in _with_people(grades[id_]).items():
-            counts[derived, corrector, reviewer][grade] += 1
+    found: defaultdict[tuple[bool, str, str], dict[Grade, tuple[int, tuple[float, float, float]]]] = defaultdict(dict)
+    for derived, corrector, reviewer, grade, count, share, _, low, high in rows:
+        found[derived, corrector, reviewer][grade] = count, (share, low, high)
     tallies = [
-        Tally(corrector, reviewer, derived, {grade: c[grade] for grade in GRADES}, _shares(c))
-        for (derived, corrector, reviewer), c in sorted(counts.items(), key=lambda each: _order(*each[0]))
+        Tally(corrector, reviewer, derived, {g: each[g][0] for g in GRADES}, {g: each[g][1] for g in GRADES})
+        for (derived, corrector, reviewer), each in sorted(found.items(), key=lambda one: _order(*one[0]))
     ]
     return Summary(tallies, _pairs(grades), _alpha(grades), unread)
 
@@ -114,11 +113,6 @@ def _with_people(by_reviewer: dict[str, Grade]) -> dict[str, Grade]:
     """The grades of a correction, and their middle where people gave any."""
     middle = consensus([grade for reviewer, grade in by_reviewer.items() if not is_model(reviewer)])
     return by_reviewer | ({PEOPLE: middle} if middle else {})
-
-
-def _shares(counts: Counter[Grade]) -> dict[Grade, tuple[float, float, float]]:
-    n = counts.total()
-    return {grade: (counts[grade] / n, *wilson_interval(counts[grade], n)) for grade in GRADES}
 
 
 def _pairs(grades: dict[str, dict[str, Grade]]) -> list[Pair]:

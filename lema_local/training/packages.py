@@ -2,11 +2,13 @@
 
 import importlib
 import warnings
+from functools import cache
 from typing import Any
 
 from lema_local.errors import MissingPackageError
 
 
+@cache  # a training step asks some thousands of times, which took 4% of it
 def require(name: str) -> Any:
     """The module `name` (torch, transformers, peft, gguf, ...). Raises MissingPackageError where it is not installed.
 

@@ -1,8 +1,10 @@
 """The views' figures, on a handful of records whose right counts can be seen at a glance; and that they work in plain
 DuckDB, from the file alone."""
 
+import json
 import subprocess
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ from lema_local.records.types import (
     TrainingSet,
 )
 from lema_local.review.rubric import consensus
+from lema_local.review.summary import summarise
+from lema_local.settings.training import TrainingSettings
 from lema_local.statistics.comparison import wilson_interval
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -106,11 +110,12 @@ class Filler:
         self.store.derive("evaluation", [graded])
         return id_
 
-    def checkpoint(self, arm: str, step: int, seed: int = 1, again: int = 0) -> str:
+    def checkpoint(self, arm: str, step: int, seed: int = 1, again: int = 0, on: str = "", settings: str = "{}") -> str:
         id_ = key("checkpoint", arm, step, seed, *filter(None, [again]))
         self.store.add(
             Checkpoint(
-                id_, key("run", arm, seed, again), "student", "nf4", key("set", arm), arm, "d", seed, step, "{}",
+                id_, key("run", arm, seed, again), "student", "nf4", key("set", on or arm), arm, "d", seed, step,
+                settings,
                 "runs/x", 1.0 / step, 100 * step, 4 * step, START + timedelta(days=again),
             )
         )  # fmt: skip
@@ -201,7 +206,8 @@ def test_several_samples_of_a_problem_count_by_how_alike_they_are(
         for sample in range(m):
             filler.rationale(k, "m", is_correct=sample >= y, sample=sample)
             filler.rationale(k, "n", sample=sample)
-            filler.correction(k, "n", "c", kept=sample < y, sample=sample)
+            correction = filler.correction(k, "n", "c", kept=sample < y, sample=sample)
+            filler.grade(correction, "ann", "excellent" if sample < y else "poor", 0)
             filler.evaluation(k, "base", 0, is_correct=sample < y, index=sample, heat=0.7)
     expected = effective_n(hits, samples)
     n = sum(samples)
@@ -209,14 +215,18 @@ def test_several_samples_of_a_problem_count_by_how_alike_they_are(
     of_samples, _ = rows(filler.store, "mistake_rate")
     (of_corrections,) = rows(filler.store, "self_correction_rate")
     (by_subject,) = rows(filler.store, "correction_by_subject")
+    (of_grades,) = rows(filler.store, "corrector_grades")
     views = ("pass_at_1", "pass_at_1_by_level", "pass_at_1_by_subject")
     evaluated = [row for view in views for row in rows(filler.store, view)]
     assert len(evaluated) == 3
-    for row in (of_samples, of_corrections, by_subject, *evaluated):
+    for row in (of_samples, of_corrections, by_subject, of_grades, *evaluated):
         assert row["effective_n"] == pytest.approx(expected, rel=1e-12)
         found = wilson_interval(sum(hits) / n * expected, expected)
         assert (row["low"], row["high"]) == pytest.approx(found, abs=1e-12)
     assert of_corrections["right_effective_n"] == pytest.approx(expected, rel=1e-12)
+    assert of_grades["poor_effective_n"] == pytest.approx(expected, rel=1e-12)
+    for tally in summarise(filler.store).tallies:
+        assert tally.shares["excellent"] == pytest.approx((sum(hits) / n, *found), abs=1e-12)
 
 
 def test_the_interval_of_a_rate_over_several_samples_of_a_problem_holds_what_it_says() -> None:
@@ -453,6 +463,91 @@ def test_an_arm_that_was_trained_again_hides_no_other_arm_and_the_last_one_count
         ("lema", "base", "gained", "t1"), ("lema", "base", "gained", "t2"),
         ("lema", "cot", "gained", "t1"), ("lema", "cot", "gained", "t2"), ("lema", "cot", "lost", "t0"),
     ]  # fmt: skip
+
+
+def test_of_runs_of_other_lengths_those_count_that_two_arms_have(filler: Filler) -> None:
+    for k in range(4):
+        filler.evaluation(k, "base", 0, is_correct=False)
+    for arm, step, solved in (("cot", 12, {0}), ("lema", 12, {1}), ("lema", 7, {2}), ("cot", 20, {3})):
+        filler.checkpoint(arm, step)
+        for k in range(4):
+            filler.evaluation(k, arm, step, is_correct=k in solved)
+    found = [
+        (r["arm"], r["step"], r["against"], r["change"], r["question"]) for r in rows(filler.store, "gained_and_lost")
+    ]
+    assert sorted(found) == [
+        ("cot", 12, "base", "gained", "t0"),
+        ("lema", 12, "base", "gained", "t1"),
+        ("lema", 12, "cot", "gained", "t1"), ("lema", 12, "cot", "lost", "t0"),
+    ]  # fmt: skip
+
+
+def of_cosine(steps: int, **more: Any) -> str:
+    return json.dumps({"schedule": "cosine", "max_steps": steps} | more)
+
+
+def changes(filler: Filler) -> list[tuple[Any, ...]]:
+    found = rows(filler.store, "gained_and_lost")
+    return sorted((r["arm"], r["seed"], r["step"], r["against"], r["change"], r["question"]) for r in found)
+
+
+def test_a_run_is_compared_at_its_end_with_the_cot_of_its_settings(filler: Filler) -> None:
+    runs = [
+        ("cot", 12, of_cosine(12), {0}), ("lema", 12, of_cosine(12), {1}),
+        ("cot", 12, of_cosine(20), {0, 1, 2, 3}),  # on its way to 20 steps: no twin
+        ("cot", 12, of_cosine(12, learning_rate=0.1), {0, 1, 2, 3}),
+    ]  # fmt: skip
+    for again, (arm, step, settings, solved) in enumerate(runs):
+        filler.checkpoint(arm, step, again=again, settings=settings)
+        for k in range(4):
+            filler.evaluation(k, arm, step, is_correct=k in solved, again=again)
+    assert changes(filler) == [("lema", 1, 12, "cot", "gained", "t1"), ("lema", 1, 12, "cot", "lost", "t0")]
+
+
+def test_of_an_arm_on_several_data_those_of_most_seeds_are_compared(filler: Filler) -> None:
+    for seed in (1, 2):
+        for arm, again, solved in (("cot", 0, {0}), ("lema", 0, {1})):
+            filler.checkpoint(arm, 10, seed, again)
+            for k in range(4):
+                filler.evaluation(k, arm, 10, is_correct=k in solved, seed=seed, again=again)
+    filler.checkpoint("lema", 10, 1, again=1, on="another's")
+    for k in range(4):
+        filler.evaluation(k, "lema", 10, is_correct=k == 2, again=1)
+    assert [change for change in changes(filler) if change[4] == "gained"] == [
+        ("lema", seed, 10, "cot", "gained", "t1") for seed in (1, 2)
+    ]
+
+
+def test_samples_are_neither_gained_nor_lost(filler: Filler) -> None:
+    filler.checkpoint("lema", 10)
+    for heat, solved in ((0.0, {0}), (0.7, {1})):
+        for k in range(4):
+            filler.evaluation(k, "base", 0, is_correct=False, heat=heat)
+            filler.evaluation(k, "lema", 10, is_correct=k in solved, heat=heat)
+    assert changes(filler) == [("lema", 1, 10, "base", "gained", "t0")]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {}, {"seed": 7}, {"max_steps": 9, "save_steps": 3, "save_at": (5,)}, {"seeds": 3, "first_seed": 4, "keep": 1},
+        {"per_device_batch_size": 2, "processes": 2, "packing": True, "gradient_checkpointing": False},
+        {"match": "tokens", "attention": "eager", "accelerate_config": "x", "tensorboard": True},
+        {"learning_rate": 1e-3}, {"schedule": "cosine"}, {"lora_r": 8}, {"truncate": True},
+        {"compute_dtype": "float32"},
+        {"method": "full", "quantization": "none"}, {"global_batch_size": 12}, {"group_by_length": False},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_sql_and_python_have_one_notion_of_what_makes_another_design(filler: Filler, other: dict[str, Any]) -> None:
+    one, two = TrainingSettings(), TrainingSettings(**other)
+    older = {name: value for name, value in asdict(one).items() if name not in ("method", "truncate", "save_at")}
+    with filler.store.connect() as connection:
+        (is_same, is_same_as_older) = connection.execute(
+            "select design_of($one) = design_of($two), design_of($older) = design_of($two)",
+            {"one": json.dumps(asdict(one)), "two": json.dumps(asdict(two)), "older": json.dumps(older)},
+        ).fetchall()[0]
+    assert is_same is is_same_as_older is (one.design == two.design)
 
 
 def test_text_that_is_there_twice_is_found(filler: Filler) -> None:

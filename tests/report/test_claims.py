@@ -307,6 +307,9 @@ def test_grades_decide_about_gpt_4_alone() -> None:
         "excellent": 33,
         "good": 10,
         "poor": 7,
+        "low": 0.522,
+        "high": 0.776,
+        "poor_effective_n": 50,
     }
     other = grades | {"corrector": "qwen2.5-1.5b-instruct", "excellent": 10, "poor": 30}
     found = of_correctors(GRADES, corrector_grades=[grades | {"corrector": "gpt-4"}, other])
@@ -321,7 +324,8 @@ def test_grades_decide_about_gpt_4_alone() -> None:
 def graded(corrector: str, poor: int, total: int, **more: Any) -> dict[str, Any]:
     return {
         "corrector": corrector, "reasoner": "r", "dataset": "gsm8k", "by_model": False, "is_reference_derived": False,
-        "corrections": total, "excellent": total - poor, "good": 0, "poor": poor,
+        "corrections": total, "excellent": total - poor, "good": 0, "poor": poor, "low": 0.0, "high": 1.0,
+        "poor_effective_n": total,
     } | more  # fmt: skip
 
 
@@ -337,6 +341,13 @@ def test_a_weak_corrector_is_held_against_a_strong_one_on_the_same_mistakes_over
         ("gpt-3.5-turbo against gpt-4 on r, GSM8K", "20 of 40 poor, against 4 of 50", "reproduced"),
         ("gpt-3.5-turbo against gpt-4 on r, MATH", "1 of 20 poor, against 15 of 20", "contradicted"),
     ]
+
+
+def test_graded_corrections_of_few_problems_count_as_few() -> None:
+    """20 of 40 poor, of five problems: no more than two or three of five."""
+    weak, strong = graded("gpt-3.5-turbo", 20, 40, poor_effective_n=5.0), graded("gpt-4", 4, 50)
+    [(_, ours, verdict)] = weak_against_strong(weak, strong)
+    assert (ours, verdict) == ("20 of 40 poor, against 4 of 50", "open")
 
 
 @pytest.mark.parametrize("other", [{"dataset": "math"}, {"reasoner": "another"}], ids=str)

@@ -51,6 +51,19 @@ def test_each_set_has_a_report_of_its_own_and_dev_has_none() -> None:
     assert [(r.dataset, r.split, r.checkpoints[0].correct) for r in found] == [("d", "test", 1), ("svamp", "test", 2)]
 
 
+def test_a_base_that_was_asked_more_problems_leaves_the_arms_that_answered_theirs_whole() -> None:
+    theirs = [*rows("cot", 1, "110000"), *rows("lema", 1, "111000")]
+    report = only(set_reports([*rows("base", 0, "100000111111"), *theirs], margin=0.03))
+    assert [(d.arm, d.against, d.paired.n) for d in report.differences] == [
+        ("cot", "base", 6), ("lema", "base", 6), ("lema", "cot", 6),
+    ]  # fmt: skip
+    assert (report.asked, report.not_yet_whole) == (6, "")
+    assert [r.arm for r in report.whole] == ["base", "cot", "lema"]
+    # one checkpoint alone that answered less may be on its way
+    alone = only(set_reports([*rows("base", 0, "100000111111"), *rows("cot", 1, "110000")], margin=0.03))
+    assert (alone.differences, alone.not_yet_whole) == ((), "Not yet whole: cot step 1 (6 of 12).")
+
+
 def test_a_reply_without_an_answer_and_a_problem_without_a_reply_are_not_solved() -> None:
     table = [*rows("base", 0, "1111"), *rows("cot", 1, "11")]
     table[3] |= {"answer": None, "is_correct": False, "is_cut": True}

@@ -12,6 +12,7 @@ from lema_local.report.evidence import ArmData, Evidence, OtherComparison
 from lema_local.report.other_runs import ends, other_comparisons
 from lema_local.report.paper import paper
 from lema_local.report.results import checkpoint_results
+from lema_local.report.runs import Data
 from lema_local.report.tables import others_table
 
 SEEDS = (1, 2, 3)
@@ -61,7 +62,7 @@ def compared(
         [row for each in runs for row in each.trained],
         checkpoint_results(row for each in runs for row in each.answers),
         {id_: DATA[each.data] for each in runs for id_ in each.ids if each.data in DATA},
-        [{"one": one, "other": other, "shared": count} for (one, other), count in shared.items()],
+        Data(cot={frozenset(pair): count for pair, count in shared.items()}),
         set().union(*(each.ids for each in shown)),
         margin=0.03,
     )
@@ -98,8 +99,9 @@ def test_without_others_at_equal_steps_these_are_said_too() -> None:
         {},
         {("cot", "cot"): 300, ("lema", "lema"): 300, ("cot", "lema"): 299},
         {("cot", "cot"): 300, ("cot", "lema"): 300},
+        {("cot", "cot"): 626, ("lema", "lema"): 300, ("cot", "lema"): 300},
     ],
-    ids=["none known", "one is another", "one has none"],
+    ids=["none known", "one is another", "one has none", "the other has more"],
 )
 def test_runs_whose_cot_examples_are_others_are_not_compared(shared: dict[tuple[str, str], int]) -> None:
     assert compared(COT, CUT, shared=shared) == []
@@ -120,6 +122,12 @@ def test_an_arm_on_other_corrections_is_compared_with_cot_and_with_itself() -> N
         ("lema (64 by qwen-1.5b)", "lema (256 by oracle)", (120, 120), "steps", -16),
     ]
     assert LEMA.ids <= found[1].checkpoints
+
+
+def test_corrections_are_not_compared_where_one_arm_has_other_cot_examples_too() -> None:
+    weaker = Runs("lema", 120, 120_000, 64, on="weaker")
+    shared = SHARED | {("weaker", "weaker"): 626, ("cot", "weaker"): 300, ("lema", "weaker"): 300}
+    assert compared(COT, LEMA, weaker, shown=(COT, LEMA), shared=shared) == []
 
 
 @pytest.mark.parametrize(

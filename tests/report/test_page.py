@@ -18,8 +18,13 @@ from commands import ROOT, lema
 from lema_local.records.keys import content_key
 from lema_local.records.store import Store, Writer
 from lema_local.records.types import Attempt
+from lema_local.report.charts import ON_PAGE
+from lema_local.report.claims import TABLE_1, training_claims
+from lema_local.report.figures import figures
 from lema_local.report.gather import gather
 from lema_local.report.manifest import gather_manifest
+from lema_local.report.paper import paper
+from lema_local.report.tables import table_1
 from lema_local.report.write import report_page, write_report
 from lema_local.settings.profiles import load_profile
 
@@ -154,6 +159,64 @@ def test_seeds_of_an_arm_that_were_trained_on_other_data_are_not_mixed_in(db: Pa
         """)
     evidence, _ = gather(Store(db, own_views=True), seed=1)
     assert [[r.seed for r in e.of_arm("lema")] for e in evidence.experiments] == [[1, 2]]
+
+
+@pytest.mark.parametrize(("column", "value"), [("template", "alpaca.1"), ("sampling", '{"max_tokens": 512}')])
+def test_a_base_that_was_asked_in_another_way_too_takes_no_answer_away(db: Path, column: str, value: str) -> None:
+    report_records.add_arms(db, problems=20, seeds=2)
+    with Writer(db) as store, store.connect(write=True) as connection:
+        connection.execute(
+            f"""
+            create temp table again as
+            select * replace (md5(id::varchar)::uuid as id, now() as created_at, $value as {column})
+            from completion where checkpoint_id is null
+            """,
+            {"value": value},
+        )
+        connection.execute("insert into completion by name from again")
+        connection.execute("""
+            insert into evaluation by name
+            select * replace (md5(id::varchar)::uuid as id) from evaluation where checkpoint_id is null
+        """)
+    (experiment,) = gather(Store(db, own_views=True), seed=1)[0].experiments
+    assert experiment.effect("lema", "cot") is not None
+    assert {r.replied for r in experiment.result.checkpoints} == {20}
+
+
+def test_one_student_over_two_bases_is_two_rows_that_are_told_apart(db: Path) -> None:
+    report_records.add_arms(db, problems=20, seeds=2)
+    with Writer(db) as store, store.connect(write=True) as connection:
+        connection.execute("""
+            create temp table again as
+            select md5(completion.id::varchar)::uuid as new, completion.* from completion where purpose = 'evaluate'
+        """)
+        connection.execute("insert into completion by name select * exclude (new) replace (new as id) from again")
+        connection.execute("""
+            insert into evaluation by name
+            select * replace (md5(id::varchar)::uuid as id, 'hf:base, bf16' as base, false as is_correct)
+            from evaluation
+        """)
+    evidence, _ = gather(Store(db, own_views=True), seed=1)
+    rows = table_1(evidence, paper()).rows
+    assert [row[0] for row in rows if row[5] != "–"] == [f"llama-2-7b over hf:base, {b}" for b in ("bf16", "nf4")]
+    bars = next(figure for figure in figures(evidence, paper(), ON_PAGE) if figure.name == "figure-1")
+    assert len({(row[0], row[1], row[2]) for row in bars.table}) == len(bars.table)
+    lema = [c.where for c in training_claims(evidence, paper()) if c.topic == TABLE_1 and c.n is not None]
+    assert lema == [f"llama-2-7b over hf:base, {b}, GSM8K" for b in ("bf16", "nf4")]
+
+
+def test_gained_and_lost_are_shown_of_a_seed_that_both_arms_have(db: Path) -> None:
+    report_records.add_arms(db, problems=60, seeds=3, rates={"base": 0.1, "cot": 0.5, "lema": 0.5})
+    with Writer(db) as store, store.connect(write=True) as connection:
+        connection.execute("delete from checkpoint where arm = 'lema' and seed = 1")
+        connection.execute("delete from evaluation where checkpoint_id not in (select id from checkpoint)")
+    evidence, samples = gather(Store(db, own_views=True), seed=1)
+    difference = evidence.experiments[0].difference("lema", "cot")
+    assert difference is not None
+    assert difference.seed == 2
+    found = [problem.change for problem in samples.changed]
+    paired = difference.paired
+    assert (found.count("gained"), found.count("lost")) == (min(15, paired.gained), min(15, paired.lost))
 
 
 def test_what_one_set_trained_on_is_not_held_against_another(db: Path) -> None:
@@ -394,8 +457,9 @@ def test_the_manifest_has_an_oracle_once_and_settings_once_for_all_seeds() -> No
     models = next(table for table in manifest.tables if table.caption == "Models that answered")
     assert sum("oracle" in row for row in models.rows) == 1
     assert [block.name.split(" (")[0] for block in manifest.settings] == [
-        "Settings of warm-up, seed 42", "Settings of cot, seeds 42", "Settings of lema, seeds 42",
-        "Settings of lema, seeds 42", "Settings of cot, seeds 42",
+        "Settings of warm-up, 30 steps, seed 42", "Settings of cot, 120 steps, seeds 42",
+        "Settings of lema, 120 steps, seeds 42", "Settings of lema, 74 steps, seeds 42",
+        "Settings of cot, 196 steps, seeds 42",
     ]  # fmt: skip
 
 

@@ -121,6 +121,37 @@ def test_a_half_answered_checkpoint_is_named_so_and_neither_published_nor_compar
     assert "Against the" not in card
 
 
+def test_the_cot_adapter_beside_it_is_of_its_settings_and_evaluated(store: Writer) -> None:
+    db = fill(store)
+    others = [{"learning_rate": 0.001, "lora_r": 64}, {"learning_rate": 0.5, "lora_r": 64}]
+    for number, settings in enumerate(others):  # made later: the first was not evaluated, the second is another design
+        id_ = f"33333333-0000-4000-8000-00000000000{number}"
+        store.add(checkpoint("cot", id=id_, run_id=id_, settings=json.dumps(settings), created_at=datetime.now(UTC)))
+        if number:
+            for k in range(TOGETHER):
+                store.add(completion(problem(k), 900 + k, checkpoint_id=id_))
+    store.merge()
+    wrong = [replace(evaluation(problem(k), 900 + k, is_correct=False), checkpoint_id=id_) for k in range(TOGETHER)]
+    store.derive("evaluation", wrong)
+    card = model_card(db, IDS["lema"])
+    assert "| cot adapter, same step | d test | 10/20 |" in card
+
+
+def test_sampled_answers_are_no_row_of_greedy_ones(store: Writer) -> None:
+    db = fill(store)
+    sampled = '{"temperature": 0.7}'
+    for k in range(TOGETHER):
+        store.add(completion(problem(k), 800 + k, checkpoint_id=IDS["lema"], sampling=sampled))
+    store.merge()
+    right = [
+        replace(evaluation(problem(k), 800 + k, is_correct=True), checkpoint_id=IDS["lema"]) for k in range(TOGETHER)
+    ]
+    store.derive("evaluation", right)
+    card = model_card(db, IDS["lema"])
+    assert card.count("| this adapter | d test |") == 1
+    assert "| this adapter | d test | 15/20 |" in card
+
+
 def test_what_is_missing_is_said_with_the_command_that_makes_it(store: Writer) -> None:
     db = fill(store, evaluated=False)
     (db.parent / "runs" / "lema" / "step-000040" / "COMPLETE").unlink(missing_ok=True)

@@ -234,7 +234,9 @@ def test_without_the_training_packages_merging_says_what_to_install(
     checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lema_local.errors import MissingPackageError
+    from lema_local.training.packages import require
 
+    require.cache_clear()  # another test had it
     monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(MissingPackageError, match=r"lema-local\[train\]"):
         merge(checkpoints["nf4"], tmp_path / "merged")
