@@ -17,13 +17,15 @@
 --   prompt_tokens, completion_tokens: of the call
 --   seconds: of the call; a request's seconds are shared by the samples that came by it; NULL: it came by a batch
 --   cost_usd: US dollars; NULL: no price known
+--   model_identity: weights and quantisation of the corrector; NULL: reference-derived
 create or replace view graded_correction as
 select
     correction.*, rationale.reasoner, problem.dataset,
     coalesce(problem.level, '-') as level, coalesce(problem.subject, '-') as subject,
     corrected.model_identity = mistaken.model_identity as is_self,
     corrected.template, corrected.sampling as settings, corrected.prompt_tokens, corrected.completion_tokens,
-    corrected.latency_s / corrected.shared_by as seconds, corrected.cost_usd
+    corrected.latency_s / corrected.shared_by as seconds, corrected.cost_usd,
+    case when not correction.is_reference_derived then corrected.model_identity end as model_identity
 from correction
 join rationale on rationale.id = correction.rationale_id
 join problem on problem.id = correction.problem_id
@@ -33,12 +35,12 @@ join completion as mistaken on mistaken.id = correction.rationale_id;
 -- given_mistake: which mistakes was each corrector given, and did it put them right? For the views below; each once, however often it was corrected.
 --   rationale_id, problem_id, reasoner: the mistake, its problem, and the model that made it
 --   dataset, level, subject: of the problem; '-' where it has no level, no subject
---   corrector, is_self, is_reference_derived, template, settings: as in graded_correction
+--   corrector, is_self, is_reference_derived, template, settings, model_identity: as in graded_correction
 --   is_right, is_corrected: a correction has the right answer; one is kept
 create or replace view given_mistake as
 select
     rationale_id, problem_id, reasoner, dataset, level, subject, corrector, is_self, is_reference_derived, template, settings,
-    coalesce(bool_or(is_correct), false) as is_right, bool_or(rejected_because is null) as is_corrected
+    model_identity, coalesce(bool_or(is_correct), false) as is_right, bool_or(rejected_because is null) as is_corrected
 from graded_correction
 group by all;
 
@@ -70,6 +72,7 @@ order by correction.is_reference_derived, correction.id;
 --   low, high: of rate, 95% Wilson interval of so many
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
 --   right_effective_n: the same as effective_n, for the rate of right answers
+--   model_identity: weights and quantisation of the corrector; NULL: reference-derived
 create or replace view self_correction_rate as
 with given as (
     select
@@ -79,7 +82,7 @@ with given as (
         count(*) filter (is_corrected) over alike as corrected_of_problem
     from given_mistake
     window alike as (
-        partition by problem_id, reasoner, corrector, is_self, is_reference_derived, template, settings
+        partition by problem_id, reasoner, corrector, is_self, is_reference_derived, template, settings, model_identity
     )
 )
 select
@@ -92,10 +95,11 @@ select
     wilson_low(rate * effective_n, effective_n) as low,
     wilson_high(rate * effective_n, effective_n) as high,
     template, settings,
-    effective_n(true, is_right, problem_id, of_problem, right_of_problem) as right_effective_n
+    effective_n(true, is_right, problem_id, of_problem, right_of_problem) as right_effective_n,
+    model_identity
 from given
-group by reasoner, corrector, is_self, is_reference_derived, dataset, template, settings
-order by is_reference_derived, reasoner, corrector, dataset, template, settings;
+group by reasoner, corrector, is_self, is_reference_derived, dataset, template, settings, model_identity
+order by is_reference_derived, reasoner, corrector, dataset, template, settings, model_identity;
 
 -- correction_by_level: how does the success of corrections change with difficulty (figure 4)?
 --   dataset, level: which problems; '-': they have no level
@@ -107,11 +111,12 @@ order by is_reference_derived, reasoner, corrector, dataset, template, settings;
 --   effective_n: as how many independent observations they count, as several mistakes at a problem are less than as many problems
 --   low, high: of rate, 95% Wilson interval of so many
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
+--   model_identity: weights and quantisation of the corrector; NULL: reference-derived
 create or replace view correction_by_level as
 with given as (
     select *, count(*) over alike as of_problem, count(*) filter (is_corrected) over alike as corrected_of_problem
     from given_mistake
-    window alike as (partition by problem_id, corrector, is_reference_derived, template, settings)
+    window alike as (partition by problem_id, corrector, is_reference_derived, template, settings, model_identity)
 ),
 collected as (
     select dataset, level, sum(mistakes)::bigint as collected
@@ -126,11 +131,11 @@ select
     effective_n(true, is_corrected, problem_id, of_problem, corrected_of_problem) as effective_n,
     wilson_low(rate * effective_n, effective_n) as low,
     wilson_high(rate * effective_n, effective_n) as high,
-    template, settings
+    template, settings, model_identity
 from given
 left join collected using (dataset, level)
-group by dataset, level, corrector, is_reference_derived, template, settings
-order by is_reference_derived, dataset, corrector, template, settings, level;
+group by dataset, level, corrector, is_reference_derived, template, settings, model_identity
+order by is_reference_derived, dataset, corrector, template, settings, model_identity, level;
 
 -- correction_by_subject: how does the success of corrections change with the subject?
 --   dataset, subject: which problems; '-': they have no subject
@@ -142,11 +147,12 @@ order by is_reference_derived, dataset, corrector, template, settings, level;
 --   effective_n: as how many independent observations they count, as several mistakes at a problem are less than as many problems
 --   low, high: of rate, 95% Wilson interval of so many
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
+--   model_identity: weights and quantisation of the corrector; NULL: reference-derived
 create or replace view correction_by_subject as
 with given as (
     select *, count(*) over alike as of_problem, count(*) filter (is_corrected) over alike as corrected_of_problem
     from given_mistake
-    window alike as (partition by problem_id, corrector, is_reference_derived, template, settings)
+    window alike as (partition by problem_id, corrector, is_reference_derived, template, settings, model_identity)
 ),
 collected as (
     select dataset, subject, sum(mistakes)::bigint as collected
@@ -161,11 +167,11 @@ select
     effective_n(true, is_corrected, problem_id, of_problem, corrected_of_problem) as effective_n,
     wilson_low(rate * effective_n, effective_n) as low,
     wilson_high(rate * effective_n, effective_n) as high,
-    template, settings
+    template, settings, model_identity
 from given
 left join collected using (dataset, subject)
-group by dataset, subject, corrector, is_reference_derived, template, settings
-order by is_reference_derived, dataset, corrector, template, settings, subject;
+group by dataset, subject, corrector, is_reference_derived, template, settings, model_identity
+order by is_reference_derived, dataset, corrector, template, settings, model_identity, subject;
 
 -- correction_by_step: which step of the mistake do correctors blame, and how do corrections of early and late steps fare?
 --   dataset: whose problems
@@ -179,7 +185,9 @@ order by is_reference_derived, dataset, corrector, template, settings, subject;
 --   low, high: of rate, 95% Wilson interval of so many
 --   at_fault: corrections whose step is the mistake's first that is demonstrably wrong
 --   fault_known: corrections of mistakes where there is such a step
+--   first_at_fault: of them, where it is the first: what a corrector that always blames the first step has right
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
+--   model_identity: weights and quantisation of the corrector; NULL: reference-derived
 create or replace view correction_by_step as
 with placed as (
     select
@@ -201,12 +209,14 @@ counted as (
         count(*) over alike as of_problem,
         count(*) filter (rejected_because is null) over alike as kept_of_problem
     from placed
-    window alike as (partition by problem_id, corrector, is_reference_derived, position, template, settings)
+    window alike as (partition by problem_id, corrector, is_reference_derived, position, template, settings, model_identity)
 )
 select
     dataset, corrector, is_reference_derived, position,
     count(*) as corrections,
-    corrections / sum(corrections) over (partition by dataset, corrector, is_reference_derived, template, settings) as share,
+    corrections / sum(corrections) over (
+        partition by dataset, corrector, is_reference_derived, template, settings, model_identity
+    ) as share,
     count(*) filter (rejected_because is null) as corrected,
     corrected / nullif(corrections, 0) as rate,
     effective_n(true, rejected_because is null, problem_id, of_problem, kept_of_problem) as effective_n,
@@ -214,11 +224,12 @@ select
     wilson_high(rate * effective_n, effective_n) as high,
     count(*) filter (step_agrees) as at_fault,
     count(*) filter (fault_step is not null) as fault_known,
-    template, settings
+    count(*) filter (fault_step = 1) as first_at_fault,
+    template, settings, model_identity
 from counted
-group by dataset, corrector, is_reference_derived, position, template, settings
+group by dataset, corrector, is_reference_derived, position, template, settings, model_identity
 order by
-    is_reference_derived, dataset, corrector, template, settings,
+    is_reference_derived, dataset, corrector, template, settings, model_identity,
     list_position(['first', 'middle', 'last', 'only', 'none named', 'no such step', 'not known'], position);
 
 -- rejections: why were corrections rejected, by reasoner and corrector?

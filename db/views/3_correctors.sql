@@ -28,6 +28,7 @@ order by correction_id, reviewer;
 --   low, high: of excellent_share, 95% Wilson interval of so many
 --   poor_effective_n: the same as effective_n, for the share of poor ones
 --   template, settings: of the prompt (name.version) and of sampling (JSON)
+--   model_identity: weights and quantisation of the corrector; NULL: reference-derived
 create or replace view corrector_grades as
 with placed as (
     select
@@ -39,7 +40,8 @@ with placed as (
 ),
 graded as (
     select
-        problem_id, dataset, reasoner, corrector, is_reference_derived, is_model, template, settings, reviewer, grade,
+        problem_id, dataset, reasoner, corrector, is_reference_derived, is_model, template, settings, model_identity,
+        reviewer, grade,
         place = middle as is_counted,
         place = middle and grade = 'excellent' as is_excellent,
         place = middle and grade = 'poor' as is_poor
@@ -54,7 +56,7 @@ counted as (
         count(*) filter (is_poor) over alike as poor_of_problem
     from graded
     window alike as (
-        partition by problem_id, reasoner, corrector, is_reference_derived, is_model, template, settings
+        partition by problem_id, reasoner, corrector, is_reference_derived, is_model, template, settings, model_identity
     )
 )
 select
@@ -69,28 +71,31 @@ select
     wilson_low(excellent_share * effective_n, effective_n) as low,
     wilson_high(excellent_share * effective_n, effective_n) as high,
     effective_n(is_counted, is_poor, problem_id, of_problem, poor_of_problem) as poor_effective_n,
-    template, settings
+    template, settings, model_identity
 from counted
-group by dataset, reasoner, corrector, is_reference_derived, is_model, template, settings
-order by is_reference_derived, is_model, dataset, corrector, reasoner, template, settings;
+group by dataset, reasoner, corrector, is_reference_derived, is_model, template, settings, model_identity
+order by is_reference_derived, is_model, dataset, corrector, reasoner, template, settings, model_identity;
 
 -- corrector_agreement: of mistakes that two correctors were given, which did both put right, and do they blame the same step?
 --   dataset: whose problems
 --   reasoner: the model that made the mistakes
 --   corrector, other: two correctors; one that wrote from the reference solution is `other`
 --   is_reference_derived: `other` wrote from the reference solution
---   mistakes: given to both
+--   mistakes: given to both, each once however often it was corrected
 --   both_kept, only_corrector, only_other, neither: whose corrections are kept
 --   corrector_ahead, other_ahead: problems of whose mistakes the one had more corrections kept; of these exact McNemar's p
---   same_step: of `both_kept`, where the two name the same wrong step
+--   same_step: of `both_kept`, where kept ones of the two name the same wrong step
 --   same_step_share: same_step / both_kept, 0 to 1; NULL: there is none
 --   templates: of the prompts of the two (name.version)
 create or replace view corrector_agreement as
 with asked as (
     select
-        id, problem_id, rationale_id, dataset, reasoner, corrector, is_reference_derived, incorrect_step,
-        rejected_because is null as is_kept, template, (is_reference_derived, corrector, template, settings) as who
+        problem_id, rationale_id, dataset, reasoner, corrector, is_reference_derived, template,
+        (is_reference_derived, corrector, template, settings, model_identity) as who,
+        bool_or(rejected_because is null) as is_kept,
+        list(distinct incorrect_step) filter (rejected_because is null) as steps
     from graded_correction
+    group by all
 ),
 by_problem as (
     select
@@ -100,7 +105,7 @@ by_problem as (
         count(*) filter (one.is_kept and other.is_kept) as both_kept,
         count(*) filter (one.is_kept and not other.is_kept) as only_corrector,
         count(*) filter (not one.is_kept and other.is_kept) as only_other,
-        count(*) filter (one.is_kept and other.is_kept and one.incorrect_step = other.incorrect_step) as same_step
+        count(*) filter (list_has_any(one.steps, other.steps)) as same_step
     from asked as one
     join asked as other on other.rationale_id = one.rationale_id and one.who < other.who
     group by all

@@ -74,8 +74,8 @@ class Filler:
         id_ = key("correction", k, reasoner, corrector, *filter(None, [sample]), *more.values())
         is_oracle = corrector == "oracle"
         self._complete(
-            TRAIN[k], id_, purpose="correct", model=corrector, model_identity=corrector, rationale_id=mistake,
-            is_reference_derived=is_oracle, **more,
+            TRAIN[k], id_, purpose="correct", model=corrector, rationale_id=mistake,
+            is_reference_derived=is_oracle, **{"model_identity": corrector} | more,
         )  # fmt: skip
         found = Correction(
             id_, TRAIN[k].id, mistake, corrector, is_oracle, step, "why", "Step 1: so.", "1", kept,
@@ -375,6 +375,41 @@ def test_two_correctors_are_compared_on_the_mistakes_that_both_were_given(filler
     assert [(r["reasoner"], r["corrector_ahead"], r["other_ahead"]) for r in pairs] == [
         ("m", 1, 1), ("m", 0, 0), ("m", 0, 1)
     ]  # fmt: skip
+
+
+def test_correctors_are_compared_by_mistakes_however_often_each_was_corrected(filler: Filler) -> None:
+    filler.rationale(0, "m")
+    for index in range(3):
+        filler.correction(0, "m", "a", kept=index > 0, step=index, sample_index=index)
+        filler.correction(0, "m", "b", kept=index == 1, step=2, sample_index=index)
+    (pair,) = rows(filler.store, "corrector_agreement")
+    assert [pair[name] for name in ("mistakes", "both_kept", "neither", "same_step")] == [1, 1, 0, 1]
+
+
+def test_a_corrector_served_in_two_ways_has_two_rates(filler: Filler) -> None:
+    for k in range(2):
+        filler.rationale(k, "m")
+        for identity in ("c:q4", "c:q8"):
+            filler.correction(k, "m", "c", kept=(k == 0) == (identity == "c:q4"), model_identity=identity)
+        filler.correction(k, "m", "oracle", kept=True, model_identity=f"solution {k}")
+    rates = rows(filler.store, "self_correction_rate")
+    assert [(r["corrector"], r["model_identity"], r["corrected"], r["mistakes"]) for r in rates] == [
+        ("c", "c:q4", 1, 2), ("c", "c:q8", 1, 2), ("oracle", None, 2, 2),
+    ]  # fmt: skip
+    for view in ("correction_by_level", "correction_by_subject", "correction_by_step"):
+        assert len(rows(filler.store, view)) == 3, view
+    assert [r["mistakes"] for r in rows(filler.store, "corrector_agreement")] == [2, 2, 2]
+
+
+def test_what_blaming_the_first_step_always_would_have_right_stands_beside_what_a_corrector_has(filler: Filler) -> None:
+    for k, (step, fault) in enumerate(((1, 1), (3, 1), (3, 3))):
+        filler.rationale(k, "m")
+        filler.correction(k, "m", "c", kept=True, step=step, fault=fault)
+    found = {
+        r["position"]: (r["at_fault"], r["first_at_fault"], r["fault_known"])
+        for r in rows(filler.store, "correction_by_step")
+    }
+    assert found == {"first": (1, 1, 1), "last": (1, 1, 2)}
 
 
 def test_several_mistakes_at_one_problem_put_a_corrector_ahead_at_one(filler: Filler) -> None:

@@ -287,6 +287,18 @@ def test_success_by_level_is_a_trend_and_data_without_levels_is_not_tested() -> 
     assert (claim.verdict, claim.n) == ("not tested", None)
 
 
+def test_the_same_mistakes_asked_about_in_several_ways_are_no_more_mistakes() -> None:
+    row = corrector_row(dataset="math", template="a.1")
+    levels = [row | {"level": str(k), "rate": rate, "effective_n": 50} for k, rate in ((1, 0.4), (5, 0.3))]
+    again = [each | {"template": f"b.{k}", "mistakes": 40} for k in range(4) for each in levels]
+    claim = of_correctors(LEVELS, correction_by_level=[*again, *levels])[0]
+    assert (claim.n, claim.verdict) == (100, "open")
+    own, other = corrector_row(reasoner="c", is_self=True, right_answer=35), corrector_row()
+    four = [each | {"settings": k} for k in range(4) for each in (own, other)]
+    [claim] = of_correctors(SELF, self_correction_rate=[*four, other | {"settings": "others only", "mistakes": 900}])
+    assert (claim.n, claim.verdict) == (100, "open")
+
+
 def test_a_trend_that_cannot_be_told_is_open_and_levels_of_another_set_are_named() -> None:
     row = corrector_row(dataset="gsm-symbolic", is_reference_derived=False)
     found = (("3", 40, 120), ("4", 36, 104))
