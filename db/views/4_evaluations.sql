@@ -27,19 +27,19 @@ join completion on completion.id = evaluation.id
 left join checkpoint on checkpoint.id = evaluation.checkpoint_id;
 
 -- counted_answer: which answers count in pass@1? For the views below. Greedy repeats tell of serving, and are not here.
---   problem_id, model, dataset, split, arm, seed, step, checkpoint_id, base, sampling: as in evaluation_result
+--   problem_id, model, dataset, split, arm, seed, step, checkpoint_id, base, template, sampling: as in evaluation_result
 --   level, subject: of the problem; '-' where it has none
 --   answer, is_correct, is_cut: as in evaluation_result
---   of_problem, right_of_problem: answers of this checkpoint to this problem by this sampling, and right ones
+--   of_problem, right_of_problem: answers of this checkpoint to this problem by this prompt and sampling, and right ones
 create or replace view counted_answer as
 select
-    problem_id, model, dataset, split, arm, seed, step, checkpoint_id, base, sampling,
+    problem_id, model, dataset, split, arm, seed, step, checkpoint_id, base, template, sampling,
     coalesce(level, '-') as level, coalesce(subject, '-') as subject, answer, is_correct, is_cut,
     count(*) over alike as of_problem,
     count(*) filter (is_correct) over alike as right_of_problem
 from evaluation_result
 where sample_index = 0 or coalesce((sampling ->> '$.temperature')::double, 0) > 0
-window alike as (partition by problem_id, model, checkpoint_id, base, sampling);
+window alike as (partition by problem_id, model, checkpoint_id, base, template, sampling);
 
 -- pass_at_1: what share of the test problems does the base model, and each checkpoint of each arm, solve?
 --   model, dataset, split: the student, and which problems
@@ -53,6 +53,7 @@ window alike as (partition by problem_id, model, checkpoint_id, base, sampling);
 --   no_answer: replies in which no answer was found: wrong, and among the n
 --   missing: problems of this data set and split in the database that it has no reply to, not among the n
 --   sampling: JSON
+--   template: of the prompt, name.version
 create or replace view pass_at_1 as
 with problem_set as (
     select dataset, split, count(*) as problems from problem group by dataset, split
@@ -68,11 +69,11 @@ select
     count(*) filter (is_cut) as cut_off,
     count(*) filter (answer is null) as no_answer,
     problems - count(distinct problem_id) as missing,
-    sampling
+    sampling, template
 from counted_answer
 join problem_set using (dataset, split)
-group by model, dataset, split, arm, seed, step, checkpoint_id, base, sampling, problems
-order by model, dataset, split, arm, seed, step, base, sampling;
+group by model, dataset, split, arm, seed, step, checkpoint_id, base, sampling, template, problems
+order by model, dataset, split, arm, seed, step, base, sampling, template;
 
 -- pass_at_1_by_level: what is pass@1 of each arm and step at each level of difficulty?
 --   model, dataset, split, level: the student, and which problems; '-': they have no level
@@ -82,7 +83,7 @@ order by model, dataset, split, arm, seed, step, base, sampling;
 --   effective_n: as how many independent answers they count, as several samples of a problem are less than as many problems
 --   low, high: of pass_at_1, 95% Wilson interval of so many
 --   missing: problems like these in the database that it has no reply to, not among the n
---   base, sampling: weights and quantisation as served; JSON
+--   base, sampling, template: weights and quantisation as served; JSON; of the prompt, name.version
 create or replace view pass_at_1_by_level as
 with problem_set as (
     select dataset, split, coalesce(level, '-') as level, count(*) as problems from problem group by all
@@ -96,11 +97,11 @@ select
     wilson_low(pass_at_1 * effective_n, effective_n) as low,
     wilson_high(pass_at_1 * effective_n, effective_n) as high,
     problems - count(distinct problem_id) as missing,
-    base, sampling
+    base, sampling, template
 from counted_answer
 join problem_set using (dataset, split, level)
-group by model, dataset, split, problem_set.level, arm, seed, step, checkpoint_id, base, sampling, problems
-order by model, dataset, split, arm, seed, step, base, sampling, 4;
+group by model, dataset, split, problem_set.level, arm, seed, step, checkpoint_id, base, sampling, template, problems
+order by model, dataset, split, arm, seed, step, base, sampling, template, 4;
 
 -- pass_at_1_by_subject: what is pass@1 of each arm and step on each subject?
 --   model, dataset, split, subject: the student, and which problems; '-': they have no subject
@@ -110,7 +111,7 @@ order by model, dataset, split, arm, seed, step, base, sampling, 4;
 --   effective_n: as how many independent answers they count, as several samples of a problem are less than as many problems
 --   low, high: of pass_at_1, 95% Wilson interval of so many
 --   missing: problems like these in the database that it has no reply to, not among the n
---   base, sampling: weights and quantisation as served; JSON
+--   base, sampling, template: weights and quantisation as served; JSON; of the prompt, name.version
 create or replace view pass_at_1_by_subject as
 with problem_set as (
     select dataset, split, coalesce(subject, '-') as subject, count(*) as problems from problem group by all
@@ -124,11 +125,11 @@ select
     wilson_low(pass_at_1 * effective_n, effective_n) as low,
     wilson_high(pass_at_1 * effective_n, effective_n) as high,
     problems - count(distinct problem_id) as missing,
-    base, sampling
+    base, sampling, template
 from counted_answer
 join problem_set using (dataset, split, subject)
-group by model, dataset, split, problem_set.subject, arm, seed, step, checkpoint_id, base, sampling, problems
-order by model, dataset, split, arm, seed, step, base, sampling, 4;
+group by model, dataset, split, problem_set.subject, arm, seed, step, checkpoint_id, base, sampling, template, problems
+order by model, dataset, split, arm, seed, step, base, sampling, template, 4;
 
 -- checkpoint_curve: how does pass@1 move with training, arm by arm and seed by seed (figure 2)?
 --   model, dataset, split: the student, and which problems
@@ -140,21 +141,21 @@ order by model, dataset, split, arm, seed, step, base, sampling, 4;
 --   points: 100 * (pass_at_1 - base_pass_at_1); NULL: the two have not answered as many problems, or the base none
 --   loss: of training at this step, nats a token
 --   samples_seen, tokens_seen: trained on until this step
---   base, sampling: weights and quantisation as served; JSON
+--   base, sampling, template: weights and quantisation as served; JSON; of the prompt, name.version
 create or replace view checkpoint_curve as
 with untrained as (
-    select model, dataset, split, base, sampling, n as base_n, pass_at_1 as base_pass_at_1
+    select model, dataset, split, base, sampling, template, n as base_n, pass_at_1 as base_pass_at_1
     from pass_at_1
     where arm = 'base'
 )
 select
     model, dataset, split, arm, seed, step, checkpoint_id, n, missing, pass_at_1, low, high, base_pass_at_1,
     case when n = base_n then 100 * (pass_at_1 - base_pass_at_1) end as points,
-    loss, samples_seen, tokens_seen, base, sampling
+    loss, samples_seen, tokens_seen, base, sampling, template
 from pass_at_1
 join (select id as checkpoint_id, loss, samples_seen, tokens_seen from checkpoint) as trained using (checkpoint_id)
-left join untrained using (model, dataset, split, base, sampling)
-order by model, dataset, split, arm, seed, step, base, sampling;
+left join untrained using (model, dataset, split, base, sampling, template)
+order by model, dataset, split, arm, seed, step, base, sampling, template;
 
 -- gained_and_lost: which test problems does the last whole checkpoint of each arm gain and lose, against the base model and against arm cot?
 --   model, dataset, split: the student, and which problems; greedy answers alone

@@ -96,12 +96,13 @@ class Filler:
         index: int = 0,
         heat: float = 0.0,
         again: int = 0,
+        **more: Any,
     ) -> str:
         checkpoint = None if arm == "base" else key("checkpoint", arm, step, seed, *filter(None, [again]))
-        id_ = key("evaluation", k, arm, step, seed, index, heat, again)
+        id_ = key("evaluation", k, arm, step, seed, index, heat, again, *more.values())
         self._complete(
             TEST[k], id_, purpose="evaluate", model="student", checkpoint_id=checkpoint, sample_index=index,
-            sampling=f'{{"temperature": {heat}}}',
+            sampling=f'{{"temperature": {heat}}}', **more,
         )  # fmt: skip
         answer = "1" if is_correct else "2"
         graded = Evaluation(
@@ -461,6 +462,16 @@ def test_a_greedy_answer_that_is_repeated_counts_once_and_samples_count_each(fil
             filler.evaluation(k, "base", 0, is_correct=index == 0, index=index, heat=0.7)
     for view in ("pass_at_1", "pass_at_1_by_level", "pass_at_1_by_subject"):
         assert sorted((r["n"], r["correct"]) for r in rows(filler.store, view)) == [(4, 1), (12, 4)], view
+
+
+def test_answers_to_two_prompts_are_two_rows_of_pass_at_1(filler: Filler) -> None:
+    for k in range(4):
+        filler.evaluation(k, "base", 0, is_correct=k == 0, template="solve.1")
+        filler.evaluation(k, "base", 0, is_correct=k < 3, template="alpaca.1")
+    for view in ("pass_at_1", "pass_at_1_by_level", "pass_at_1_by_subject"):
+        assert [(r["template"], r["n"], r["correct"], r["effective_n"]) for r in rows(filler.store, view)] == [
+            ("alpaca.1", 4, 3, 4), ("solve.1", 4, 1, 4),
+        ], view  # fmt: skip
 
 
 def test_problems_are_gained_and_lost_at_the_last_step_against_base_and_cot(filler: Filler) -> None:
