@@ -84,7 +84,8 @@ _LEAD = re.compile(
     r"|[A-Za-z]\s?=\s?)?\(?"
 )
 _OPERATOR = re.compile(r"\s?(?:\*\*|[-+*/^]|x(?=[ \d]))\s?[\d(.{]")
-_ALSO = re.compile(r",-?\d|(?:\s?[A-Za-z%]{1,20}){0,3}\s?(?:,|,? ?(?:and|or|&|to))\s+-?\d")
+# a second answer; the connector is a word of its own: "45 for 3 shirts" is one answer
+_ALSO = re.compile(r",-?\d|(?:\s?[A-Za-z%]{1,20}){0,3}\s?(?:,|,? ?(?<![A-Za-z])(?:and|or|&|to))\s+-?\d")
 _AND_NAMED = re.compile(r"\s?(?:,|,? ?(?:and|or|&))\s+[A-Za-z]\s?=\s?-?\d{1,20}")  # x = 2, y = 5
 _CONNECTOR = re.compile(r"\s?(?:,|,? ?(?:and|or|&|to))\s")
 _MINUS = re.compile(r"(?<![\d)] )(?<!\w)(?:minus|negative) (?=\d)")

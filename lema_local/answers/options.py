@@ -32,7 +32,11 @@ _AT_THE_END = re.compile(
     r"(?:^|\b(?i:so|thus|hence|therefore|then|that|be|is)[ ,]+|[:,] )\**[\"']?(?P<letter>[A-E])[\"']?\**$"
 )
 _SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z]|\s*$)")
-_OR_ANOTHER = re.compile(r"[)\]\"'*]*(?:, ?\(?[A-E]\)?)*,? (?:or|and|&) \(?[A-E](?!\w)")
+# "C or D", "C, D and E"; or a list that ends the line: "(C), (D).", "C/D"
+_OR_ANOTHER = re.compile(
+    r"[)\]\"'*]*(?:(?:, ?\(?[A-E]\)?)*,? (?:or|and|&) \(?[A-E](?!\w)"
+    r"|(?:(?:[,/] ?| )[(\[][A-E][)\]]|[,/] ?[A-E](?!\w))+[\s.)\]\"'*]*$)"
+)
 _OPTION = re.compile(r"\s*[(\[]?([A-Ea-e])(?:[)\].:]+\s*|\s*$)(.*)", re.DOTALL)
 _OPTION_TEXT = re.compile(r"[)\]:]+\s*([^.\n$\\{}*]{1,80})")
 _ANYWHERE = re.compile(r"[(\[]([A-E])[)\]]|(?<![\w'’])(?!A [a-z0-9])([A-E])(?![\w'’])")

@@ -5,7 +5,6 @@ ones (db/views/1_mistakes.sql): several mistakes at one problem say less than as
 """
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -26,6 +25,7 @@ from lema_local.report.claims import (
 )
 from lema_local.report.evidence import Evidence, Row
 from lema_local.report.paper import Paper
+from lema_local.settings.models import size_in_name
 from lema_local.statistics.comparison import SIGNIFICANT, mcnemar_exact, wilson_interval
 from lema_local.statistics.trends import fisher_exact, trend
 
@@ -38,7 +38,6 @@ GRADES = "People's grades of corrections (section 3.1)"
 THEIR_CORRECTOR = "gpt-4"
 # An order, for the two whose sizes are not published.
 _UNPUBLISHED = {"gpt-3.5-turbo": 10.0**11, THEIR_CORRECTOR: 10.0**12}
-_SIZE = re.compile(r"(?<![a-z0-9.])(\d{1,4}(?:\.\d{1,3})?)([mb])(?![a-z0-9])", re.IGNORECASE)
 
 
 def corrector_claims(evidence: Evidence, paper: Paper) -> list[Claim]:
@@ -148,8 +147,7 @@ def _size(name: str, known: Mapping[str, int]) -> float | None:
     sizes: Mapping[str, float] = {**known, **_UNPUBLISHED}
     if name in sizes:
         return sizes[name]
-    said = _SIZE.findall(name)
-    return float(said[-1][0]) * {"m": 1e6, "b": 1e9}[said[-1][1].lower()] if said else None
+    return size_in_name(name)
 
 
 def _same_mistakes(evidence: Evidence) -> Iterator[Claim]:

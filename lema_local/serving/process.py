@@ -41,6 +41,7 @@ from lema_local.serving.keeper import ended_with_us
 from lema_local.serving.measuring import FOREIGN_BUILD
 from lema_local.serving.recipes import Recipe, load_recipe
 from lema_local.settings.models import Model
+from lema_local.settings.published import adapter_rank
 
 _ERROR = re.compile(r"\w(?:Error|Exception): ")
 # What a server is given of our environment: never a key, nor an option by which it would serve otherwise.
@@ -175,7 +176,9 @@ def open_recipe(
     if recipe.forms and model is not None:
         options = replace(options, weights=weights_in_form(model, resolved.form, on_notice=on_notice))
     if profile.adapter is not None:
-        options = replace(options, adapters={resolved.endpoint.served_model: Path(profile.adapter)})
+        adapter = Path(profile.adapter)
+        rank = adapter_rank(adapter) if recipe.weights == "hf" else options.lora_rank
+        options = replace(options, adapters={resolved.endpoint.served_model: adapter}, lora_rank=rank)
     with ExitStack() as running:
         servers = tuple(
             running.enter_context(serve(recipe.name, model=model, options=options, on_notice=on_notice))

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from lema_local.errors import ProfileError, ServerError
 from lema_local.hardware import Gpu
-from lema_local.settings.models import Model
+from lema_local.settings.models import Model, shapes_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +83,13 @@ def tensor_parallel_size(model: Model, devices: Sequence[Gpu]) -> int:
     70% leaves room for the KV cache; an unknown architecture gets one GPU. ServerError when all GPUs together are too
     small.
     """
-    if not devices or model.architecture is None:
+    shapes = shapes_of(model) if devices else None
+    if shapes is None:
         return 1
-    weights_gib = (
-        (model.architecture.linear_parameters + model.architecture.other_parameters)
-        * model.architecture.bytes_per_parameter
-        / 2**30
-    )
+    weights_gib = (shapes.linear_parameters + shapes.other_parameters) * shapes.bytes_per_parameter / 2**30
     room_gib = 0.7 * min(device.memory_gib for device in devices)
     size: int = 2 ** math.ceil(math.log2(max(1.0, weights_gib / room_gib)))
-    if size > len(devices) or model.architecture.heads % size:
+    if size > len(devices) or shapes.heads % size:
         raise ServerError(
             f"{model.name} needs {weights_gib:.0f} GiB for its weights, {size} GPUs of this kind; here are "
             f"{len(devices)}. Take a smaller model."

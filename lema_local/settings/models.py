@@ -26,6 +26,7 @@ from lema_local.settings.vocabulary import open_vocabulary
 
 _LARGEST_FILE = 64 * 2**20  # bytes, of a tokenizer: one of 256,000 tokens has 34 MB
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_SIZE = re.compile(r"(?<![a-z0-9.])(\d{1,4}(?:\.\d{1,3})?)([mb])(?![a-z0-9])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -144,13 +145,19 @@ def shapes_of(model: Model) -> Architecture | None:
 
 
 def parameters_of(name: str) -> int:
-    """How many parameters a model has, by its name in models.toml, its Hub id or its folder; 0 where that is not
-    known."""
+    """How many parameters a model has, by its name in models.toml, its folder, GGUF file or Hub id; else about as many
+    as its name says. 0 where neither tells."""
     try:
-        architecture = resolve_model(name).architecture if not name.endswith(".gguf") else None
+        architecture = shapes_of(resolve_model(name))
     except LemaError:
-        return 0
-    return architecture.parameters if architecture is not None else 0
+        architecture = None
+    return architecture.parameters if architecture is not None else round(size_in_name(name) or 0)
+
+
+def size_in_name(name: str) -> float | None:
+    """The parameters that a model's name ends by saying: 1.5e9 of qwen2.5-coder-1.5b."""
+    said = _SIZE.findall(name)
+    return float(said[-1][0]) * {"m": 1e6, "b": 1e9}[said[-1][1].lower()] if said else None
 
 
 def prompt_of(name: str) -> Literal["cot", "alpaca"]:

@@ -80,6 +80,8 @@ def build_trainer(loop: Loop) -> Any:
         logging_nan_inf_filter=False,
         save_strategy="no",  # the callback asks for each one
         report_to=[],
+        # else FSDP keeps whole gradients on every GPU until the last micro-batch, and sums them in the compute dtype
+        accelerator_config={"gradient_accumulation_kwargs": {"sync_each_batch": True}} if is_sharded() else None,
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=on_cuda,
@@ -191,4 +193,6 @@ def _packs(loop: Loop) -> list[Pack]:
 def _checkpoint_bytes(model: Any) -> int:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     count = sum(parameter.numel() for parameter in trained)
-    return checkpoint_bytes(sum(parameter.numel() * parameter.element_size() for parameter in trained), count)
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in trained)
+    is_saved_twice = is_sharded() and not hasattr(model, "peft_config")  # once more as FSDP's own state, to go on from
+    return checkpoint_bytes(weights * (1 + is_saved_twice), count)

@@ -24,15 +24,16 @@ from lema_local.training.quantization import Nf4, cast_unquantized, refuse_exper
 from lema_local.training.weights import shapes_in, weight_files
 
 
-def attention_implementation(wanted: Attention, *, on_cuda: bool) -> str | None:
-    """What transformers is asked for: `auto` is flash_attention_2 where CUDA and its package are there, else None, its
-    own choice: sdpa, and eager for families that have no other (Gemma 2)."""
+def attention_implementation(wanted: Attention, *, on_cuda: bool, is_nf4: bool = True) -> str | None:
+    """What transformers is asked for: `auto` is flash_attention_2 where CUDA and its package are there and the base is
+    NF4, else None, its own choice: sdpa, and eager for families that have no other (Gemma 2). A base that is not is
+    asked a few tokens before it is on a GPU, or in float32: flash attention takes neither."""
     has_flash = on_cuda and importlib.util.find_spec("flash_attn") is not None
     if wanted == "flash_attention_2" and not has_flash:
         raise TrainingError(
             'training.attention = "flash_attention_2" needs CUDA and the package flash-attn: take "auto" or "sdpa".'
         )
-    return ("flash_attention_2" if has_flash else None) if wanted == "auto" else wanted
+    return ("flash_attention_2" if has_flash and is_nf4 else None) if wanted == "auto" else wanted
 
 
 def load_model(place: str, base: BaseModel, settings: TrainingSettings, *, cache: Path | None = None) -> Any:
@@ -72,7 +73,7 @@ def load_model(place: str, base: BaseModel, settings: TrainingSettings, *, cache
             dtype=dtype if quantization is None else "auto",  # NF4 rounds what the file has
             quantization_config=quantization,
             device_map=device_map,
-            attn_implementation=attention_implementation(settings.attention, on_cuda=on_cuda),
+            attn_implementation=attention_implementation(settings.attention, on_cuda=on_cuda, is_nf4=is_nf4),
         )
     except (OSError, ValueError, ImportError) as error:
         raise TrainingError(cannot_load(base, error)) from error

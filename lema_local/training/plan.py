@@ -129,7 +129,7 @@ def plan(
         "match": settings.match,
         "seeds": settings.seeds,
         "runs": runs,
-        "checkpoint_disk_gib": _disk(architecture, settings, runs.values()),
+        "checkpoint_disk_gib": _disk(architecture, settings, runs.values(), fitted.strategy),
     }
 
 
@@ -159,15 +159,17 @@ def _run(size: ArmSize, settings: TrainingSettings) -> dict[str, Any]:
     }
 
 
-def _disk(architecture: Architecture, settings: TrainingSettings, runs: Any) -> dict[str, float]:
+def _disk(architecture: Architecture, settings: TrainingSettings, runs: Any, strategy: Strategy) -> dict[str, float]:
     """GiB of the checkpoints of all arms and seeds: float32 weights of the adapter (or of the model), and of the newest
-    checkpoints of each run the optimizer's two moments, from which it is resumed (while one is saved, one more)."""
+    checkpoints of each run the optimizer's two moments, from which it is resumed (while one is saved, one more); of a
+    sharded model that is trained whole the weights once more, as FSDP's own."""
     full = settings.method == "full"
+    state = 8 + 4 * (full and strategy == "fsdp")
     trained = architecture.parameters if full else architecture.lora_parameters(settings.lora_r)
     counts = [min(run["checkpoints"], settings.keep or run["checkpoints"]) for run in runs] * settings.seeds
     return {
         "weights": round(sum(counts) * trained * 4 / GIB, 2),
-        "state": round(sum(min(RESUMABLE, count) for count in counts) * trained * 8 / GIB, 2),
+        "state": round(sum(min(RESUMABLE, count) for count in counts) * trained * state / GIB, 2),
         "one_checkpoint": round(trained * 4 / GIB, 3),
     }
 

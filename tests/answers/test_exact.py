@@ -77,6 +77,32 @@ def test_anywhere_reads_the_last_number_only_where_there_is_no_marker() -> None:
     assert extract_answer("I would pick (C) here.", "choice", anywhere=True) == "C"
 
 
+@pytest.mark.parametrize(
+    ("text", "reference", "kind", "right"),
+    [
+        ("The answer is $45 for 3 shirts.", "45", "number", True),
+        ("#### 45 for 3 shirts", "45", "number", True),
+        ("The answer is 525 miles for 3 days.", "525", "number", True),
+        ("The answer is 12 into 3 boxes.", "12", "number", True),
+        ("The answer is 5 or 10.", "5", "number", False),
+        ("The answer is 5 apples and 10 pears.", "5", "number", False),
+        ("The answer is 5 to 10.", "5", "number", False),
+        ("The answer is (C).", "C", "choice", True),
+        ("The answer is (C), as (D) is no number.", "C", "choice", True),
+        ("The answer is C or D.", "C", "choice", False),
+        ("The answer is (C), (D).", "C", "choice", False),
+        ("The answer is C, D", "C", "choice", False),
+        ("The answer is C/D.", "C", "choice", False),
+        ("The answer is (C) (D).", "C", "choice", False),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_two_answers_are_none_and_one_with_what_it_is_for_is_one(
+    text: str, reference: str, kind: AnswerKind, right: bool
+) -> None:
+    assert is_correct(extract_answer(text, kind), reference, kind) is right
+
+
 def test_a_question_that_the_model_makes_up_is_not_read() -> None:
     own = "Step 1: 2 + 2 = 4. The answer is 4."
     for runaway in ("\n\nQuestion: next\nThe answer is 9.", "\nQ: next\nA: 9", " Question: next. The answer is 9."):

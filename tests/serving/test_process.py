@@ -9,7 +9,8 @@ import subprocess
 import sys
 import textwrap
 import urllib.request
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -106,6 +107,34 @@ def test_a_recipe_without_adapters_gets_no_adapter_options() -> None:
 )
 def test_a_70b_is_spread_over_as_many_gpus_as_its_weights_need(gpus: list[Gpu], size: int) -> None:
     assert tensor_parallel_size(LLAMA_70B, gpus) == size
+
+
+def test_a_70b_by_its_hub_id_is_spread_as_one_by_its_name() -> None:
+    reasoner = resolve_model("WizardLMTeam/WizardLM-70B-V1.0")
+    assert tensor_parallel_size(reasoner, [Gpu("A100", 80)] * 4) == 4
+
+
+def test_an_adapter_of_a_larger_rank_is_given_room_by_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"r": 128, "base_model_name_or_path": "x"}))
+    (adapter / "adapter_model.safetensors").write_bytes(b"")
+    seen: list[ServeOptions] = []
+
+    @contextmanager
+    def noted(_recipe: str, *, model: Model, options: ServeOptions, on_notice: object) -> Iterator[None]:
+        seen.append(options)
+        raise ServerError("noted")
+        yield
+
+    monkeypatch.setattr("lema_local.serving.process.serve", noted)
+    profile = EndpointProfile(recipe="vllm", model="llama-2-7b", adapter=str(adapter))
+    resolved = Endpoints().resolve("reasoner", profile)
+    with pytest.raises(ServerError, match="noted"), open_recipe(resolved, options=ServeOptions()):
+        pass
+    assert (seen[0].lora_rank, list(seen[0].adapters.values())) == (128, [adapter])
 
 
 def test_a_model_that_no_gpu_here_can_hold_is_refused_in_one_line() -> None:

@@ -96,6 +96,17 @@ def test_set_beats_a_variant_and_chooses_it_too() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("model", "rate"),
+    [
+        ("meta-llama/Meta-Llama-3-70B", 1e-4), ("Qwen/Qwen2-57B-A14B", 1e-4), ("01-ai/Yi-34B", 1e-4),
+        ("mistralai/Mistral-7B-v0.3", 2e-4), ("somebody/a-model", 2e-4),
+    ],
+)  # fmt: skip
+def test_a_model_that_is_known_by_its_name_alone_gets_the_learning_rate_of_its_size(model: str, rate: float) -> None:
+    assert load(f"endpoints.student.model={model}", name="a100").training.learning_rate == rate
+
+
 def test_a_preset_may_be_set() -> None:
     profile = load("endpoints.judge.preset=gpt-4")
     assert profile.endpoint("judge").base_url == "https://api.openai.com/v1"

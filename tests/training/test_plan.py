@@ -12,11 +12,12 @@ import pytest
 from lema_local.errors import TrainingError
 from lema_local.settings.architecture import Architecture
 from lema_local.settings.profiles import load_profile
-from lema_local.settings.training import TrainingSettings
+from lema_local.settings.training import Attention, TrainingSettings
 from lema_local.stages.plan import arm_sizes
 from lema_local.training.launch import launch_arguments
 from lema_local.training.matching import ArmSize
 from lema_local.training.memory import GIB, memory_parts
+from lema_local.training.model import attention_implementation
 from lema_local.training.plan import plan
 
 LLAMA_2_70B = Architecture(hidden_size=8192, layers=80, intermediate_size=28672, vocab_size=32000, heads=64, kv_heads=8)
@@ -123,6 +124,27 @@ def test_one_process_is_launched_without_a_launcher(num_gpus: int) -> None:
 
 def test_epochs_of_an_unknown_size_are_null() -> None:
     assert planned(arms={"cot": ArmSize(0)})["epochs"] == {"cot": None}
+
+
+def test_a_sharded_model_that_is_trained_whole_is_saved_as_fsdps_own_too() -> None:
+    full = TrainingSettings(method="full", quantization="none", global_batch_size=128, per_device_batch_size=8)
+    plain, sharded = (
+        planned(architecture=LLAMA_2_7B, settings=full, num_gpus=num_gpus, memory_gib=memory_gib)
+        for num_gpus, memory_gib in ((1, 640.0), (4, 80.0))
+    )
+    assert (plain["strategy"], sharded["strategy"]) == ("single", "fsdp")
+    assert sharded["checkpoint_disk_gib"]["state"] == pytest.approx(1.5 * plain["checkpoint_disk_gib"]["state"], 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_nf4", "is_flash"), [("auto", True, True), ("auto", False, False), ("sdpa", True, False)]
+)
+def test_flash_attention_is_chosen_for_an_nf4_base_alone(
+    monkeypatch: pytest.MonkeyPatch, wanted: Attention, is_nf4: bool, is_flash: bool
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())  # as where flash-attn is installed
+    chosen = attention_implementation(wanted, on_cuda=True, is_nf4=is_nf4)
+    assert (chosen == "flash_attention_2") is is_flash
 
 
 def test_each_seed_takes_its_disk() -> None:
