@@ -123,6 +123,7 @@ class OtherComparison:
     data: tuple[ArmData | None, ArmData | None]
     is_of_corrections: bool  # one arm, on corrections by others than it was compared with
     checkpoints: frozenset[str]  # that it rests on
+    unlike: tuple[str, ...] = ()  # settings of both that are others than those of what is shown of this student
 
 
 @dataclass(frozen=True, slots=True)

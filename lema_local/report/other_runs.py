@@ -61,6 +61,7 @@ def other_comparisons(
         if result.checkpoint_id is not None and result.split != "dev":
             sets[result.model, result.base, result.dataset, result.split][result.checkpoint_id] = result
     every, seen, found = runs_of(trained), frozenset(shown), []
+    designs = {each.student: dict(each.design) for each in every if seen & each.ids}
     for (model, base, dataset, split), group in sorted(sets.items()):
         for one, other, matched_by in _pairs(_ends(every, group), data):
             ids = one.checkpoints | other.checkpoints
@@ -71,7 +72,11 @@ def other_comparisons(
                 seeds = compared.compared.seeds
                 tokens = round(one.mean_tokens(seeds)), round(other.mean_tokens(seeds))
                 place, is_of_corrections = (model, base, dataset, split), one.runs.arm == other.runs.arm
-                found.append(OtherComparison(*place, matched_by, compared, tokens, both, is_of_corrections, ids))
+                usual = designs.get(one.runs.student, {})
+                unlike = tuple(f"{name} {value}" for name, value in one.runs.design if usual.get(name, value) != value)
+                found.append(
+                    OtherComparison(*place, matched_by, compared, tokens, both, is_of_corrections, ids, unlike)
+                )
     return found
 
 

@@ -35,11 +35,16 @@ class Runs:
     student: tuple[str, str]  # base model, data set
     arm: str
     training_set: str
-    design: str
+    design: tuple[tuple[str, str], ...]  # settings by name
     length: int | None  # steps; None where the learning rate is constant
     seeds: dict[int, list[Row]] = field(default_factory=dict)  # of each the latest run's checkpoints, oldest first
     is_by_steps: bool = False  # any was asked for without a match by epochs or tokens
     last: int = 0  # the place of the last one among all
+
+    @property
+    def ids(self) -> set[str]:
+        """Of its checkpoints."""
+        return {row["id"] for of_seed in self.seeds.values() for row in of_seed}
 
     def common_seeds(self, other: "Runs") -> set[int]:
         """Seeds of both."""
@@ -54,7 +59,8 @@ def runs_of(rows: Sequence[Row]) -> list[Runs]:
             continue
         settings = settings_of(row["settings"])
         length = None if settings.schedule == "constant" else settings.max_steps
-        student, design = (row["base_model"], row["dataset"]), repr(sorted(settings.design.items()))
+        student = row["base_model"], row["dataset"]
+        design = tuple((name, str(value)) for name, value in sorted(settings.design.items()))
         key = (student, row["arm"], row["training_set_id"], design, length)
         runs = found.setdefault(key, Runs(*key))
         of_seed = runs.seeds.get(row["seed"], [])

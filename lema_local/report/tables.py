@@ -118,6 +118,7 @@ def others_table(others: Sequence[OtherComparison]) -> Table:
                 f"{other.model}, {named(other.dataset)}",
                 f"{d.arm} - {d.against}",
                 other.matched_by,
+                ", ".join(other.unlike) or "–",
                 " - ".join(data.corrections_by for data in other.data if data and data.correctors) or "–",
                 _steps(d),
                 " - ".join(f"{tokens:,}" for tokens in other.tokens),
@@ -131,6 +132,7 @@ def others_table(others: Sequence[OtherComparison]) -> Table:
         "student",
         "compared",
         "as many",
+        "other settings",
         "corrections",
         "steps",
         "tokens read",
@@ -140,8 +142,8 @@ def others_table(others: Sequence[OtherComparison]) -> Table:
         "in words",
     )
     quiet = {k for k, other in enumerate(others) if any(data and data.reference_derived for data in other.data)}
-    caption = "Runs of other lengths, or on other corrections, over seeds and problems"
-    return Table(caption, columns, tuple(rows), frozenset({4, 5, 6, 7}), frozenset(quiet))
+    caption = "Runs of other lengths or settings, or on other corrections, over seeds and problems"
+    return Table(caption, columns, tuple(rows), frozenset({5, 6, 7, 8}), frozenset(quiet))
 
 
 def best_lines(e: Experiment) -> list[str]:

@@ -181,6 +181,16 @@ def test_runs_that_differ_in_more_are_not_compared(other: Runs) -> None:
     assert compared(COT, other) == []
 
 
+def test_settings_that_are_others_than_those_shown_are_said() -> None:
+    others = [Runs(arm, 120, 98_000, 60, learning_rate=0.1, on=f"{arm} again") for arm in ("cot", "lema")]
+    shared = SHARED | {
+        (one, other): 300 for one in ("cot again", "lema again") for other in ("cot again", "lema again")
+    }
+    found = compared(COT, LEMA, *others, shown=(COT, LEMA), shared=shared)
+    assert [other.unlike for other in found] == [("learning_rate 0.1",)]
+    assert others_table(found).rows[0][3] == "learning_rate 0.1"
+
+
 def test_one_seed_speaks_of_itself_alone() -> None:
     (found,) = compared(Runs("cot", 120, 98_000, 60, only=(1,)), Runs("lema", 74, 97_600, 100, only=(1,)))
     assert found.difference.in_words == "with one seed lema is above cot"
@@ -188,7 +198,7 @@ def test_one_seed_speaks_of_itself_alone() -> None:
 
 def test_the_table_says_whose_corrections_how_long_and_how_sure() -> None:
     (row,) = others_table(compared(COT, CUT)).rows
-    assert row[:8] == (
-        "m, GSM8K", "lema - cot", "tokens", "256 by oracle", "74 - 120", "97,602 - 98,002", "3", "-5.0"
+    assert row[:9] == (
+        "m, GSM8K", "lema - cot", "tokens", "–", "256 by oracle", "74 - 120", "97,602 - 98,002", "3", "-5.0"
     )  # fmt: skip
     assert row[-1] == "over 3 seeds lema is below cot"
