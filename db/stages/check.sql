@@ -1,6 +1,8 @@
 -- Which rows stand for something that is not there? Name, how many, and what to do.
 with found as (
-    select 'completion' as name, count(*) as n, 'have no problem. Load the problems anew: lema problems' as problem
+    select
+        'completion' as name, count(*) as n,
+        'have no problem. Record the problems anew, by their profile: lema data --offline' as problem
     from completion anti join problem on problem.id = completion.problem_id
     union all
     select 'completion', count(*), 'correct a rationale that is not there. Import it, or delete them.'

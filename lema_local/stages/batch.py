@@ -80,19 +80,21 @@ class Imported:
 
 def works(run: Run, purpose: Purpose) -> Iterator[Work]:
     """The work of a purpose, endpoint by endpoint: the reasoners', the augmenter's, or that of each corrector of the
-    cascade, each of which gets what the ones before failed to correct."""
+    cascade, each of which gets what the ones before answered and failed to correct."""
     if purpose != "correct":
         for name in run.profile.sampling.reasoners if purpose == "sample" else (sample.AUGMENTER,):
             endpoint = run.resolved(name).endpoint
             calls = sample.wanted_of(run.profile, name, endpoint, run.problems.train)
             yield _work(run, purpose, endpoint, calls, sample.prompts(run.problems.train, endpoint.api))
         return
+    derive(run.store, "sample")  # replies that a stopped run left ungraded
+    derive(run.store, "correct")
     left = correct.mistakes(run)
     for name in run.profile.correction.correctors:
         endpoint = run.resolved(name).endpoint
         calls = correct.wanted(run.profile, endpoint, left)
         yield _work(run, purpose, endpoint, calls, correct.prompts(left, endpoint.api))
-        left = correct.left_for_the_next(run.profile, left, correct.kept(run.store, calls))
+        left = correct.left_for_the_next(run, left, calls, correct.kept(run.store, calls))
 
 
 def work_of(run: Run, purpose: Purpose) -> Work:

@@ -163,7 +163,9 @@ def gather(run: Run, arms: Sequence[Arm]) -> Ingredients:
         return _gold_alone(run)
     left_out: Counter[str] = Counter(run.problems.left_out)
     gold = _gold(run.problems.train, left_out)
-    derive(run.store, "correct")  # an upgrade may have emptied the table
+    derive(run.store, "sample")  # an upgrade may have emptied the tables, or a stopped run left replies ungraded
+    derive(run.store, "augment")
+    derive(run.store, "correct")
     problems = {problem.id: problem for problem in run.problems.train}
     kept: list[Candidate] = []
     spare: list[Candidate] = []
@@ -253,6 +255,7 @@ def _corrections(
     found: dict[str, Candidate] = {}
     corrected: list[Candidate] = []
     fault_of = _grade_filter(run)
+    left_out.update(correct.of_no_mistake(run.store, run.problems.train))
     for row in correct.wanted_checks(run.store, correct.kept_corrections(run)):
         id_, problem_id, author, derived, step, explanation, solution, answer, mistaken, template, _, checks = row
         failed = failed_requirement(checks, run.profile.correction.require) or fault_of(id_)

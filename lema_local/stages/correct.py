@@ -1,7 +1,7 @@
 """Correction: the corrector M_c gets every mistake. Correctors form a cascade: each next one gets only what the ones
-before failed to correct."""
+before answered and failed to correct."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -91,9 +91,21 @@ def kept(store: Store, calls: Sequence[Call]) -> dict[str, str]:
     return dict(wanted_rows(store, "wanted_corrections", (call.id for call in calls)))
 
 
-def left_for_the_next(profile: Profile, given: Sequence[Mistake], done: Mapping[str, str]) -> list[Mistake]:
-    """Of the mistakes that a corrector was given, those that the next one gets too; `done` are those it put right."""
-    return [row for row in given if profile.correction.everyone or row["id"] not in done]
+def left_for_the_next(
+    run: Experiment, given: Sequence[Mistake], calls: Sequence[Call], done: Container[str]
+) -> list[Mistake]:
+    """Of the mistakes that a corrector was given, those that the next one gets too, once their replies are graded;
+    `calls` are the corrector's, `done` the mistakes that it put right.
+
+    One whose reply is still to come stays with it: a batch will bring it, or the next run asks again, and the next
+    corrector would be paid for the same.
+    """
+    if run.profile.correction.everyone:
+        return list(given)
+    ids = [call.id for call in calls]
+    missing = run.store.missing("completion", ids)
+    waited_for = {call.rationale_id for call, id_ in zip(calls, ids, strict=True) if id_ in missing}
+    return [row for row in given if row["id"] not in done and row["id"] not in waited_for]
 
 
 def has_asked(run: Experiment) -> bool:
@@ -126,7 +138,7 @@ def correct(run: Run) -> Outcome:
             with open_model(run, resolved, options=options) as endpoint:
                 total += _complete(run, open_calls, endpoint, left)
         derive(run.store, "correct")
-        left = left_for_the_next(run.profile, left, kept(run.store, calls))
+        left = left_for_the_next(run, left, calls, kept(run.store, calls))
     return total
 
 
@@ -140,7 +152,8 @@ def kept_corrections(run: Experiment) -> list[str]:
         done = kept(run.store, calls)
         for rationale_id, id_ in done.items():
             by_mistake.setdefault(rationale_id, []).append(id_)
-        left = left_for_the_next(run.profile, left, done)
+        if not c.everyone:  # what is paid for trains, though a call before it is still to come
+            left = [row for row in left if row["id"] not in done]
     if c.everyone:
         return sorted([*found, *_chosen(run.store, c, by_mistake)])
     return sorted([*found, *(ids[0] for ids in by_mistake.values())])
@@ -172,8 +185,13 @@ def wanted_checks(store: Store, ids: Iterable[str]) -> Iterator[tuple[Any, ...]]
 
 
 def corrected_elsewhere(store: Store, problems: Sequence[Problem]) -> dict[str, str]:
-    """Rationale id -> id of a kept correction that was made elsewhere and imported."""
+    """Rationale id -> id of a kept correction of a mistake that was made elsewhere and imported."""
     return dict(wanted_rows(store, "wanted_corrections", sample.imported(store, "correct", problems)))
+
+
+def of_no_mistake(store: Store, problems: Sequence[Problem]) -> dict[str, int]:
+    """Imported corrections that would be kept, but are of no mistake: why -> how many."""
+    return dict(wanted_rows(store, "corrections_of_no_mistake", sample.imported(store, "correct", problems)))
 
 
 def _complete(run: Run, calls: Sequence[Call], endpoint: Endpoint, given: Sequence[Mistake]) -> Outcome:

@@ -58,7 +58,7 @@ def estimate(experiment: Experiment) -> list[Estimate]:
 
 def _data(experiment: Experiment) -> list[Estimate]:
     profile, problems, store = experiment.profile, experiment.problems.train, experiment.store
-    rows, wanted_count, ungraded = [], 0, 0
+    rows, own, ungraded = [], set[str](), 0
     augmenter = [sample.AUGMENTER] if sample.AUGMENTER in profile.endpoints else []
     for name in (*profile.sampling.reasoners, *augmenter):
         endpoint = experiment.resolved(name).endpoint
@@ -69,11 +69,12 @@ def _data(experiment: Experiment) -> list[Estimate]:
             row_of("augment" if name in augmenter else "sample", endpoint, len(samples), samples, render, store, "")
         )
         if name not in augmenter:
-            wanted_count += len(wanted)
-            ungraded += len(store.missing("rationale", [call.id for call in wanted]))
+            own.update(call.id for call in wanted)
+    ungraded = len(store.missing("rationale", list(own)))
     given = correct.mistakes(experiment)
-    seen = wanted_count - ungraded  # a run that was interrupted has samples that no stage has graded yet
-    rate, basis = (len(given) / seen, "mistake rate so far") if seen else (1.0, "at most: every sample a mistake")
+    seen = len(own) - ungraded  # a run that was interrupted has samples that no stage has graded yet
+    wrong = sum(row["id"] in own for row in given)  # beside these there are imported ones, of no sample that is asked
+    rate, basis = (wrong / seen, "mistake rate so far") if seen else (1.0, "at most: every sample a mistake")
     to_come = round(rate * ungraded)
     before = False
     for name in profile.correction.correctors:
@@ -87,8 +88,9 @@ def _data(experiment: Experiment) -> list[Estimate]:
         if before and count and not profile.correction.everyone:
             said = "; ".join(filter(None, (said, "at most: the correctors before correct none")))
         rows.append(row_of("correct", corrector, count, like, render, store, said))
-        before = before or bool(count)
-        given = correct.left_for_the_next(profile, given, correct.kept(store, calls))
+        before = before or bool(to_come or store.missing("correction", [call.id for call in calls]))
+        done = correct.kept(store, calls)
+        given = [row for row in given if profile.correction.everyone or row["id"] not in done]
     return rows
 
 
@@ -165,6 +167,7 @@ def row_of(
         read = sum(lengths) / max(1, len(lengths)) / CHARACTERS_A_TOKEN
         written = looked_at[0].sampling.max_tokens if looked_at else 0
         basis_tokens = "texts at their longest"
+    price = endpoint.price.of_prompt(round(read)) if endpoint.price else None  # by the length of one prompt
     read, written = round(count * read), round(count * written)
     return Estimate(
         stage=stage,
@@ -173,7 +176,7 @@ def row_of(
         calls=count,
         prompt_tokens=read,
         completion_tokens=written,
-        usd=endpoint.price.cost(prompt=read, cached=0, completion=written) if endpoint.price else None,
+        usd=price.cost(prompt=read, cached=0, completion=written) if price else None,
         basis="; ".join(part for part in (basis, basis_tokens) if part) if count else "nothing pending",
     )
 

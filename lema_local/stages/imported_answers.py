@@ -6,11 +6,11 @@
 samples_*.jsonl that lm-evaluation-harness logs are understood as they are (`doc` and `resps`), and so are the logs of
 inspect_ai (answer_logs.py). An empty text is what
 the model gave: no answer, and wrong. What is imported says so, as in imports.py, and its prompt and settings are not
-known here.
+known here. A model has one answer to a problem of each index: other texts under its name are refused.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ from lema_local.records.store import Writer
 from lema_local.records.types import Completion, Problem
 from lema_local.stages.answer_logs import answer_rows, logged_model
 from lema_local.stages.derive import derive
-from lema_local.stages.imports import Imported, by_question, imported_completion, model_of, problem_of
+from lema_local.stages.imports import ENDPOINT, Imported, by_question, imported_completion, model_of, problem_of
+
+Place = tuple[str, str, int]  # model, problem, sample_index
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +42,13 @@ def import_answers(
     """Take in answers to these problems that were made elsewhere, and grade them as evaluations of the models that the
     rows name; `model` is for rows that name none, and so is the name that lm-evaluation-harness wrote beside them.
 
-    Importing a file twice is importing it once. DataError where the file cannot be read or no row can be used.
+    Importing a file twice is importing it once. DataError where the file cannot be read, no row can be used, or an
+    answer that was imported before has another text.
     """
     store.merge()
     known = _Asked(problems)
     wanted: dict[str, Completion] = {}
-    places: dict[tuple[str, str, int], tuple[int, str]] = {}  # model, problem, index -> first line, text
+    places: dict[Place, tuple[int, str]] = {}  # -> first line, text
     bad_rows, rows = [], 0
     model = model or logged_model(file)
     for _, line, row in answer_rows(file):
@@ -64,11 +67,29 @@ def import_answers(
     if not wanted:
         raise DataError(_no_answer(file, bad_rows, known))
     new = store.missing("completion", list(wanted))
+    _refuse_other_texts(store, file, [wanted[id_] for id_ in wanted if id_ in new], places)
     for completion in wanted.values():
         if completion.id in new:
             store.add(completion)
     derive(store, "evaluate")
     return ImportedAnswers(rows, len(new), tuple(bad_rows), tuple(wanted), _coverage(wanted.values(), problems))
+
+
+def _refuse_other_texts(
+    store: Writer, file: Path, new: Sequence[Completion], places: Mapping[Place, tuple[int, str]]
+) -> None:
+    """DataError where one of these new answers has the place of one that is there: it has another text, or it would not
+    be new, and both would count."""
+    sql = "select model, problem_id, sample_index from completion where endpoint = $endpoint and purpose = 'evaluate'"
+    taken = {tuple(row.values()) for row in store.rows(sql, endpoint=ENDPOINT)} if new else set()
+    others = [place for c in new if (place := (c.model, c.problem_id, c.sample_index)) in taken]
+    if others:
+        line, name = places[others[0]][0], others[0][0]
+        raise DataError(
+            f"{len(others)} answers in {file} (the first: line {line}, of {name}) are not those that were imported "
+            "before for the same problems. Give this file another --model, or its rows another `model`; of more "
+            "samples, each its own sample_index."
+        )
 
 
 def _coverage(completions: Iterable[Completion], problems: Sequence[Problem]) -> list[str]:

@@ -81,7 +81,10 @@ class Known(Protocol):
 class _Known:
     """What rows can refer to: problems by id or question, sampled rationales by id or text."""
 
-    unknown = "its question is not in the database; load the problems first (lema problems)"
+    unknown = (
+        "its question is not in the database; record the problems first, by their profile or --dataset: `lema data "
+        "--offline` does, and calls nothing"
+    )
 
     def __init__(self, store: Store) -> None:
         # train first: rationales and corrections are of train problems

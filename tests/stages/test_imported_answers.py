@@ -62,6 +62,21 @@ def test_a_second_import_adds_nothing_and_finds_the_same(filled: Writer, tmp_pat
     assert filled.rows("select count(*) as n from evaluation") == [{"n": 1}]
 
 
+def test_other_answers_under_the_name_of_an_earlier_import_are_refused(filled: Writer, tmp_path: Path) -> None:
+    """Another run of the same model, or another model by mistake: both would count as samples of one."""
+    first = [{"question": problem.question, "text": "#### 4", "model": "m"} for problem in (TINA, SAM)]
+    take_in(filled, tmp_path, first)
+    others = [first[0], first[1] | {"text": "#### 5"}]
+    said = r"1 answers in .* \(the first: line 2, of m\) are not those that were imported .* Give .* another --model"
+    with pytest.raises(DataError, match=said) as caught:
+        take_in(filled, tmp_path, others)
+    assert "\n" not in str(caught.value)
+    assert filled.rows("select count(*) as n from completion") == [{"n": 2}]
+    assert take_in(filled, tmp_path, first).new == 0
+    assert take_in(filled, tmp_path, [row | {"sample_index": 1} for row in others]).new == 2
+    assert take_in(filled, tmp_path, [row | {"model": "m2"} for row in others]).new == 2
+
+
 @needs("inspect_ai")
 def test_a_log_of_inspect_ai_is_read_by_its_own_reader(filled: Writer, tmp_path: Path) -> None:
     from inspect_ai.log import EvalConfig, EvalDataset, EvalError, EvalLog, EvalSample, EvalSpec, write_eval_log

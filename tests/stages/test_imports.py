@@ -1,16 +1,19 @@
 """Importing: rationales and corrections made elsewhere become graded facts, once, and say where they come from."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
-from commands import lema
+from commands import PROBLEMS, lema
+from scripted_server import ScriptedServer
 
 from lema_local.errors import DataError
 from lema_local.records.store import Store, Writer
 from lema_local.records.types import Problem
+from lema_local.records.upkeep import check
 from lema_local.stages.imports import Imported, import_file
 
 TINA = Problem("d", "train", "Tina has 42 apples and gives 9 away. How many has she?", "33")
@@ -135,6 +138,27 @@ def test_the_command_says_what_it_took_and_left(filled: Writer, tmp_path: Path, 
     failed = lema("import", file, "--kind", "rationale", "--db", db, cwd=tmp_path)
     assert failed.returncode == 1
     assert failed.stderr.startswith(f"Error: No row of {file} can be used. Line 1: invalid JSON")
+
+
+def test_what_to_do_about_problems_that_are_not_there_is_said_and_does_it(
+    filled: Writer, tmp_path: Path, db: Path, server: ScriptedServer, write_profile: Callable[..., Path]
+) -> None:
+    filled.__exit__(None, None, None)
+    file = tmp_path / "r.jsonl"
+    question = json.loads(PROBLEMS.read_text().splitlines()[0])["question"]
+    file.write_text(json.dumps({"question": question, "rationale": "The answer is 4.", "model": "m"}))
+    take = ("import", file, "--kind", "rationale", "--db", db)
+    failed = lema(*take, cwd=tmp_path)
+    assert "record the problems first, by their profile or --dataset: `lema data --offline` does" in failed.stderr
+    lema("data", "--offline", "--profile", write_profile(), "--db", db, cwd=tmp_path)
+    done = lema(*take, cwd=tmp_path)
+    assert (done.returncode, server.calls) == (0, 0), done.stderr
+    with duckdb.connect(str(db)) as connection:
+        connection.execute("delete from problem")
+    (found,) = [line for line in check(Store(db)) if line.startswith("completion")]
+    assert found == "completion: 1 row have no problem. Record the problems anew, by their profile: lema data --offline"
+    lema("data", "--offline", "--profile", write_profile(), "--db", db, cwd=tmp_path)
+    assert check(Store(db)) == []
 
 
 def test_a_file_that_is_no_parquet_is_one_line(filled: Writer, tmp_path: Path) -> None:

@@ -3,19 +3,27 @@
 What is asserted is what a user pays for: which calls are made, and that none is made twice.
 """
 
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from commands import PROBLEMS
 from loop_steps import NUMBERS, Profile, amounts, counts, data, opened, reason, reason_and_correct, rows
-from scripted_server import Say, ScriptedServer, chat
+from scripted_server import Body, Say, ScriptedServer, chat
 
 from lema_local.errors import EndpointError
+from lema_local.records.keys import content_key
 from lema_local.records.store import Writer
+from lema_local.records.types import Batch
 from lema_local.settings.profiles import load_profile
+from lema_local.stages.batch import work_of
 from lema_local.stages.build import build
-from lema_local.stages.correct import correct, mistakes
+from lema_local.stages.correct import correct, kept_corrections, mistakes
 from lema_local.stages.derive import rederive
+from lema_local.stages.estimate import estimate
 from lema_local.stages.evaluate import targets
+from lema_local.stages.hand_in import record
 from lema_local.stages.run import Run
 from lema_local.stages.sample import sample
 
@@ -84,6 +92,88 @@ def test_a_cascade_sends_on_only_what_was_not_corrected(
     assert found["oracle"] == (sent - kept, sent - kept)
     refused = "select distinct rejected_because as why from correction where corrector = 'scripted-corrector'"
     assert {row["why"] for row in rows(db, refused)} == {None, "called correct"}
+
+
+def test_a_mistake_whose_call_failed_stays_with_its_corrector(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = reason
+    with opened(db, write_profile(correctors=("corrector", "oracle"))) as run:
+        sample(run)
+        fails = amounts({"messages": [{"content": mistakes(run)[0]["question"]}]})
+        server.then = lambda body: Say(400, b"no") if amounts(body) == fails else reason_and_put_right(body)
+        assert correct(run).failed == 1
+        given = len(mistakes(run))
+        assert counted_by_corrector(db) == {"scripted-corrector": given - 1}  # the oracle was asked for nothing
+        assert len(kept_corrections(run)) == given - 1
+        server.then = reason_and_put_right
+        assert correct(run).done == 1
+        assert len(kept_corrections(run)) == given
+    assert counted_by_corrector(db) == {"scripted-corrector": given}
+
+
+def test_a_correction_that_is_paid_for_trains_though_a_call_before_it_is_to_come(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = reason_and_put_right
+    with opened(db, write_profile(correctors=("oracle",))) as run:
+        sample(run)
+        correct(run)
+        made = kept_corrections(run)
+    with opened(db, write_profile(correctors=("corrector", "oracle"))) as run:
+        assert made
+        assert kept_corrections(run) == made
+
+
+def test_a_mistake_that_is_in_a_batch_is_handed_to_no_other_corrector(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = reason_and_correct
+    with opened(db, write_profile(correctors=("corrector", "oracle"))) as run:
+        sample(run)
+        work = work_of(run, "correct")
+        ids = [call.id for call in work.pending]
+        assert (work.endpoint.name, len(ids)) == ("corrector", len(mistakes(run)))
+        batch = Batch(content_key("b"), "b", "corrector", server.base_url, "correct", len(ids), datetime.now(UTC))
+        record(run, batch, ids)
+        run.store.merge()
+        assert work_of(run, "correct").pending == ()
+        assert correct(run).done == 0
+        left = {row.endpoint: (row.calls, row.basis) for row in estimate(run) if row.stage == "correct"}
+    assert left["corrector"][0] == 0
+    assert left["oracle"][0] == len(ids)  # as many as it may come to
+    assert "at most: the correctors before correct none" in left["oracle"][1]
+
+
+def test_a_mistake_that_a_corrector_cannot_be_asked_about_goes_on_to_the_next(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = reason_and_put_right
+    profile = write_profile(correctors=("oracle", "corrector"))
+    unsolved = db.parent / "unsolved.jsonl"
+    problems = [json.loads(line) for line in PROBLEMS.read_text().splitlines()]
+    unsolved.write_text("\n".join(json.dumps(row | {"solution": None}) for row in problems))
+    profile.write_text(profile.read_text().replace(str(PROBLEMS), str(unsolved)))
+    with opened(db, profile) as run:
+        sample(run)
+        correct(run)
+        given = len(mistakes(run))
+    assert counted_by_corrector(db) == {"scripted-corrector": given}
+
+
+def reason_and_put_right(body: Body) -> Say:
+    """The corrector puts every mistake right."""
+    if body["model"] == "scripted":
+        return reason(body)
+    a, b, c = amounts(body)
+    right = f"Step 2: So {a * b} - {c} = {a * b - c} are left. The answer is {a * b - c}."
+    return chat(f"Step 2.\nExplanation: Pens given away are taken off.\nCorrect Solution:\n...\n{right}")
+
+
+def counted_by_corrector(db: Path) -> dict[str, int]:
+    """How many replies there are of each corrector."""
+    found = rows(db, "select model, count(*) as n from completion where purpose = 'correct' group by all")
+    return {row["model"]: row["n"] for row in found}
 
 
 def test_a_rationale_cut_off_is_no_mistake_and_no_training_text(

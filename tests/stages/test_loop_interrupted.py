@@ -16,11 +16,16 @@ import duckdb
 import pytest
 from commands import lema, lema_command
 from forked_lema import ForkedLema, how_many
-from loop_steps import Profile, counts, reason, reason_and_correct
+from loop_steps import Profile, counts, opened, reason, reason_and_correct
 from scripted_server import Body, Say, ScriptedServer
 from waiting import wait_until
 
 from lema_local.records.store import Writer
+from lema_local.stages.batch import works
+from lema_local.stages.build import build
+from lema_local.stages.correct import correct
+from lema_local.stages.run import Run
+from lema_local.stages.sample import sample
 
 
 def processes_naming(text: str) -> list[int]:
@@ -96,6 +101,31 @@ def test_kill_at_any_moment_loses_nothing_and_repeats_no_more_than_the_calls_in_
     repeated = server.calls - sum(there.values())
     assert 0 <= repeated <= kills * concurrency
     print(f"{kills} kills; {len(before)} kept before the last run, none lost or doubled; {repeated} calls repeated")
+
+
+def test_replies_that_a_stopped_run_left_ungraded_are_there_for_batches_and_building(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = reason_and_correct
+    profile = write_profile(correctors=("corrector", "oracle"))
+    with opened(db, profile) as run:
+        sample(run)
+        correct(run)
+        before = build(run, ("cot", "lema"))
+        wanted = [work.wanted for work in works(run, "correct")]
+        assert all(wanted)
+        for tables in (["correction"], ["correction", "rationale"]):
+            ungrade(run, tables)
+            assert [work.wanted for work in works(run, "correct")] == wanted
+            ungrade(run, tables)
+            assert build(run, ("cot", "lema")) == before
+
+
+def ungrade(run: Run, tables: list[str]) -> None:
+    """Leave the replies as a run does that ends before it grades them."""
+    with run.store.connect(write=True) as connection:
+        for table in tables:
+            connection.execute(f"delete from {table}")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "kill"])

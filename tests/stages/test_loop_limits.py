@@ -10,10 +10,15 @@ from commands import lema
 from loop_steps import Profile, counts, opened, reason, reason_and_correct, rows
 from scripted_server import ScriptedServer, chat, several
 
+from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
+from lema_local.calls.prices import Price
+from lema_local.records.store import Writer
 from lema_local.stages.build import build
 from lema_local.stages.correct import correct
+from lema_local.stages.estimate import estimate, row_of
 from lema_local.stages.imports import import_file
 from lema_local.stages.sample import sample
+from lema_local.stages.work import Call
 
 pytestmark = pytest.mark.usefixtures("quick_oracle")
 
@@ -137,6 +142,64 @@ def test_a_dry_run_prices_what_is_pending_and_calls_nothing(
     with opened(db, profile) as run:
         correct(run)
     assert [row["calls"] for row in dry()] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("characters", "tier"), [(400, 1.0), (8_000, 10.0)], ids=["usual", "long"])
+def test_a_dry_run_prices_each_prompt_by_its_own_length(store: Writer, characters: int, tier: float) -> None:
+    price = Price(1.0, 1.0, 2.0, longer=((1000, Price(10.0, 10.0, 20.0)),))
+    endpoint = Endpoint("corrector", "https://host/v1", "m", "m", "x", price=price)
+    calls = [Call(endpoint, "correct", "correct.1", Sampling(0.0, 8), f"p{k}") for k in range(100)]
+    row = row_of("correct", endpoint, 100, calls, lambda call: Prompt(text="x" * characters), store, "")
+    assert row.prompt_tokens == 100 * characters // 4  # of all together more than the dear tier begins with
+    assert row.usd == pytest.approx(tier * (row.prompt_tokens + 2 * 100 * 8) / 1e6)
+
+
+def test_a_dry_run_takes_imported_mistakes_for_none_of_the_samples_to_come(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = reason
+    with opened(db, write_profile()) as run:
+        sample(run)
+        wrong = len(rows(db, "from mistake"))
+        file = db.parent / "rationales.jsonl"
+        like = {"question": run.problems.train[0].question, "model": "m"}
+        file.write_text("\n".join(json.dumps(like | {"rationale": f"Step 1: {k}"}) for k in range(9)))
+        assert import_file(run.store, file, kind="rationale").new == 9
+    with opened(db, write_profile(samples=3)) as run:
+        (_, corrected) = estimate(run)
+    assert corrected.calls == 9 + 3 * wrong
+
+
+def test_corrections_from_elsewhere_of_what_is_no_mistake_are_counted_and_train_nothing(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = reason
+    with opened(db, write_profile()) as run:
+        sample(run)
+        correct(run)
+        (before,) = build(run, ("lema",))
+        one, two = run.problems.train[:2]
+        right = f"Step 1: It is {one.answer}. The answer is {one.answer}."
+        rationales = [
+            {"question": one.question, "rationale": right, "model": "m"},
+            {"question": two.question, "rationale": "Step 1: It is 0.", "model": "m", "finish_reason": "length"},
+        ]
+        corrections = [
+            {"question": problem.question, "rationale": row["rationale"], "model": "gpt", "incorrect_step": 1}
+            | {"explanation": "It is not so.", "correct_solution": f"Step 1: The answer is {problem.answer}."}
+            for problem, row in zip((one, two), rationales, strict=True)
+        ]
+        for kind, found in (("rationale", rationales), ("correction", corrections)):
+            file = db.parent / f"{kind}.jsonl"
+            file.write_text("\n".join(map(json.dumps, found)))
+            assert import_file(run.store, file, kind=kind).new == 2  # type: ignore[arg-type]
+        (after,) = build(run, ("lema",))
+    reasons = [row["rejected_because"] for row in rows(db, "from correction where corrector = 'gpt'")]
+    assert reasons == [None, None]
+    assert after.training_set.correction_examples == before.training_set.correction_examples
+    left_out = json.loads(after.training_set.manifest)["left_out"]
+    assert left_out["correction of a rationale that is right"] == 1
+    assert left_out["correction of a rationale that was cut off"] == 1
 
 
 def test_records_made_elsewhere_are_corrected_and_trained_on_like_the_profiles_own(
