@@ -219,7 +219,7 @@ def _sides(tokens: Sequence[re.Match[str]], *, is_end: bool) -> tuple[list[_Atom
             elif atoms or text != "-" or (i and tokens[i - 1].end() == token.start()):
                 cut(keep=False)
                 is_ambiguous = True
-            elif after and after.lastgroup == "num" and after.start() == token.end():  # a negative number
+            elif after and after.start() == token.end() and (after.lastgroup == "num" or after[0] == "("):  # -5, -(5)
                 atoms.append(_Atom("num", "0", token.start(), token.start()))
                 atoms.append(_Atom("op", "-", token.start(), token.end()))
         elif text == "(":

@@ -9,19 +9,23 @@ read). A filter leaves out what a check found False. Pure; the texts are a model
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
-from lema_local.answers.amounts import COMMON, MAX_CHARACTERS, Number, numbers, plain_numbers
+from lema_local.answers.amounts import COMMON, MAX_CHARACTERS, Number, numbers, over, plain_numbers
 from lema_local.answers.exact import extract_answer
+from lema_local.answers.number_words import spelled
 from lema_local.answers.numerals import value_of
 from lema_local.corrections.arithmetic import claims
 from lema_local.corrections.faults import first_fault, reference_steps
+from lema_local.corrections.latex import plain_sums
 from lema_local.corrections.parsing import ParsedCorrection
 from lema_local.corrections.rationales import step_label
-from lema_local.corrections.splicing import MAX_STEPS, same_step
+from lema_local.corrections.splicing import MAX_STEPS, same_step, sums_of
 from lema_local.records.types import AnswerKind
 
 Check = Literal["step_exists", "continues", "arithmetic", "explains", "step_agrees", "resolved"]
@@ -49,15 +53,9 @@ _SAYS_NOTHING = frozenset(
         "question",
     )
 )
-_LATEX_SUM = (
-    (re.compile(r"\\(?:times|cdot|ast)(?![A-Za-z])"), "*"),
-    (re.compile(r"\\div(?![A-Za-z])"), "/"),
-    (re.compile(r"\\[dt]?frac\s?\{(-?\d{1,15})\}\s?\{(\d{1,15})\}"), r"(\1/\2)"),
-    (re.compile(r"\\(?:left|right|[,;! ])|\\[()\[\]]"), " "),
-    (re.compile(r"\\text\{([^{}]{0,60})\}"), r"\1"),
-    (re.compile(r"\{,\}"), ","),
-    (re.compile(r"\\([%$])"), r"\1"),
-)
+_RATIO = re.compile(r"(?<=\d:)\d{1,9}")
+# what counting gives without a number in digits: weekdays, quarters, the days or people that a question lists
+_COUNTED: frozenset[Number] = COMMON | {Fraction(1, 2), 3, 4, 5, 10, 30}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ def check(
     fault = fault_step(mistaken, question=question, solution=solution, reference=reference, kind=kind)
     return Checks(
         step_exists=exists,
-        continues=_continues(steps, mistaken[: (k or 1) - 1], question, kind) if exists and steps else None,
+        continues=_continues(steps, mistaken[:k], question, kind) if exists and steps else None,
         arithmetic=sums_are_true(steps),
         explains=_explains(parsed, question=question, reference=reference, mistaken=mistaken),
         fault_step=fault,
@@ -148,19 +146,10 @@ def fault_step(
 
 def sums_are_true(steps: Sequence[tuple[int | None, str]]) -> bool | None:
     """Whether every sum of these steps is true; None where there is none to read, or not all of it could be read."""
-    found = [claim.is_true for _, step in steps for claim in claims(plain_sums(step))]
+    found = [claim.is_true for _, step in steps for claim in sums_of(step)]
     if not all(found):
         return False
     return True if found and all(len(step) <= MAX_CHARACTERS for _, step in steps) else None
-
-
-def plain_sums(text: str) -> str:
-    r"""A step with LaTeX's sums in plain signs: `$3 \times 4 = \frac{24}{2}$` becomes `3 * 4 = (24/2)`."""
-    if "\\" not in text:
-        return text
-    for pattern, replacement in _LATEX_SUM:
-        text = pattern.sub(replacement, text)
-    return text.replace("$", " ")
 
 
 @lru_cache(maxsize=1 << 14)
@@ -173,10 +162,13 @@ def _lines(parsed: ParsedCorrection) -> list[tuple[int | None, str]]:
     return [step_label(line) or (None, line) for line in lines[:MAX_STEPS]]
 
 
-def _continues(steps: Sequence[tuple[int | None, str]], kept: Sequence[str], question: str, kind: AnswerKind) -> bool:
-    """Whether the steps follow the kept ones: their numbers go on, nothing is said twice, the last one answers, and
-    the first sum starts from something that the question or a kept step has."""
-    kept = kept[:MAX_STEPS]
+def _continues(
+    steps: Sequence[tuple[int | None, str]], mistaken: Sequence[str], question: str, kind: AnswerKind
+) -> bool:
+    """Whether the steps follow those of the mistake before the blamed one, which is the last of `mistaken`: their
+    numbers go on, nothing is said twice, the last one answers, no kept sum is false, the blamed step has changed, and
+    the first sum takes nothing from nowhere."""
+    kept, blamed = mistaken[:-1][:MAX_STEPS], mistaken[-1]
     first = len(kept) + 1
     if [number for number, _ in steps] != list(range(first, first + len(steps))):
         return False
@@ -185,9 +177,56 @@ def _continues(steps: Sequence[tuple[int | None, str]], kept: Sequence[str], que
         return False
     if len(set(texts)) < len(texts) or extract_answer(texts[-1], kind) is None:
         return False
-    sums = next((found for text in texts if (found := claims(plain_sums(text)))), ())
-    known = {n for text in (question, *kept) for n in numbers(text)}
-    return not sums or not known or bool(known & set(sums[0].operands))
+    if _is_unchanged(texts[0], blamed) or not all(claim.is_true for step in kept for claim in sums_of(step)):
+        return False
+    return _is_told(texts, [question, *kept], kind)
+
+
+def _is_unchanged(step: str, blamed: str) -> bool:
+    """Whether a step is the blamed one again: in the same words, or the same sums and numbers in much the same."""
+    if "".join(step.lower().split()).rstrip(".") == "".join(blamed.lower().split()).rstrip("."):
+        return True
+    return bool(sums_of(step)) and plain_numbers(step) == plain_numbers(blamed) and same_step(step, blamed)
+
+
+def _is_told(texts: Sequence[str], before: Sequence[str], kind: AnswerKind) -> bool:
+    """Whether every operand of the first sum of these texts stands before it, in them or in the texts `before`, or is
+    one that needs no telling. True where there is nothing to compare.
+
+    Of solutions that end in no plain number one operand will do: algebra that no sum is read from gives the others.
+    """
+    told = [plain_sums(text) for text in before]
+    for text in map(plain_sums, texts):
+        if found := claims(text):
+            break
+        told.append(text)
+    else:
+        return True
+    said, sum_ = text[: found[0].end], found[0]
+    known: set[Number] = {n for text in told for n in numbers(text)}
+    if not known:
+        return True
+    known |= set(Counter(plain_numbers(said)) - Counter((*sum_.operands, sum_.result)))
+    enough = any
+    if kind == "number":
+        known, enough = known | _COUNTED, all
+    if not enough(_known(sum_.operands, known)):
+        known |= _other_numbers(" ".join([*told, said]))
+    return enough(_known(sum_.operands, known))
+
+
+def _known(operands: Sequence[Number], known: set[Number]) -> list[bool]:
+    """Whether each of these is known, or its percentage or cents are (0.3 of 30, 200 of $2), or as part of a
+    fraction."""
+    known = known | {part for n in known if n.denominator > 1 for part in (n.numerator, n.denominator)}
+    return [not known.isdisjoint((n, 100 * n, over(n, 100))) for n in operands]
+
+
+def _other_numbers(text: str) -> set[Number]:
+    """The numbers that are written in words (twenty, one-third, two and a half) or as a ratio (10:17)."""
+    text = text[: 2 * MAX_CHARACTERS]
+    read = [spelled(text[word.start() : word.start() + 60]) for word in _WORD.finditer(text)]
+    return {n for number in (*read, *_RATIO.findall(text)) if number for n in numbers(number)}
 
 
 def _explains(parsed: ParsedCorrection, *, question: str, reference: str, mistaken: Sequence[str]) -> bool | None:

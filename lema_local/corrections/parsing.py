@@ -77,6 +77,7 @@ _BARE_NUMBER = re.compile(r"\s*[*_#]{0,3}(\d{1,3})[*_]{0,3}[.:]?\s*$")
 _ELLIPSIS = re.compile(r"[\s\"'*_]{0,4}(?:\.{2,6}|…|\[\.\.\.\]|\(\.\.\.\))[\s\"'*_]{0,4}$")
 _BRACES = re.compile(r"[{}\[\]]$")
 _SPACES = re.compile(r"\s+")
+_FROM_STEP_1 = re.compile(r"\s*step 1\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,8 @@ def correction_output(parsed: ParsedCorrection) -> str:
     """
     if parsed.incorrect_step is None or parsed.explanation is None or parsed.correct_solution is None:
         raise ValueError("a correction without all three parts is no training text")
-    kept = "...\n" if parsed.incorrect_step > 1 else ""
+    # a solution that is done anew, from step 1, keeps no steps of the mistake
+    kept = "...\n" if parsed.incorrect_step > 1 and not _FROM_STEP_1.match(parsed.correct_solution) else ""
     head = f" Step {parsed.incorrect_step}.\nExplanation: {parsed.explanation}\nCorrect Solution:\n"
     return f"{head}{{\n{kept}{parsed.correct_solution}\n}}"
 

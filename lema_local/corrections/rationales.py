@@ -29,13 +29,16 @@ _BULLET = re.compile(r"^(?:[-*•]|\d{1,2}[.)])\s+(?=\S)")
 _SPACES = re.compile(r"\s+")
 _DOUBLED_STOP = re.compile(r"(?<!\.)\.\.(?!\.)")
 _POINT_ZERO = re.compile(r"(?<=\d)\.0(?!\d)")
-_SENTENCE_END = re.compile(r"[.!?][\"')\]”’]*\s+(?=[\"'(“‘\[]?[A-Z0-9$€£])")
+# A formula may hold its sentence's stop: "so $x = 5.$ Then", "\[x = 5.\]Then". What ends "5!$" is a factorial.
+_SENTENCE_END = re.compile(r"(?:[.!?][\"')\]”’]*\s+|[.?](?:\$\s+|\\\)\s+|(?:\$\$|\\\])\s*))(?=[\"'(“‘\[]?[A-Z0-9$€£])")
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(\"'])(?:Mr|Mrs|Ms|Dr|St|Jr|Sr|vs|No|Prof|Mt|Fig|Eq|approx|[A-Z]|[A-Za-z]\.[A-Za-z])$"
 )
-_ENDS_WITH_MARK = re.compile(r"[.!?:;,…][\"')\]”’*]*$")
+_ENDS_WITH_MARK = re.compile(r"(?:[.!?:;,…][\"')\]”’*]*|[.?:;,…](?:\$\$?|\\[\])]))$")
 _ANSWER_SENTENCE = re.compile(
-    r"(?:^|(?<=[.!?:;,] )|(?<=[.!?][\"')\]”’] ))The (?:final )?answer is(?:[^.!?]|\.(?=\d)){1,80}[.!?]?$", re.IGNORECASE
+    r"(?:^|(?<=[.!?:;,] )|(?<=[.!?][\"')\]”’$] )|(?<=[.?](?:\$\$|\\[\])]) ))"
+    r"The (?:final )?answer is(?:[^.!?]|\.(?=\d)){1,80}[.!?]?$",
+    re.IGNORECASE,
 )
 
 # A run is a stretch of text that could be arithmetic: digits, operators, brackets, currency, one-letter variables.

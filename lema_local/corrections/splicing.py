@@ -13,8 +13,10 @@ What is no plain case stays as it was written: checks.py says that it does not g
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
-from lema_local.corrections.arithmetic import claims
+from lema_local.corrections.arithmetic import Claim, claims
+from lema_local.corrections.latex import plain_sums
 from lema_local.corrections.rationales import step_label
 
 MAX_STEPS = 64
@@ -59,9 +61,15 @@ def read_steps(lines: Sequence[str]) -> list[Step]:
     return [one for one in cleaned if any(c.isalnum() for c in one[1])][:MAX_STEPS]
 
 
+@lru_cache(maxsize=1 << 14)
+def sums_of(step: str) -> tuple[Claim, ...]:
+    """The sums of a step, in plain signs or in LaTeX."""
+    return claims(plain_sums(step))
+
+
 def same_step(one: str, other: str) -> bool:
     """Whether two steps say the same: the same sums, or none, in much the same words and numbers."""
-    sums, others = claims(one), claims(other)
+    sums, others = sums_of(one), sums_of(other)
     if len(sums) != len(others) or any(x.key != y.key for x, y in zip(sums, others, strict=True)):
         return False
     a, b = _words(one), _words(other)
@@ -94,16 +102,24 @@ def _counted_on(steps: Sequence[Step], kept: Sequence[str], step: int) -> list[S
     if all(number is None for number, _ in steps):
         return list(enumerate((text for _, text in steps), step))
     first = steps[0][0]
-    is_anew = first == 1 and not _does_again(steps, kept)
-    if first is None or not (repeated or is_anew):
+    # after repeated steps, a label that is the wrong step's counts as the mistake does: a kept step was written anew
+    is_numbered = any(number == step for number, _ in steps)
+    if first is None or not (not is_numbered if repeated else first == 1 and _goes_on(steps, kept)):
         return steps
     return [(number if number is None else number - first + step, text) for number, text in steps]
 
 
-def _does_again(steps: Sequence[Step], kept: Sequence[str]) -> bool:
-    """Whether the steps work out again what kept steps have: a solution from the start, not one that goes on."""
-    done = {claim.key for text in kept for claim in claims(text)}
-    return any(claim.key in done for _, text in steps for claim in claims(text))
+def _goes_on(steps: Sequence[Step], kept: Sequence[str]) -> bool:
+    """Whether steps counted from 1 go on from the kept ones: the first sum takes what a kept one came to, and none
+    combines the same amounts again, which a solution from the start does, be it to put a kept sum right."""
+    done = [claim for text in kept for claim in sums_of(text)]
+    new = [claim for _, text in steps for claim in sums_of(text)]
+    amounts = {claim.key[0] for claim in done}
+    return (
+        bool(new)
+        and any(claim.result in new[0].operands for claim in done)
+        and all(claim.key[0] not in amounts for claim in new)
+    )
 
 
 def _words(text: str) -> list[str]:

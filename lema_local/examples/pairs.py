@@ -5,7 +5,8 @@
          rejected="He has 24 pens. 24 + 9 = 33 are left. The answer is 33.", ...)
 
 Both are CoT outputs as a student writes them. They share the steps before the incorrect one, and part where it went
-wrong. What each of them ends with is read again from the text, and must be what was graded.
+wrong; where the corrector wrote the whole solution anew they share none. What each of them ends with is read again from
+the text, and must be what was graded.
 """
 
 from collections.abc import Mapping

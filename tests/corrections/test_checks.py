@@ -85,6 +85,88 @@ def test_kept_steps_and_solution_read_as_one_or_not(solution: str, continues: bo
     assert examined(reply(solution=solution)).continues is continues
 
 
+LATER = ["Nadia picks 3 * 14 = 44 apples.", "She keeps 44 + 9 = 53 apples.", "The answer is 53."]
+
+
+def test_a_correction_does_not_go_on_from_a_false_sum() -> None:
+    """It names step 2, and step 1 is wrong: what is put together from both says 44 and goes on with 42."""
+    solution = "Step 2: She keeps 42 - 9 = 33 apples. The answer is 33."
+    assert examined(reply(solution=solution), mistaken=LATER).continues is False
+    assert examined(reply(solution=solution), mistaken=[LATER[0].replace("44", "42"), *LATER[1:]]).continues is True
+
+
+@pytest.mark.parametrize(
+    ("solution", "continues"),
+    [
+        ("She keeps 42 - 9 = 33 apples.", True),
+        ("She keeps 42 - 8 = 34 apples, and 1 less is 33.", False),
+        ("Her 8 friends have none. She keeps 42 - 8 = 34 apples, and 1 less is 33.", True),
+        ("With 20 in hand 42 - 20 = 22.", True),
+        ("Half of them are 42 / 2 = 21.", True),
+        ("One in four is 42 / 4 = 10.5.", True),
+        ("She has 420 / 10 = 42 left.", False),
+        ("Of each 14 it is 0.14 * 100 = 14.", True),
+        ("She keeps x - 9 of them.", True),
+    ],
+    ids=["told", "8 is not", "told before", "told in the step", "2", "4", "420 is not", "a percentage", "no sum"],
+)
+def test_the_first_sum_takes_every_amount_from_somewhere(solution: str, continues: bool) -> None:
+    assert examined(reply(solution=f"Step 2: {solution}\nStep 3: The answer is 33.")).continues is continues
+
+
+@pytest.mark.parametrize(
+    ("question", "sum_"),
+    [
+        ("Thirty-five guests eat two thirds of 90 rolls.", "35 + 90 = 125"),
+        ("Two-fifths of 90 guests eat 6 rolls each.", "90 * 2 / 5 = 36"),
+        ("Cats and dogs are 10:17 among 81 pets.", "10 + 17 = 27"),
+        ("A $2 note is changed, and 80 cents are left.", "200 - 80 = 120"),
+        ("A 30% share of 90 rolls is eaten.", "90 * 0.7 = 63"),
+        ("Nobody says how many there were.", "6 * 7 = 42"),
+    ],
+)
+def test_amounts_in_words_ratios_percent_and_cents_are_told(question: str, sum_: str) -> None:
+    solution = f"Step 1: So {sum_}.\nStep 2: The answer is 33."
+    assert examined(reply(1, solution=solution), question=question).continues is True
+
+
+@pytest.mark.parametrize(
+    ("first", "continues"),
+    [
+        ("She keeps 42 + 9 = 51 apples.", False),
+        ("she keeps  42+9=51 apples", False),
+        ("So she keeps 42 + 9 = 51 apples.", False),
+        ("She keeps 42 - 9 = 33 apples.", True),
+        ("She keeps 42 + 9 = 51 apples, 9 too many.", True),
+    ],
+    ids=["the same", "spaced otherwise", "in other words", "put right", "more is said"],
+)
+def test_the_blamed_step_does_not_come_back_as_it_was(first: str, continues: bool) -> None:
+    mistaken = [MISTAKEN[0], "She keeps 42 + 9 = 51 apples.", "The answer is 51."]
+    solution = f"Step 2: {first}\nStep 3: The answer is 33."
+    assert examined(reply(solution=solution), mistaken=mistaken).continues is continues
+
+
+def test_a_step_without_a_sum_that_says_other_numbers_is_another() -> None:
+    mistaken = [MISTAKEN[0], "The neighbour next door is given all 8 apples of hers.", "The answer is 51."]
+    solution = f"Step 2: {mistaken[1].replace('8', '9')}\nStep 3: The answer is 33."
+    assert examined(reply(solution=solution), mistaken=mistaken).continues is True
+
+
+def test_a_conclusion_that_is_put_right_is_a_change() -> None:
+    mistaken = [MISTAKEN[0], "She keeps 42 - 9 = 33 apples. The answer is 42."]
+    assert examined(reply(), mistaken=mistaken).continues is True
+
+
+def test_of_algebra_one_amount_that_is_told_is_enough() -> None:
+    """The steps before the first sum that can be read have numbers that nobody can follow."""
+    solution = r"Step 2: As $n^2 = 36$, $42 - 6 \cdot 1 = 36$. The answer is $33$."
+    given: dict[str, Any] = {"kind": "latex", "reference": "33", "solution": None}
+    assert examined(reply(solution=solution), **given).continues is True
+    nowhere = solution.replace("42 - 6", "47 - 11")
+    assert examined(reply(solution=nowhere), **given).continues is False
+
+
 @pytest.mark.parametrize(
     ("text", "true"),
     [
@@ -103,6 +185,26 @@ def test_kept_steps_and_solution_read_as_one_or_not(solution: str, continues: bo
         (r"$3 \times 14 = 42$ and $\frac{84}{2} = 42$", True),
         (r"$3 \times 14 = 43$", False),
         (r"\(2^3 = 6\)", None),
+        (r"$4 \times 7168 = 28,\!672$", True),
+        (r"$4 \times 7168 = 28{,}673$", False),
+        (r"When $n = 5$ and $3 \cdot 4 = 12$", True),
+        (r"\[1 + 2 = 3\] $4 \cdot 5 = 20$ \(6 + 1 = 7\)", True),
+        (r"$2\frac{1}{2} + 1 = 3\frac{1}{2}$", None),
+        (r"2\frac{1}{2} + 1 = 5", None),
+        (r"$0.\overline{3} \cdot 3 = 1$", None),
+        (r"$3 \ast 4 = 5$", None),
+        (r"$|3 - 5| = 2$", None),
+        (r"$4! \div 3 = 8$", None),
+        (r"$3x + 2 = 5$ so $x = 1$", None),
+        (r"$24 (1 + 3) = 96$", True),
+        (r"$24 (1 + 3) = 97$", False),
+        ("$24 (1 + 4) = 120$", True),
+        (r"$\frac{1}{4} \left(\frac{2}{3}\right) = \frac{1}{6}$", True),
+        (r"$-\frac{15}{5} = -3$", True),
+        (r"$-\frac{15}{5} = 3$", False),
+        (r"$3 \text{ apples} \times 4 = 12 \text{ apples}$", True),
+        (r"$5 \times 3 = $15", True),
+        (r"\$5 \times 3 = \$16", False),
         ("x + 9 = 33", None),
         ("She keeps 33.", None),
         ("7 * 3 = 1 (mod 5)", None),

@@ -145,6 +145,12 @@ def test_the_line_for_kept_steps_is_left_out_at_step_1() -> None:
     assert first == " Step 1.\nExplanation: e\nCorrect Solution:\n{\nStep 1: a\nStep 2: b\n}"
 
 
+def test_a_solution_done_anew_keeps_no_steps_though_a_later_one_was_named() -> None:
+    anew = ParsedCorrection(2, "e", "Step 1: a\nStep 2: b")
+    assert "..." not in correction_output(anew)
+    assert parse_correction(correction_output(anew), ["x", "c"]) == anew
+
+
 def test_the_training_text_reads_back_as_the_same_correction() -> None:
     assert parse_correction(correction_output(WHOLE)) == WHOLE
 
@@ -264,6 +270,37 @@ def test_a_solution_from_the_start_is_left_as_it_was_written() -> None:
     whole = "Step 1: The baskets hold 14 * 3 = 42.\nStep 2: She keeps 42 - 9 = 33. The answer is 33."
     parsed = parse_correction(f" Step 3.\nExplanation: e e\nCorrect Solution:\n{whole}", MISTAKEN)
     assert parsed.correct_solution == whole
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        "Step 1: Nadia picks 3 * 14 = 42 apples.\nStep 2: She keeps 42 - 9 = 33. The answer is 33.",
+        "Step 1: Of 14 apples 14 - 9 = 5 are left.\nStep 2: And 5 + 28 = 33. The answer is 33.",
+        "Step 1: Nothing is added.\nStep 2: The answer is 33.",
+        r"Step 1: Nadia picks $3 \times 14 = 42$ apples." "\nStep 2: She keeps 42 - 9 = 33. The answer is 33.",
+    ],
+    ids=["a kept sum put right", "from other amounts", "no sum", "in LaTeX"],
+)
+def test_a_solution_done_anew_is_not_counted_onto_a_kept_step_that_is_wrong(whole: str) -> None:
+    """It names step 2, where step 1 is wrong, and does all of it again: after step 1 it would say so twice."""
+    wrong = ["Nadia picks 3 * 14 = 44 apples.", "She keeps 44 - 9 = 35. The answer is 35."]
+    parsed = parse_correction(f" Step 2.\nExplanation: e e\nCorrect Solution:\n{whole}", wrong)
+    assert parsed.correct_solution == whole
+
+
+def test_a_solution_in_latex_is_counted_on_as_one_in_plain_signs_is() -> None:
+    kept = [r"Nadia picks $3 \times 14 = 42$ apples.", *MISTAKEN[1:]]
+    new = r"Step 1: She keeps $42 - 9 = 33$. The answer is $33$."
+    parsed = parse_correction(f" Step 2.\nExplanation: e e\nCorrect Solution:\n{new}", kept)
+    assert parsed.correct_solution == new.replace("Step 1", "Step 2")
+
+
+def test_steps_that_are_numbered_as_in_the_mistake_keep_their_numbers() -> None:
+    """The first step is said again, step 2 is written anew though step 3 was named, and step 3 stands where it did."""
+    steps = [*MISTAKEN[:1], "Step 2: She keeps 42 - 9 = 33.", "Step 3: So 33 * 2 = 66 halves. The answer is 66."]
+    text = f" Step 3.\nExplanation: e e\nCorrect Solution:\nStep 1: {chr(10).join(steps)}"
+    assert parse_correction(text, MISTAKEN).correct_solution == _STEPS
 
 
 def test_a_gap_between_kept_and_new_steps_stays_visible() -> None:

@@ -1,6 +1,7 @@
 """Steps and training text: what is taken away, what is spaced, and what must stay as it was."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -110,6 +111,37 @@ def test_latex_keeps_its_spacing_and_loses_its_drawings() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        (r"We have $x \le 5.$ Then $y = 3.$ Done.", [r"We have $x \le 5.$", "Then $y = 3.$", "Done."]),
+        (r"So \[x = 5.\] Then \(y = 3.\) Done.", [r"So \[x = 5.\]", r"Then \(y = 3.\)", "Done."]),
+        (r"So \[x = 5.\]Then $$y \le 3.$$Done.", [r"So \[x = 5.\]", r"Then $$y \le 3.$$", "Done."]),
+        (r"There are $5!$ \quad Ways, $1, 2, \ldots, 0.3...$ And $x.y$.", None),
+        (r"It is $x \le 5.5$ 3 times, $2,$ Or $.5$ Or \(a.\)b.", None),
+    ],
+)
+def test_a_sentence_may_end_in_a_formula(text: str, steps: list[str] | None) -> None:
+    assert solution_steps(text) == (steps or [text])
+
+
+def test_a_stop_in_a_formula_is_a_stop() -> None:
+    solution = r"We have $x \le 5.$ Then \[y = 3.\]So \(z = 2.\)"
+    latex = Problem("math", "train", "q", "2", kind="latex", solution=solution)
+    output = r"We have $x \le 5.$ Then \[y = 3.\] So \(z = 2.\) The answer is 2."
+    assert gold_output(latex) == output
+    assert gold_output(replace(latex, solution=output)) == output
+    assert join_steps([r"There are $5!$", r"\[y = 3.\]", "$$z,$$", "It is $x$"]) == (
+        r"There are $5!$. \[y = 3.\] $$z,$$ It is $x$."
+    )
+
+
+@pytest.mark.parametrize("formula", ["$x.$", r"\(x.\)", r"\[x.\]", "$$x.$$"])
+def test_an_answer_that_is_said_after_a_formula_is_not_said_twice(formula: str) -> None:
+    latex = Problem("math", "train", "q", "2", kind="latex", solution=rf"As \le, {formula} The answer is $2$.")
+    assert gold_output(latex) == rf"As \le, {formula} The answer is 2."
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "Step 1: Add.\nStep 2: The answer is 5.",
@@ -154,8 +186,11 @@ def test_joined_steps_have_one_full_stop_each() -> None:
         "Step 1: " * 30_000,
         ". A" * 70_000,
         "he has:\n" * 30_000,
+        r"\[x.\] " * 30_000,
+        r"\le .$" + " " * 200_000,
+        r"\le .$$" + " " * 200_000 + "a",
     ],
-    ids=["equals", "minus", "plus", "spaces", "stars", "steps", "stops", "openings"],
+    ids=["equals", "minus", "plus", "spaces", "stars", "steps", "stops", "openings", "formulas", "formula", "display"],
 )
 def test_hostile_text_takes_linear_time(text: str) -> None:
     start = time.perf_counter()

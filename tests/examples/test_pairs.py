@@ -36,6 +36,13 @@ def test_a_pair_shares_the_steps_before_the_incorrect_one() -> None:
     )
 
 
+def test_a_whole_solution_anew_shares_no_step_with_the_mistake() -> None:
+    whole = "Step 1: Each box has 12, so 12 + 12 = 24 pens.\nStep 2: 24 - 9 = 15 are left. The answer is 15."
+    pair, _ = preference_pair(replace(SOLVED, correction=ParsedCorrection(2, "Pens are taken off.", whole)))
+    assert pair is not None
+    assert pair.chosen == "Each box has 12, so 12 + 12 = 24 pens. 24 - 9 = 15 are left. The answer is 15."
+
+
 def test_a_mistake_without_an_answer_is_rejected_as_it_is() -> None:
     pair, _ = preference_pair(replace(SOLVED, mistaken_steps=["There are 24 pens", "So"], mistaken_answer=None))
     assert pair is not None
