@@ -159,8 +159,7 @@ order by model, dataset, split, arm, seed, step, base, sampling, template;
 
 -- gained_and_lost: which test problems does the last whole checkpoint of each arm gain and lose, against the base model and against arm cot?
 --   model, dataset, split: the student, and which problems; greedy answers alone
---   arm, seed, step: the end of a run that another arm has with the same settings, if it has one; of several training sets of
---     an arm those of the one with most seeds, of as many the last; of those that answered as many problems as any
+--   arm, seed, step: a run's end, of runs that answered all: one that another arm has too with these settings, then of the data with most seeds, then the last
 --   against: base; or cot: its run of the same seed, settings and step, the last one made
 --   change: gained (wrong before, right now) or lost
 --   problem_id, level, subject, question, reference: of the problem; reference is the right answer

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import ROOT
 from facts import completion
 
 from lema_local.errors import StoreError
@@ -594,6 +595,12 @@ def test_sql_and_python_have_one_notion_of_what_makes_another_design(filler: Fil
             {"one": json.dumps(asdict(one)), "two": json.dumps(asdict(two)), "older": json.dumps(older)},
         ).fetchall()[0]
     assert is_same is is_same_as_older is (one.design == two.design)
+
+
+def test_what_a_column_is_stands_in_one_line() -> None:
+    """`--describe` reads no further."""
+    for file in (ROOT / "db" / "views").glob("*.sql"):
+        assert "\n--     " not in file.read_text(encoding="utf-8"), file.name
 
 
 def test_text_that_is_there_twice_is_found(filler: Filler) -> None:
