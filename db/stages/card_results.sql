@@ -17,8 +17,18 @@ twin as (
     order by checkpoint.created_at desc
     limit 1
 ),
-problem_set as (
-    select dataset, split, count(*) as problems from problem group by dataset, split
+answered as (
+    select dataset, split, evaluation.base, checkpoint_id, count(distinct problem_id) as n
+    from evaluation
+    join problem on problem.id = evaluation.problem_id
+    where model in (select model from evaluation where checkpoint_id = $id)
+    group by dataset, split, evaluation.base, checkpoint_id
+),
+problem_set as (  -- as many as several answered, if any did: the database may hold problems that another profile asks
+    select dataset, split, case when count_if(n = most) > 1 then any_value(most) else any_value(problems) end as problems
+    from (select *, max(n) over (partition by dataset, split) as most from answered)
+    join (select dataset, split, count(*) as problems from problem group by dataset, split) using (dataset, split)
+    group by dataset, split
 )
 select
     case

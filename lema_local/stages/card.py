@@ -43,7 +43,7 @@ class _Result:
     base: str
     sampling: str
     by_problem: dict[str, bool]
-    problems: int  # of the set, in the database
+    problems: int  # of the set: as many as others answered, else as the database has
     cut_off: int
 
     @property

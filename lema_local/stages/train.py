@@ -23,6 +23,7 @@ from lema_local.stages.build import Built, build
 from lema_local.stages.plan import arm_size
 from lema_local.stages.recorded import recorded_sets
 from lema_local.stages.run import Experiment, Run
+from lema_local.stages.select import wanted_rows
 from lema_local.stages.student import student_frame, student_model
 from lema_local.stages.tracking import Showing, Tracking, shown_run
 from lema_local.training.base import BaseModel
@@ -35,8 +36,6 @@ from lema_local.training.matching import arm_settings
 from lema_local.training.plan import fit
 from lema_local.training.progress import TrainingProgress
 from lema_local.training.trackers import Shown
-
-_WHOLE = "select distinct checkpoint_id from pass_at_1 where missing = 0 and checkpoint_id is not null"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,13 +197,14 @@ def _is_done(run: Run, training_run: TrainingRun) -> bool:
 
 
 def _is_evaluated(run: Run, training_run: TrainingRun) -> bool:
-    """Whether each of its checkpoints that the profile evaluates has answered all problems of a set."""
+    """Whether each of its checkpoints that the profile evaluates has answered all of the profile's test problems."""
     is_last_alone = run.profile.evaluation.checkpoints == "last"
     steps = training_run.ends if is_last_alone else training_run.settings.checkpoint_steps
     wanted = {checkpoint_id_of(training_run.id, step) for step in steps}
     if not wanted <= {checkpoint.id for checkpoint in checkpoints(run, [training_run])}:
         return False
-    return wanted <= {row["checkpoint_id"] for row in run.store.rows(_WHOLE)}
+    asked = {problem.id for problem in run.problems.test}
+    return wanted <= {id_ for (id_,) in wanted_rows(run.store, "whole_checkpoints", asked)}
 
 
 def _train(run: Run, training_run: TrainingRun, showing: Showing, *, strict: bool) -> None:

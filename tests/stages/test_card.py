@@ -152,6 +152,15 @@ def test_sampled_answers_are_no_row_of_greedy_ones(store: Writer) -> None:
     assert "| this adapter | d test | 15/20 |" in card
 
 
+def test_problems_that_another_profile_asks_leave_a_checkpoint_whole(store: Writer) -> None:
+    db = fill(store)
+    store.add(problem(TOGETHER))
+    store.merge()
+    card = model_card(db, IDS["lema"])
+    assert "not yet whole" not in card
+    assert front(card)["model-index"]
+
+
 def test_what_is_missing_is_said_with_the_command_that_makes_it(store: Writer) -> None:
     db = fill(store, evaluated=False)
     (db.parent / "runs" / "lema" / "step-000040" / "COMPLETE").unlink(missing_ok=True)

@@ -142,6 +142,9 @@ def test_a_run_that_was_evaluated_elsewhere_is_trained_again_unless_it_is_to_be_
         answer(trained[-1])
         assert not leaves_it(skip_evaluated=True)  # the first checkpoint is still to be asked
         answer(trained[0])
+        # problems of another profile, of the same data set, are none of its own
+        run.store.add(replace(run.problems.test[0], question="How many are 2 and 2?", answer="4"))
+        run.store.merge()
         assert leaves_it(skip_evaluated=True)
         assert notices[-1] == "cot is evaluated, and its weights are not here: it is not trained again"
         weights.mkdir()
