@@ -93,12 +93,8 @@ def themed(spec: Spec, palette: Palette) -> Spec:
             "legend": text | {"symbolStrokeWidth": 2.5, "orient": "top"},
             "title": {"color": palette["ink"], "fontSize": 12, "fontWeight": 600, "anchor": "start"},
             "view": {"stroke": None},
-            "padding": {
-                "left": 32,
-                "right": 24,
-                "top": 4,
-                "bottom": 4,
-            },  # a reader may lack the font: wider text is not cut
+            # a reader may lack the font, and wider text is not cut
+            "padding": {"left": 32, "right": 24, "top": 4, "bottom": 4},
         },
         **spec,
     }
