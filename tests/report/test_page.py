@@ -444,7 +444,7 @@ def test_without_a_script_the_page_shows_everything(browser: Any, whole: Path) -
     context.close()
 
 
-@pytest.mark.parametrize(("name", "most"), [("earlier_study", 400_000), ("study", 640_000)])
+@pytest.mark.parametrize(("name", "most"), [("earlier_study", 400_000), ("study", 720_000)])
 def test_the_report_of_a_study_is_not_large(name: str, most: int, tmp_path: Path) -> None:
     """The first has six runs and two correctors, the second fifty and four."""
     output = tmp_path / "report.html"
@@ -460,6 +460,7 @@ def test_the_manifest_has_an_oracle_once_and_settings_once_for_all_seeds() -> No
         "Settings of warm-up, 30 steps, seed 42", "Settings of cot, 120 steps, seeds 42",
         "Settings of lema, 120 steps, seeds 42", "Settings of lema, 74 steps, seeds 42",
         "Settings of cot, 196 steps, seeds 42", "Settings of lema-controlled, 120 steps, seeds 42",
+        "Settings of cot-expanded, 120 steps, seeds 42",
     ]  # fmt: skip
 
 
