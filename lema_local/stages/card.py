@@ -73,7 +73,7 @@ class _Result:
 def model_card(db: Path, name: str) -> str:
     """The card of the checkpoint with this id (its beginning) or directory. Raises TrainingError where it is not in the
     database: a card without its data would say nothing."""
-    store = Store(db)
+    store = Store(db, own_views=True)
     found = find_checkpoint(db, name)
     if found.record is None:
         raise TrainingError(f"{found.path} is no checkpoint of {db}: name the database it was trained from with --db.")

@@ -137,6 +137,13 @@ def test_the_cot_adapter_beside_it_is_of_its_settings_and_evaluated(store: Write
     assert "| cot adapter, same step | d test | 10/20 |" in card
 
 
+def test_a_database_that_an_older_lema_wrote_last_has_a_card_too(store: Writer) -> None:
+    db = fill(store)
+    with store.connect(write=True) as connection:
+        connection.execute("drop macro design_of")
+    assert "| cot adapter, same step | d test | 10/20 |" in model_card(db, IDS["lema"])
+
+
 def test_sampled_answers_are_no_row_of_greedy_ones(store: Writer) -> None:
     db = fill(store)
     sampled = '{"temperature": 0.7}'
