@@ -40,10 +40,13 @@ def reason_and_correct(body: Body) -> Say:
     """The corrector puts mistakes over fewer than 7 boxes right, and has nothing to say about the others."""
     if body["model"] == "scripted":
         return reason(body)
+    return chat("I see no mistake here.") if amounts(body)[0] >= 7 else put_right(body)
+
+
+def put_right(body: Body, *, off: int = 0) -> Say:
+    """A correction with the right answer, whose sum is `off` by so many."""
     a, b, c = amounts(body)
-    if a >= 7:
-        return chat("I see no mistake here.")
-    right = f"Step 2: So {a * b} - {c} = {a * b - c} are left. The answer is {a * b - c}."
+    right = f"Step 2: So {a * b} - {c} = {a * b - c + off} are left. The answer is {a * b - c}."
     return chat(f"Step 2.\nExplanation: Pens given away are taken off.\nCorrect Solution:\n...\n{right}")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from commands import PROBLEMS
-from loop_steps import NUMBERS, Profile, amounts, counts, data, opened, reason, reason_and_correct, rows
+from loop_steps import NUMBERS, Profile, amounts, counts, data, opened, put_right, reason, reason_and_correct, rows
 from scripted_server import Body, Say, ScriptedServer, chat
 
 from lema_local.errors import EndpointError
@@ -163,11 +163,7 @@ def test_a_mistake_that_a_corrector_cannot_be_asked_about_goes_on_to_the_next(
 
 def reason_and_put_right(body: Body) -> Say:
     """The corrector puts every mistake right."""
-    if body["model"] == "scripted":
-        return reason(body)
-    a, b, c = amounts(body)
-    right = f"Step 2: So {a * b} - {c} = {a * b - c} are left. The answer is {a * b - c}."
-    return chat(f"Step 2.\nExplanation: Pens given away are taken off.\nCorrect Solution:\n...\n{right}")
+    return reason(body) if body["model"] == "scripted" else put_right(body)
 
 
 def counted_by_corrector(db: Path) -> dict[str, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from commands import lema
-from loop_steps import Profile, amounts, data, opened, reason, reason_and_correct, rows
+from loop_steps import Profile, amounts, data, opened, put_right, reason, reason_and_correct, rows
 from scripted_server import Body, Say, ScriptedServer, chat
 
 from lema_local.errors import DataError, EndpointError, ProfileError
@@ -33,11 +33,7 @@ def settings(profile: Path, **correction: str) -> Path:
 
 def careless(body: Body) -> Say:
     """A corrector whose answer is right and whose sum is false."""
-    if body["model"] == "scripted":
-        return reason(body)
-    a, b, c = amounts(body)
-    fix = f"Step 2: So {a * b} - {c} = {a * b - c + 1} are left. The answer is {a * b - c}."
-    return chat(f"Step 2.\nExplanation: Pens given away are taken off.\nCorrect Solution:\n...\n{fix}")
+    return reason(body) if body["model"] == "scripted" else put_right(body, off=1)
 
 
 def test_a_required_check_leaves_corrections_out_of_training_with_a_count(
