@@ -110,7 +110,7 @@ def summary(db: Path, as_json: bool) -> None:
     from lema_local.review.summary import summarise
 
     require_database(db)
-    store = Store(db)
+    store = Store(db, own_views=True)
     settle(store, on_notice=notice)
     found = summarise(store)
     if as_json:

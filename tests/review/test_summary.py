@@ -100,6 +100,16 @@ def test_the_summary_prints_counts_and_kappa_and_no_terminal_commands(reader: St
     assert rows["agreement"][0]["matrix"] == [[1, 0, 0], [0, 0, 1], [0, 0, 1]]
 
 
+def test_a_database_that_an_older_lema_wrote_last_is_summed_up_too(reader: Store, tmp_path: Path) -> None:
+    give(reader, "ada", {0: "excellent"})
+    with Writer(reader.path):
+        pass
+    with reader.connect(write=True) as connection:
+        connection.execute("drop macro effective_n")
+    done = lema("review", "summary", "--db", reader.path, cwd=tmp_path)
+    assert (done.returncode, "1 / 0 / 0" in done.stdout) == (0, True), done.stderr
+
+
 def test_a_database_that_nobody_graded_says_so(reader: Store, tmp_path: Path) -> None:
     done = lema("review", "summary", "--db", reader.path, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "")
