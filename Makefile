@@ -1,7 +1,8 @@
 # The main job:  make data train eval        Tests:  make test
 # Each target is one `lema` line; state lives in the database, so a target that is done costs seconds.
 # `make study` is the study of docs/study.md: every line of it goes on where it was, and is over in seconds when it is done;
-# what another machine trained and evaluated is not trained again, but for the first seed, of which every checkpoint is asked.
+# what another machine trained and evaluated is not trained again. With CORRECTOR_MODEL or CORRECTOR_URL it asks of that corrector
+# what the study asks of a model's corrections: arms cot and lema, as many steps.
 # PROFILE DB MODEL DATASET DATA_PATH LIMIT CORRECTOR_URL CORRECTOR_MODEL CORRECTOR_KEY_ENV BUDGET ENGINE SEEDS KEEP are passed on as options;
 # SET="sampling.samples=4 training.max_steps=80" sets keys of the profile.
 
@@ -42,14 +43,14 @@ study: $(VENV)/.train
 		$(LEMA) eval $(OPTIONS) --arms cot,lema --seeds $$seed-$$seed $(SPENDING) || exit 1; \
 	done
 	@$(LEMA) eval $(OPTIONS) $(SEVERAL) --arms cot,lema $(SPENDING)
+ifeq ($(CORRECTOR_MODEL)$(CORRECTOR_URL),)
 	@for arms in cot,lema lema,cot; do \
 		$(LEMA) train $(OPTIONS) $(SEVERAL) --arms $$arms --match tokens --skip-evaluated && \
 		$(LEMA) eval $(OPTIONS) $(SEVERAL) --arms $$arms --match tokens $(SPENDING) || exit 1; \
 	done
 	@$(LEMA) train $(OPTIONS) $(SEVERAL) --skip-evaluated
 	@$(LEMA) eval $(OPTIONS) $(SEVERAL) $(SPENDING)
-	@$(LEMA) train $(OPTIONS) --seeds 1
-	@$(LEMA) eval $(OPTIONS) --seeds 1 --checkpoints all $(SPENDING)
+endif
 
 # The documentation as a site, in build/docs; a link that leads nowhere ends it.
 docs: $(VENV)/.data

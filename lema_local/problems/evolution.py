@@ -8,7 +8,7 @@ that moderately hard ones weigh more; general evolution draws from all questions
     majority(["12", "12.0", "15"], "number")                    # 0: the index of the first answer of the majority
 """
 
-import random
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -42,12 +42,26 @@ class Draw:
 
 
 def draw_seeds(occurrences: Sequence[str], count: int, *, seed: int) -> list[Draw]:
-    """`count` draws with replacement, whatever the order of the ids; one that occurs twice is twice as likely."""
-    if not occurrences:
-        return []
+    """`count` draws with replacement, whatever the order of the ids; one that occurs twice is twice as likely.
+
+    For each draw every occurrence throws a number, and the least wins; an id's throws are a stream of its own. So an id
+    more takes its share of the draws and leaves the others as they were: their questions are paid for.
+    """
+    import numpy as np
+
+    ids = sorted(Counter(occurrences).items())
+    least, winners = np.ones(count), np.zeros(count, dtype=int)
+    for place, (problem_id, times) in enumerate(ids):
+        key = int.from_bytes(hashlib.sha256(f"{seed}:{problem_id}".encode()).digest()[:16])
+        thrown = (np.random.Philox(key=key).random_raw(count) >> 11) * 2.0**-53  # in [0, 1), the same on any machine
+        if times > 1:
+            thrown = -np.expm1(np.log1p(-thrown) / times)  # as the least of so many is distributed
+        winners[thrown < least] = place
+        least = np.minimum(least, thrown)
     drawn: Counter[str] = Counter()
     draws = []
-    for problem_id in random.Random(seed).choices(sorted(occurrences), k=count):
+    for place in winners if ids else ():
+        problem_id, _ = ids[place]
         draws.append(Draw(problem_id, drawn[problem_id]))
         drawn[problem_id] += 1
     return draws

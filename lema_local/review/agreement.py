@@ -4,7 +4,7 @@ compare(["excellent", "good", "poor"], ["excellent", "excellent", "poor"])
 # Agreement(n=3, agreed=2, kappa=0.5, weighted_kappa=0.727, ..., matrix=((1, 0, 0), (1, 0, 0), (0, 0, 1)))
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,27 +23,37 @@ class Agreement:
     n: int
     agreed: int
     kappa: float | None  # None: chance alone agrees always (both gave one and the same grade)
-    low: float | None  # 95% interval of kappa: percentile bootstrap over corrections
+    low: float | None  # 95% interval of kappa: percentile bootstrap over problems
     high: float | None
     weighted_kappa: float | None  # linear weights: excellent and poor are twice as far apart as neighbours
     matrix: tuple[tuple[int, ...], ...]  # rows: the one's grades, columns: the other's, in the order of GRADES
 
 
-def compare(one: Sequence[Grade], other: Sequence[Grade], *, seed: int = 1) -> Agreement:
-    """The agreement of two lists of grades, one[i] and other[i] of one correction. ValueError: of two lengths."""
+def compare(
+    one: Sequence[Grade], other: Sequence[Grade], *, problems: Sequence[str] | None = None, seed: int = 1
+) -> Agreement:
+    """The agreement of two lists of grades, one[i] and other[i] of one correction. ValueError: of two lengths.
+
+    problems[i] is whose correction it is: those of one problem are alike, and are drawn together for the interval.
+    None: each has a problem of its own.
+    """
     import numpy as np
 
-    pairs = Counter(zip(one, other, strict=True))
-    matrix = np.array([[pairs[a, b] for b in GRADES] for a in GRADES], dtype=float)
-    n, kappa = int(matrix.sum()), cohen_kappa(matrix)
+    of_problem: defaultdict[int | str, Any] = defaultdict(lambda: np.zeros((len(GRADES), len(GRADES)), dtype=int))
+    for a, b, problem in zip(one, other, range(len(one)) if problems is None else problems, strict=True):
+        of_problem[problem][GRADES.index(a), GRADES.index(b)] += 1
+    matrices = np.array(list(of_problem.values())).reshape(-1, len(GRADES), len(GRADES))
+    matrix = matrices.sum(axis=0)
+    kappa = cohen_kappa(matrix)
     low = high = None
     if kappa is not None:
-        # a resample of corrections is a multinomial draw of the nine cells; one that chance cannot split has no kappa
-        draws = np.random.default_rng(seed).multinomial(n, matrix.ravel() / n, size=RESAMPLES)
-        kappas = _kappas(draws.reshape(RESAMPLES, *matrix.shape))
+        # a resample of problems is a multinomial draw of their kinds; one that chance cannot split has no kappa
+        kinds, counts = np.unique(matrices, axis=0, return_counts=True)
+        draws = np.random.default_rng(seed).multinomial(len(matrices), counts / len(matrices), size=RESAMPLES)
+        kappas = _kappas(np.tensordot(draws, kinds, axes=1))
         low, high = map(float, np.nanquantile(kappas, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]))
     return Agreement(
-        n=n,
+        n=int(matrix.sum()),
         agreed=int(matrix.trace()),
         kappa=kappa,
         low=low,

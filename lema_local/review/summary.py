@@ -89,6 +89,7 @@ def summarise(store: Store) -> Summary:
         given = ([id_, *pair] for id_, each in grades.items() for pair in _with_people(each).items())
         bulk.append(connection, "graded", given)
         rows = connection.execute(stage_sql("review_tallies")).fetchall()
+        problems = dict(connection.execute(stage_sql("graded_problems")).fetchall())
         unread = dict(connection.execute(stage_sql("unread_judgements")).fetchall())
     found: defaultdict[tuple[bool, str, str], dict[Grade, tuple[int, tuple[float, float, float]]]] = defaultdict(dict)
     for derived, corrector, reviewer, grade, count, share, _, low, high in rows:
@@ -97,7 +98,7 @@ def summarise(store: Store) -> Summary:
         Tally(corrector, reviewer, derived, {g: each[g][0] for g in GRADES}, {g: each[g][1] for g in GRADES})
         for (derived, corrector, reviewer), each in sorted(found.items(), key=lambda one: _order(*one[0]))
     ]
-    return Summary(tallies, _pairs(grades), _alpha(grades), unread)
+    return Summary(tallies, _pairs(grades, problems), _alpha(grades), unread)
 
 
 def _alpha(grades: dict[str, dict[str, Grade]]) -> float | None:
@@ -115,16 +116,18 @@ def _with_people(by_reviewer: dict[str, Grade]) -> dict[str, Grade]:
     return by_reviewer | ({PEOPLE: middle} if middle else {})
 
 
-def _pairs(grades: dict[str, dict[str, Grade]]) -> list[Pair]:
-    """Every two people, every two judges, and each judge with people: with their middle grade, where they are many."""
+def _pairs(grades: dict[str, dict[str, Grade]], problems: Mapping[str, str]) -> list[Pair]:
+    """Every two people, every two judges, and each judge with people: with their middle grade, where they are many.
+    `problems` by correction."""
     people = sorted({name for each in grades.values() for name in each if not is_model(name)})
     judges = sorted({name for each in grades.values() for name in each if is_model(name)})
     against = [PEOPLE] if len(people) > 1 else people
     wanted = [*combinations(people, 2), *product(against, judges), *combinations(judges, 2)]
-    whole = [_with_people(each) for each in grades.values()]
+    whole = {id_: _with_people(each) for id_, each in grades.items() if id_ in problems}
     found = []
     for one, other in wanted:
-        both = [each for each in whole if one in each and other in each]
+        both = {id_: each for id_, each in whole.items() if one in each and other in each}
         if both:
-            found.append(Pair(one, other, compare([each[one] for each in both], [each[other] for each in both])))
+            grades_of = [[each[name] for each in both.values()] for name in (one, other)]
+            found.append(Pair(one, other, compare(*grades_of, problems=[problems[id_] for id_ in both])))
     return found

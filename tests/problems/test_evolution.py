@@ -38,6 +38,20 @@ def test_draws_weigh_by_occurrence_and_hang_on_the_seed_alone() -> None:
     assert draw_seeds([], 5, seed=1) == []
 
 
+def test_one_correction_more_takes_its_share_of_the_draws_and_moves_no_other() -> None:
+    before = [f"problem-{k}" for k in range(40)]
+    for more in ("problem-7", "problem-7b"):  # once more, and a new one
+        pairs = list(zip(draw_seeds(before, 2000, seed=1), draw_seeds([*before, more], 2000, seed=1), strict=True))
+        moved = [now.problem_id for then, now in pairs if then.problem_id != now.problem_id]
+        assert set(moved) == {more}
+        assert 30 < len(moved) < 70  # 2,000 / 41, give or take three standard deviations
+
+
+def test_of_fewer_draws_those_of_more_are_the_continuation() -> None:
+    occurrences = [f"problem-{k}" for k in range(40)]
+    assert draw_seeds(occurrences, 50, seed=1) == draw_seeds(occurrences, 200, seed=1)[:50]
+
+
 @pytest.mark.parametrize(
     "reply",
     [

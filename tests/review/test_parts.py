@@ -123,6 +123,17 @@ def test_kappa_has_no_value_where_chance_cannot_disagree() -> None:
     assert compare([], []).kappa is None
 
 
+def test_more_corrections_of_the_same_problems_do_not_narrow_the_interval_of_kappa() -> None:
+    one: list[Grade] = ["excellent", "good", "poor", "poor", "good", "poor", "excellent", "good"]
+    other: list[Grade] = ["excellent", "poor", "poor", "poor", "good", "good", "good", "good"]
+    once, problems = compare(one, other), [str(k) for k in range(8)] * 5
+    often, apart = compare(one * 5, other * 5, problems=problems), compare(one * 5, other * 5)
+    assert (often.n, often.kappa) == (40, pytest.approx(once.kappa))
+    assert (often.low, often.high) == (pytest.approx(once.low), pytest.approx(once.high))
+    assert apart.low is not None and once.low is not None
+    assert apart.low > once.low  # as problems of their own they do
+
+
 @given(st.lists(st.tuples(st.sampled_from(GRADES), st.sampled_from(GRADES)), min_size=1, max_size=60))
 def test_agreement_is_symmetric_and_within_its_bounds(pairs: list[tuple[Grade, Grade]]) -> None:
     one, other = [a for a, _ in pairs], [b for _, b in pairs]

@@ -81,6 +81,17 @@ def test_reviewers_are_compared_on_what_both_graded(reader: Store) -> None:
     assert a.kappa == pytest.approx((2 / 3 - 1 / 3) / (1 - 1 / 3))
 
 
+def test_the_interval_of_kappa_is_over_problems(reader: Store) -> None:
+    give(reader, "ada", {0: "excellent", 1: "good", 2: "poor", 3: "poor"})
+    give(reader, "bo", {0: "excellent", 1: "poor", 2: "poor", 3: "good"}, first=10)
+    (apart,) = summarise(reader).pairs
+    assert apart.agreement.low != apart.agreement.high
+    with reader.connect(write=True) as connection:
+        connection.execute("update correction set problem_id = (select min(problem_id::varchar)::uuid from correction)")
+    (together,) = summarise(reader).pairs
+    assert together.agreement.low == together.agreement.high == pytest.approx(apart.agreement.kappa)
+
+
 def test_a_judge_is_compared_with_the_middle_of_many_people(reader: Store) -> None:
     for name, grade in (("ada", "excellent"), ("bo", "good"), ("cy", "good")):
         give(reader, name, {0: grade, 1: "poor"}, first=10 * ord(name[0]))
