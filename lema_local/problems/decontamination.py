@@ -93,6 +93,11 @@ def leave_out(
     return kept, dict(Counter(why[problem.id] for problem in train if problem.id in why))
 
 
+def plain(question: str) -> str:
+    """A question, white space aside: two that are the same so are one word for word."""
+    return " ".join(question.split())
+
+
 def _text(question: str) -> _Text:
     folded = unicodedata.normalize("NFKC", question).casefold()
     tokens = tuple(token.replace(",", "") for token in _TOKEN.findall(folded) if token not in _NO_WORD)

@@ -83,9 +83,11 @@ def works(run: Run, purpose: Purpose) -> Iterator[Work]:
     cascade, each of which gets what the ones before answered and failed to correct."""
     if purpose != "correct":
         for name in run.profile.sampling.reasoners if purpose == "sample" else (sample.AUGMENTER,):
-            endpoint = run.resolved(name).endpoint
+            resolved = run.resolved(name)
+            endpoint = resolved.endpoint
             calls = sample.wanted_of(run.profile, name, endpoint, run.problems.train)
-            yield _work(run, purpose, endpoint, calls, sample.prompts(run.problems.train, endpoint.api))
+            prompts = sample.prompts(run.problems.train, endpoint.api, bos_text=sample.bos_text_of(resolved))
+            yield _work(run, purpose, endpoint, calls, prompts)
         return
     derive(run.store, "sample")  # replies that a stopped run left ungraded
     derive(run.store, "correct")

@@ -175,7 +175,7 @@ def _data(found: FoundCheckpoint, manifest: Row) -> str:
     left_out = manifest.get("left_out", {})
     overlap = sum(n for reason, n in left_out.items() if reason.startswith(OVERLAP))
     lines.append(
-        f"\nDecontamination: {overlap} train problems were left out because they overlap test problems "
+        f"\nDecontamination: {overlap} train problems were left out because they overlap test or dev problems "
         "(`lema problems check`)."
     )
     if left_out:

@@ -13,6 +13,7 @@ from lema_local.stages.build import Built, build
 from lema_local.stages.correct import correct
 from lema_local.stages.evolve import evolve, restore
 from lema_local.stages.recipes import resolve_recipes
+from lema_local.stages.recorded import recorded_questions
 from lema_local.stages.resolve import resolve
 from lema_local.stages.run import Experiment, Run
 from lema_local.stages.sample import augment, sample
@@ -39,6 +40,7 @@ def open_run(
     with Writer(db, wait=wait, on_notice=notice) as store:
         limit = Budget(budget) if budget else None
         run = Run(profile, store, notice, budget=limit, offline=offline, training_sets=training_sets)
+        run.trained = recorded_questions(store, training_sets)
         resolve_recipes(run)
         if not training_sets:  # which came of reasoners and evolved problems that need not be at hand
             resolve_warm_up(run)

@@ -16,7 +16,7 @@ from typing import Literal
 from lema_local.errors import DataError
 from lema_local.problems import gsm_symbolic, hub
 from lema_local.problems.datasets import Preset, presets
-from lema_local.problems.decontamination import LEFT_OUT, Overlap, OverlapKind, leave_out, overlaps
+from lema_local.problems.decontamination import LEFT_OUT, Overlap, OverlapKind, leave_out, overlaps, plain
 from lema_local.problems.reading import BadRow, Loaded, read_files, read_problems
 from lema_local.records.store import Writer
 from lema_local.records.types import Problem
@@ -55,14 +55,16 @@ def load_problems(
             notice(f"{data.dataset} {split} {loaded[split].published}.")
     train, test = (loaded[split].problems for split in SPLITS)
     train, dev = hold_out(train, data, dev_problems)
-    kept, left_out = _decontaminate(train, test, data)
     dev, _ = _decontaminate(dev, test, data)
-    if left_out:
-        counts = ", ".join(f"{reason.removeprefix(OVERLAP)} {count}" for reason, count in left_out.items())
-        notice(
-            f"{len(train) - len(kept)} train problems left out: they overlap the test split ({counts}); "
-            "`lema problems check` shows them."
-        )
+    kept, left_out = train, dict[str, int]()
+    for split, held in (("test", test), ("dev", dev)):
+        before = len(kept)
+        kept, counts = _decontaminate(kept, held, data)
+        left_out |= {f"{OVERLAP}{split} split: {kind}": count for kind, count in counts.items()}
+        if counts:
+            kinds = ", ".join(f"{kind} {count}" for kind, count in counts.items())
+            shown = "; `lema problems check` shows them" if split == "test" else ""
+            notice(f"{before - len(kept)} train problems left out: they overlap the {split} split ({kinds}){shown}.")
     if not kept or not test:
         raise DataError(f"{data.dataset} gives {len(kept)} train and {len(test)} test problems: both are needed.")
     return ProblemSet(kept, test, left_out, dev)
@@ -124,20 +126,21 @@ def report_bad_rows(bad_rows: tuple[BadRow, ...], notice: Notice, shown: int) ->
         notice(f"{len(bad_rows)} bad rows left out.")
 
 
-OVERLAP = "train problem that overlaps the test split: "
+OVERLAP = "train problem that overlaps the "  # test split: near
 
 
 def _decontaminate(
-    train: tuple[Problem, ...], test: tuple[Problem, ...], data: DataProfile
-) -> tuple[tuple[Problem, ...], dict[str, int]]:
-    """The train problems to use, and the reasons for the others. The same question never stays, whatever the switch."""
-    asked = {problem.question for problem in test}
-    kept = tuple(problem for problem in train if problem.question not in asked)
+    train: tuple[Problem, ...], held: tuple[Problem, ...], data: DataProfile
+) -> tuple[tuple[Problem, ...], dict[OverlapKind, int]]:
+    """The train problems to use, and how many overlap those that are held out, by kind. The same question, white space
+    aside, never stays, whatever the switch."""
+    asked = {plain(problem.question) for problem in held}
+    kept = tuple(problem for problem in train if plain(problem.question) not in asked)
     left_out: Counter[OverlapKind] = Counter({"exact": len(train) - len(kept)})
     if kinds := kinds_left_out(data):
-        kept, more = leave_out(kept, overlaps(kept, test), kinds)
+        kept, more = leave_out(kept, overlaps(kept, held), kinds)
         left_out.update(more)
-    return kept, {f"{OVERLAP}{kind}": count for kind, count in left_out.items() if count}
+    return kept, {kind: count for kind, count in left_out.items() if count}
 
 
 def _load(data: DataProfile, split: Split, preset: Preset | None) -> Loaded:

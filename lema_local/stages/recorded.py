@@ -76,6 +76,12 @@ def recorded_sets(experiment: Experiment, names: Sequence[str], *, with_frame: b
     return found
 
 
+def recorded_questions(store: Store, names: Sequence[str]) -> frozenset[str]:
+    """The questions that the training sets of these names have examples of. StoreError as recorded_set raises it."""
+    ids = [_find(store, name)["id"] for name in names]
+    return frozenset(row["question"] for id_ in ids for row in store.rows(stage_sql("recorded_questions"), id=id_))
+
+
 def _refuse_other_input(experiment: Experiment, built: Built, *, with_frame: bool) -> None:
     wanted, prompt = student_prompt(experiment), built.examples[0].prompt
     frame = student_frame(experiment) if with_frame else None

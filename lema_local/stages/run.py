@@ -64,6 +64,7 @@ class Run(Experiment):
     budget: Budget | None = field(default=None, kw_only=True)  # what this run may spend; None: no limit
     offline: bool = field(default=False, kw_only=True)  # every completion must be in the store: call nothing
     training_sets: tuple[str, ...] = field(default=(), kw_only=True)  # those of the store to train on, instead of built
+    trained: frozenset[str] = field(default=frozenset(), repr=False, kw_only=True)  # the questions that those hold
     said: set[str] = field(default_factory=set, repr=False, kw_only=True)  # topics of notices that come once a run
     engine: Engine | None = field(default=None, repr=False, kw_only=True)  # while one is open (engines.py); None: here
 
@@ -92,7 +93,7 @@ class Run(Experiment):
     @cached_property
     def evaluation_sets(self) -> list[EvaluationSet]:
         """What is evaluated on, in the store: the test split, a dev split, other sets, as the profile says."""
-        return evaluation_sets(self.profile, self.problems, self.store, self.notice)
+        return evaluation_sets(self.profile, self.problems, self.store, self.notice, trained=self.trained)
 
     @cached_property
     def evaluated(self) -> dict[str, Problem]:

@@ -98,7 +98,7 @@ def test_the_card_says_what_was_trained_on_what_and_what_came_of_it(store: Write
     body = card.split("---\n", 2)[2]
     assert body.index("2 of the 12 examples") < body.index("## Data")  # before anything else
     assert "12 examples, 9 CoT and 3 corrections" in body
-    assert "4 train problems were left out because they overlap test problems" in body
+    assert "4 train problems were left out because they overlap test or dev problems" in body
     assert "10 of 12 examples train, 2 are left out" in body
     assert "| learning_rate | 0.001 |" in body.replace("\\", "")
     assert "| this adapter | d test | 15/20 | 75.0% | 53.1% to 88.8% | 0 | gguf:1 |" in body

@@ -116,11 +116,14 @@ def test_another_set_is_evaluated_beside_the_test_split_and_reported_by_itself(
     assert server.calls == 6
 
 
+@pytest.mark.parametrize("space", [" ", "  "])
 def test_a_set_that_holds_train_problems_is_asked_without_them(
-    db: Path, write_profile: Profile, tmp_path: Path
+    db: Path, write_profile: Profile, tmp_path: Path, space: str
 ) -> None:
     everything = tmp_path / "all.jsonl"
-    everything.write_text(PROBLEMS.read_text())
+    rows = [json.loads(line) for line in PROBLEMS.read_text().splitlines()]
+    copies = [row | {"question": row["question"].replace(" ", space, 1)} for row in rows]
+    everything.write_text("".join(json.dumps(row) + "\n" for row in copies))
     notices: list[str] = []
     profile = write_profile()
     profile.write_text(f'{profile.read_text()}\n[[evaluation.also]]\ndataset = "other"\npath = "{everything}"\n')
@@ -129,6 +132,17 @@ def test_a_set_that_holds_train_problems_is_asked_without_them(
         assert len(targets(run)[0].calls) == 4
     assert sorted(problem.dataset for problem in run.evaluated.values()) == ["other", "other", "tiny", "tiny"]
     assert "other: 8 problems left out, they are train problems." in notices
+
+
+def test_what_a_training_set_of_other_problems_holds_is_not_evaluated(db: Path, write_profile: Profile) -> None:
+    profile, notices = load_profile(str(write_profile()), environment={}), list[str]()
+    with Writer(db) as store:
+        one, other = Run(profile, store).problems.test
+        run = Run(profile, store, notices.append, trained=frozenset({one.question.replace(" ", "  ")}))
+        assert list(run.evaluated) == [other.id]
+        assert "tiny: 1 problems left out, they are train problems." in notices
+        with pytest.raises(DataError, match="tiny has no problem to evaluate on"):
+            targets(Run(profile, store, trained=frozenset({one.question, other.question})))
 
 
 def test_the_dev_split_is_evaluated_once_and_greedily(db: Path, server: ScriptedServer, write_profile: Profile) -> None:
@@ -156,6 +170,20 @@ def test_dev_problems_come_from_the_train_side_and_are_not_trained_on() -> None:
     assert questions | {problem.question for problem in held.train} == {problem.question for problem in before.train}
     assert {problem.split for problem in held.dev} == {"dev"}
     assert held.dev == load(dev=3).dev != load(dev=3, seed=2).dev
+
+
+def test_a_twin_of_a_dev_problem_is_not_trained_on(tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in PROBLEMS.read_text().splitlines()]
+    twins = [row | {"question": row["question"].upper()} for row in rows]
+    file, said = tmp_path / "twins.jsonl", list[str]()
+    file.write_text("".join(json.dumps(row) + "\n" for row in (*rows, *twins)))
+    data = DataProfile(dataset="tiny", train_path=str(file), test_problems=2)
+    held = load_problems(data, said.append, dev_problems=5)
+    dev, train = ({problem.question.upper() for problem in each} for each in (held.dev, held.train))
+    assert train
+    assert dev.isdisjoint(train)
+    overlap = held.left_out["train problem that overlaps the dev split: exact"]
+    assert f"{overlap} train problems left out: they overlap the dev split (exact {overlap})." in said
 
 
 def test_what_training_leaves_over_is_taken_first_so_that_training_stays_as_it_was() -> None:

@@ -14,6 +14,7 @@ from lema_local.records.store import Store, Writer
 from lema_local.settings.profiles import Overrides, load_profile
 from lema_local.stages.build import Built, build
 from lema_local.stages.export_arm import export_arm
+from lema_local.stages.opening import open_run
 from lema_local.stages.recorded import is_part, recorded_set
 from lema_local.stages.run import Run
 from lema_local.stages.train import planned_runs
@@ -119,6 +120,21 @@ def test_a_run_on_a_recorded_set_is_the_run_on_the_arm_and_needs_no_problem(fold
     with Writer(folder / "again" / "lema.duckdb") as store:
         fill(store, profile, COUNTS)
     assert recorded == planned(folder / "again" / "lema.duckdb", str(profile))
+
+
+def test_a_run_on_a_recorded_set_knows_the_questions_that_it_trains_on(folder: Path) -> None:
+    loaded, db = load_profile(str(folder / "bulk.toml"), environment={}), folder / "lema.duckdb"
+    with open_run(loaded, db, print, training_sets=("lema",)) as run:
+        found = run.store.rows("select distinct question from training_example join problem on problem.id = problem_id "
+                               "where arm = 'lema'")  # fmt: skip
+        assert run.trained == {row["question"] for row in found} != set()
+    with open_run(loaded, db, print, training_sets=("cot-matched-tokens",)) as run:
+        assert run.trained
+    with (
+        pytest.raises(StoreError, match="no training set evolved"),
+        open_run(loaded, db, print, training_sets=("evolved",)),
+    ):
+        pass
 
 
 def test_the_dry_run_plans_the_very_set_that_would_train(folder: Path, tiny_model: Path) -> None:

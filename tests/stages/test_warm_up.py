@@ -13,6 +13,7 @@ from lema_local.records.store import Store, Writer
 from lema_local.records.types import Problem
 from lema_local.serving.endpoints import Endpoints
 from lema_local.settings.profiles import load_profile
+from lema_local.stages.batch import works
 from lema_local.stages.run import Run
 from lema_local.stages.sample import bos_text_of, prompts, wanted_of
 from lema_local.stages.warm_up import resolve_warm_up
@@ -114,3 +115,13 @@ def test_the_prompt_of_a_warmed_reasoner_begins_as_its_rows_did(profile: Path) -
     assert bos_text
     assert prompts([problem], "completions", bos_text=bos_text)(call).text == bos_text + cot_input("How many?")
     assert bos_text_of(corrector) == ""
+
+
+def test_a_file_of_calls_has_the_prompt_that_the_stage_sends(profile: Path, db: Path) -> None:
+    loaded = load_profile(str(profile), environment={})
+    with Writer(db) as store:
+        run = Run(loaded, store)
+        (work,) = works(run, "sample")
+        sent = prompts(run.problems.train, "completions", bos_text=bos_text_of(run.resolved("reasoner")))
+        assert [work.render(call) for call in work.wanted] == [sent(call) for call in work.wanted]
+        assert work.wanted
