@@ -44,7 +44,8 @@ def export_command(profile: str, db: Path, purpose: Purpose, output: Path, parts
     lema batch export --purpose sample --parts 8 --output parts       # part-0.jsonl to part-7.jsonl
     """
     from lema_local.records.exports import refuse_own_files
-    from lema_local.stages.batch import export, export_parts, work_of
+    from lema_local.stages.batch import export, export_parts
+    from lema_local.stages.batch_work import work_of
 
     with open_run(db, profile, overrides) as run:
         refuse_own_files(run.store, output)
@@ -100,7 +101,8 @@ def submit_command(profile: str, db: Path, purpose: Purpose, budget: float | Non
     \b
     lema batch submit --profile a100 --purpose correct --budget 50usd
     """
-    from lema_local.stages.batch import submit, work_of
+    from lema_local.stages.batch import submit
+    from lema_local.stages.batch_work import work_of
 
     with open_run(db, profile, overrides, budget=budget) as run:
         made = submit(run, work_of(run, purpose))
@@ -171,7 +173,7 @@ def import_command(files: tuple[Path, ...], profile: str, db: Path, purpose: Pur
     lema batch import results.jsonl --purpose sample
     lema batch import parts --purpose sample
     """
-    from lema_local.stages.batch import import_files
+    from lema_local.stages.batch_results import import_files
 
     with open_run(db, profile, overrides) as run:
         _say(import_files(run, purpose, files))

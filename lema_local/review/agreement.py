@@ -40,7 +40,8 @@ def compare(
     import numpy as np
 
     of_problem: defaultdict[int | str, Any] = defaultdict(lambda: np.zeros((len(GRADES), len(GRADES)), dtype=int))
-    for a, b, problem in zip(one, other, range(len(one)) if problems is None else problems, strict=True):
+    of_each: Sequence[int | str] = range(len(one)) if problems is None else problems
+    for a, b, problem in zip(one, other, of_each, strict=True):
         of_problem[problem][GRADES.index(a), GRADES.index(b)] += 1
     matrices = np.array(list(of_problem.values())).reshape(-1, len(GRADES), len(GRADES))
     matrix = matrices.sum(axis=0)

@@ -1,34 +1,23 @@
-"""Pending calls by file instead of one by one: export them, hand them in at the Batch API, import what came.
+"""Pending calls by file instead of one by one: export them, hand them in at the Batch API, fetch what came.
 
 The files are OpenAI batch JSONL, so that a cluster's own scheduler can do the work: `vllm run-batch` on a file of chat,
 `lema batch run` (batch_run.py) on the parts of any. A batch that is handed in is recorded with its calls, and no stage
 makes those calls meanwhile.
 """
 
-import functools
 import itertools
 import json
-import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from lema_local.calls.batch_api import BatchApi, LostAnswerError, RemoteBatch
-from lema_local.calls.batches import Result, lines_of, read_result, request_line, split, url_of
-from lema_local.calls.echoes import scrubber
-from lema_local.calls.endpoint import Endpoint, Prompt
-from lema_local.calls.failures import RAW_REPLY_CHARACTERS, Failure, failure_of
-from lema_local.calls.replies import Asked, claims_of_lie, judge_body, remarks, replies_of
-from lema_local.calls.usage import cost_of
+from lema_local.calls.batches import split, url_of
 from lema_local.errors import BudgetError, DataError, EndpointError, ProfileError
 from lema_local.records.types import Batch
-from lema_local.stages import correct, sample
-from lema_local.stages.calls import pending
-from lema_local.stages.derive import derive
+from lema_local.stages.batch_results import Awaited, Imported, add_results
+from lema_local.stages.batch_work import Purpose, Work, work_of
 from lema_local.stages.hand_in import (
     NEVER_MADE,
     api_of,
@@ -42,67 +31,7 @@ from lema_local.stages.hand_in import (
     settle,
 )
 from lema_local.stages.run import Run
-from lema_local.stages.work import Call, attempt, completion
-
-Purpose = Literal["sample", "augment", "correct"]
-Renderer = Callable[[Call], Prompt]
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """The calls of one purpose at one endpoint: all that are wanted, and those that are pending."""
-
-    purpose: Purpose
-    endpoint: Endpoint
-    wanted: tuple[Call, ...]
-    pending: tuple[Call, ...]
-    render: Renderer
-
-    def lines(self) -> Iterator[str]:
-        """The pending calls as lines of a batch file."""
-        for call in self.pending:
-            yield request_line(call.id, self.endpoint, self.render(call), call.sampling, call.sample_index)
-
-
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """What a file of results brought."""
-
-    new: int = 0
-    failed: int = 0  # error rows and replies that are none: logged, still pending
-    known: int = 0  # were in the database already
-    foreign: int = 0  # of another profile, or changed since
-    bad_lines: int = 0
-
-    def __add__(self, other: "Imported") -> "Imported":
-        return Imported(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
-
-
-def works(run: Run, purpose: Purpose) -> Iterator[Work]:
-    """The work of a purpose, endpoint by endpoint: the reasoners', the augmenter's, or that of each corrector of the
-    cascade, each of which gets what the ones before answered and failed to correct."""
-    if purpose != "correct":
-        for name in run.profile.sampling.reasoners if purpose == "sample" else (sample.AUGMENTER,):
-            resolved = run.resolved(name)
-            endpoint = resolved.endpoint
-            calls = sample.wanted_of(run.profile, name, endpoint, run.problems.train)
-            prompts = sample.prompts(run.problems.train, endpoint.api, bos_text=sample.bos_text_of(resolved))
-            yield _work(run, purpose, endpoint, calls, prompts)
-        return
-    derive(run.store, "sample")  # replies that a stopped run left ungraded
-    derive(run.store, "correct")
-    left = correct.mistakes(run)
-    for name in run.profile.correction.correctors:
-        endpoint = run.resolved(name).endpoint
-        calls = correct.wanted(run.profile, endpoint, left)
-        yield _work(run, purpose, endpoint, calls, correct.prompts(left, endpoint.api))
-        left = correct.left_for_the_next(run, left, calls, correct.kept(run.store, calls))
-
-
-def work_of(run: Run, purpose: Purpose) -> Work:
-    """What is to be done for a purpose now: the first of its work that has calls pending."""
-    everything = list(works(run, purpose))
-    return next((work for work in everything if work.pending), everything[-1])
+from lema_local.stages.work import Call
 
 
 def export(work: Work, output: Path) -> int:
@@ -194,13 +123,15 @@ def fetch(run: Run) -> Imported:
 
     A batch with results of no call of this profile stays open: they are paid for, and another profile may want them.
     """
-    total = Imported()
+    total, awaited = Imported(), dict[Purpose, Awaited]()
     for batch, remote in standing(run):
         if remote is None or not remote.is_over:
             continue
-        lines = api_of(run, batch).lines(remote)
+        lines, purpose = api_of(run, batch).lines(remote), _purpose(batch)
+        if purpose == "correct" or purpose not in awaited:  # what a corrector is asked hangs on those before it
+            awaited[purpose] = Awaited.of(run, purpose)
         try:
-            found = import_results(run, _purpose(batch), lines, is_batch=True)
+            found = add_results(run, awaited[purpose], {"line": lines}, is_batch=True)
         except EndpointError as error:
             run.notice(f"{batch.remote_id}: {error}")
             continue
@@ -243,96 +174,6 @@ def _asked(run: Run, batch: Batch) -> tuple[Batch, RemoteBatch | None]:
     except ProfileError as error:  # no such endpoint, or no key for it: the batch itself may be well
         run.notice(f"{batch.name}: {error} Ask for it with the profile and the key that it was handed in with.")
     return batch, None
-
-
-def import_files(run: Run, purpose: Purpose, paths: Sequence[Path]) -> Imported:
-    """The same of files, and of folders in which `lema batch run` wrote its results."""
-    return _import(run, purpose, {f"{path}, line": _lines(path) for path in _result_files(paths)}, is_batch=False)
-
-
-def _lines(path: Path) -> Iterator[str]:
-    with path.open("rb") as file:
-        yield from lines_of(file)
-
-
-def _result_files(paths: Sequence[Path]) -> Iterator[Path]:
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        inside = sorted(path.glob("*.results.jsonl"))
-        if not inside:
-            raise DataError(f"{path} holds no *.results.jsonl: `lema batch run` writes one beside each part.")
-        yield from inside
-
-
-def import_results(run: Run, purpose: Purpose, lines: Iterable[str], *, is_batch: bool = False) -> Imported:
-    """Add the results that this profile's calls wait for, in whatever order they come; what is there stays as it is.
-    `is_batch`: they came by the endpoint's Batch API, at its price."""
-    return _import(run, purpose, {"line": lines}, is_batch=is_batch)
-
-
-def _import(run: Run, purpose: Purpose, files: Mapping[str, Iterable[str]], *, is_batch: bool) -> Imported:
-    wanted = {call.id: (call, work) for work in works(run, purpose) for call in work.wanted}
-    missing = run.store.missing("completion", list(wanted))
-    counts: Counter[str] = Counter()
-    scrub = _scrubber(run, {work.endpoint.name for _, work in wanted.values()})
-    numbered = ((name, number, line) for name, lines in files.items() for number, line in enumerate(lines, start=1))
-    for name, number, line in numbered:
-        if not line.strip():
-            continue
-        try:
-            result = read_result(scrub(line))
-        except ValueError as error:
-            counts["bad_lines"] += 1
-            run.notice(f"{name} {number}: {error}; skipped")
-            continue
-        if result.custom_id not in wanted:
-            counts["foreign"] += 1
-        elif result.custom_id not in missing:
-            counts["known"] += 1
-        elif _add(run, result, *wanted[result.custom_id], is_batch=is_batch, line=line):
-            missing.discard(result.custom_id)
-            counts["new"] += 1
-        else:
-            counts["failed"] += 1
-    derive(run.store, purpose)
-    return Imported(**counts)
-
-
-def _add(run: Run, result: Result, call: Call, work: Work, *, is_batch: bool, line: str) -> bool:
-    """Record a result, as a completion or as a failed attempt; whether it was a completion."""
-    e, failure = work.endpoint, Failure(result.error or "no response", result.status, result.raw)
-    if result.body is not None:
-        raw, price = json.dumps(result.body), e.price.in_batch if e.price and is_batch else e.price
-        prompt = work.render(call)
-        asked = Asked.of(e, prompt, call.sampling.max_tokens)
-        try:
-            body = judge_body(result.body, asked, characters=len(raw))
-        except ValueError as lie:
-            cost = cost_of(asked.believed(claims_of_lie(raw), len(raw)), price)
-            failure = Failure(str(lie), result.status, raw[:RAW_REPLY_CHARACTERS], cost)
-        else:
-            for topic, remark in remarks(asked, body):
-                run.say_once(f"{e.name} {topic}", f"{e.name}: {remark}")
-            (reply,) = replies_of(body, price, latency_s=None, prefill=prompt.prefill)
-            if reply.fault is None:
-                run.store.add(completion(call, result.custom_id, reply))
-                return True
-            failure = failure_of(reply, prompt.prefill, raw)
-    run.store.add(attempt(call.id, e, failure, line=line))
-    return False
-
-
-def _work(run: Run, purpose: Purpose, endpoint: Endpoint, calls: Sequence[Call], render: Renderer) -> Work:
-    return Work(purpose, endpoint, tuple(calls), tuple(pending(run, calls)), render)
-
-
-def _scrubber(run: Run, names: Iterable[str]) -> Callable[[str], str]:
-    """Takes the keys of these endpoints, where they are set, out of a line: a file may hold what a server echoed."""
-    variables = {run.profile.endpoint(name).api_key_env or "" for name in names}
-    scrubs = [scrubber(key) for name in variables if (key := os.environ.get(name, "").strip())]
-    return lambda line: functools.reduce(lambda text, scrub: scrub(text), scrubs, line)
 
 
 def _most_usd(work: Work, call: Call) -> float:

@@ -23,6 +23,8 @@ from lema_local.records.store import Store, Writer
 from lema_local.records.types import Batch, BatchEnd
 from lema_local.settings.profiles import Overrides, load_profile
 from lema_local.stages import batch as batches
+from lema_local.stages.batch_results import import_results
+from lema_local.stages.batch_work import work_of
 from lema_local.stages.estimate import estimate
 from lema_local.stages.run import Run
 from lema_local.stages.sample import sample
@@ -85,7 +87,7 @@ def run(db: Path, profile: Path) -> Iterator[Run]:
 
 def lines_of(run: Run, tmp_path: Path) -> list[dict[str, Any]]:
     output = tmp_path / "calls.jsonl"
-    batches.export(batches.work_of(run, "sample"), output)
+    batches.export(work_of(run, "sample"), output)
     return [json.loads(line) for line in output.read_text().splitlines()]
 
 
@@ -100,7 +102,7 @@ def test_a_line_is_what_the_client_would_send_under_the_completion_s_key(run: Ru
     assert (first["method"], first["url"]) == ("POST", "/v1/chat/completions")
     assert first["body"]["model"] == "scripted"
     assert {line["body"]["seed"] for line in lines} == {1, 2}
-    work = batches.work_of(run, "sample")
+    work = work_of(run, "sample")
     assert [line["custom_id"] for line in lines] == [call.id for call in work.pending]
 
 
@@ -114,9 +116,9 @@ def test_a_question_with_a_lone_surrogate_makes_a_line_that_is_ascii() -> None:
 def test_results_come_in_any_order_in_parts_with_errors_and_twice(run: Run, tmp_path: Path) -> None:
     lines = lines_of(run, tmp_path)
     results = [*map(result, lines[10:]), error_row(lines[0]), *map(result, lines[4:12])]
-    found = batches.import_results(run, "sample", [*dumped(results), "{torn", '{"custom_id": "other"}'])
+    found = import_results(run, "sample", [*dumped(results), "{torn", '{"custom_id": "other"}'])
     assert (found.new, found.failed, found.known, found.foreign, found.bad_lines) == (12, 1, 2, 1, 1)
-    again = batches.import_results(run, "sample", dumped(results))
+    again = import_results(run, "sample", dumped(results))
     assert (again.new, again.known) == (0, 14)
     assert len(lines_of(run, tmp_path)) == 4
     rows = run.store.rows("select count(*) as n, count(distinct id) as ids from rationale")
@@ -131,17 +133,17 @@ def test_what_a_batch_lies_about_stays_pending(run: Run, tmp_path: Path) -> None
         {"custom_id": first["custom_id"], "response": {"status_code": 200, "body": {"choices": []}}},
         {"custom_id": second["custom_id"], "response": {"status_code": 500, "body": {"error": {"message": "oops"}}}},
     ]
-    found = batches.import_results(run, "sample", dumped(lies))
+    found = import_results(run, "sample", dumped(lies))
     assert (found.new, found.failed) == (0, 2)
     assert {row["error"] for row in run.store.rows("from failed_calls")} == {"no choices", "oops"}
     assert len(lines_of(run, tmp_path)) == 16
 
 
 def test_a_batch_is_handed_in_once_waited_for_and_fetched(run: Run, api: BatchServer) -> None:
-    (batch,) = batches.submit(run, batches.work_of(run, "sample"))
+    (batch,) = batches.submit(run, work_of(run, "sample"))
     assert batch.calls == 16
     assert api.headers[0] == f"Bearer {CANARY}"
-    assert batches.work_of(run, "sample").pending == ()
+    assert work_of(run, "sample").pending == ()
     assert sample(run).done == 0  # the stage buys nothing that a batch will bring
     assert [remote.status for _, remote in batches.standing(run)] == ["in_progress"]
     assert batches.fetch(run).new == 0
@@ -156,13 +158,13 @@ def test_a_batch_is_handed_in_once_waited_for_and_fetched(run: Run, api: BatchSe
 def test_a_hand_in_that_was_interrupted_is_found_again_and_not_repeated(
     run: Run, api: BatchServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work = batches.work_of(run, "sample")
+    work = work_of(run, "sample")
     with monkeypatch.context() as killed:
         killed.setattr(run.store, "add", _killed_before(run.store.add))
         with pytest.raises(KeyboardInterrupt):
             batches.submit(run, work)
     assert len(api.batches) == 1
-    (batch,) = batches.submit(run, batches.work_of(run, "sample"))
+    (batch,) = batches.submit(run, work_of(run, "sample"))
     assert (batch.remote_id, len(api.batches)) == ("batch_0", 1)
 
 
@@ -178,21 +180,21 @@ def _killed_before(add: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def test_what_an_expired_batch_did_not_bring_is_pending_again(run: Run, api: BatchServer) -> None:
-    batches.submit(run, batches.work_of(run, "sample"))
+    batches.submit(run, work_of(run, "sample"))
     api.work_off(status="expired", most=5)
     assert batches.fetch(run).new == 5
-    assert len(batches.work_of(run, "sample").pending) == 11
-    batches.submit(run, batches.work_of(run, "sample"))
+    assert len(work_of(run, "sample").pending) == 11
+    batches.submit(run, work_of(run, "sample"))
     assert len(api.batches) == 2
 
 
 def test_a_batch_of_which_every_line_failed_can_be_handed_in_anew(run: Run, api: BatchServer) -> None:
-    batches.submit(run, batches.work_of(run, "sample"))
+    batches.submit(run, work_of(run, "sample"))
     api.answer = error_row
     api.work_off()
     assert batches.fetch(run).failed == 16
     api.answer = result
-    (batch,) = batches.submit(run, batches.work_of(run, "sample"))
+    (batch,) = batches.submit(run, work_of(run, "sample"))
     assert batch.remote_id == "batch_1"
     assert sample(run).done == 0  # it is waited for
     api.work_off()
@@ -202,13 +204,13 @@ def test_a_batch_of_which_every_line_failed_can_be_handed_in_anew(run: Run, api:
 def test_what_an_expired_batch_brought_is_not_lost_though_its_hand_in_was_interrupted(
     run: Run, api: BatchServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work = batches.work_of(run, "sample")
+    work = work_of(run, "sample")
     with monkeypatch.context() as killed:
         killed.setattr(run.store, "add", _killed_before(run.store.add))
         with pytest.raises(KeyboardInterrupt):
             batches.submit(run, work)
     api.work_off(status="expired", most=5)
-    batches.submit(run, batches.work_of(run, "sample"))
+    batches.submit(run, work_of(run, "sample"))
     assert len(api.batches) == 1
     assert batches.fetch(run).new == 5
 
@@ -220,9 +222,9 @@ def test_a_hand_in_whose_answer_was_lost_is_not_repeated_by_itself(
     again = Run(load_profile(str(profile), environment={}), run.store)
     api.loses_answers = True
     with pytest.raises(EndpointError, match="then run the same command again"):
-        batches.submit(again, batches.work_of(again, "sample"))
+        batches.submit(again, work_of(again, "sample"))
     api.loses_answers = False
-    (batch,) = batches.submit(again, batches.work_of(again, "sample"))
+    (batch,) = batches.submit(again, work_of(again, "sample"))
     assert (batch.remote_id, len(api.batches)) == ("batch_0", 1)
 
 
@@ -231,11 +233,11 @@ def test_calls_whose_hand_in_lost_its_answer_are_not_paid_for_twice_by_a_smaller
 ) -> None:
     api.loses_answers = True
     with pytest.raises(EndpointError):
-        batches.submit(run, batches.work_of(run, "sample"))
+        batches.submit(run, work_of(run, "sample"))
     api.loses_answers = False
     fewer = Run(load_profile(str(profile), Overrides(limit=2), environment={}), run.store)
     assert sample(fewer).done == 0  # no stage makes them either
-    (batch,) = batches.submit(fewer, batches.work_of(fewer, "sample"))
+    (batch,) = batches.submit(fewer, work_of(fewer, "sample"))
     assert (batch.remote_id, batch.calls, len(api.batches)) == ("batch_0", 16, 1)
     api.work_off()
     assert batches.fetch(run).new == 16
@@ -245,7 +247,7 @@ def test_calls_whose_hand_in_lost_its_answer_are_not_paid_for_twice_by_a_smaller
 def test_a_fetch_finds_a_batch_whose_hand_in_lost_its_answer(run: Run, api: BatchServer) -> None:
     api.loses_answers = True
     with pytest.raises(EndpointError):
-        batches.submit(run, batches.work_of(run, "sample"))
+        batches.submit(run, work_of(run, "sample"))
     run.store.merge()
     api.work_off()
     assert [batch.remote_id for batch, _ in batches.standing(run)] == ["batch_0"]
@@ -255,26 +257,26 @@ def test_a_fetch_finds_a_batch_whose_hand_in_lost_its_answer(run: Run, api: Batc
 def test_a_hand_in_that_was_never_made_is_said_and_done_again(run: Run, api: BatchServer) -> None:
     api.loses_answers = True
     with pytest.raises(EndpointError):
-        batches.submit(run, batches.work_of(run, "sample"))
+        batches.submit(run, work_of(run, "sample"))
     api.loses_answers = False
     api.batches.clear()
     said: list[str] = []
     run.notice = said.append
     assert batches.fetch(run).new == 0
     assert "its hand-in was cut off, and it is not there" in said[-1]
-    (batch,) = batches.submit(run, batches.work_of(run, "sample"))
+    (batch,) = batches.submit(run, work_of(run, "sample"))
     assert (batch.calls, len(api.batches)) == (16, 1)
 
 
 def test_a_hand_in_that_is_refused_leaves_its_calls_pending(run: Run, api: BatchServer) -> None:
     api.refuses_batches = True
     with pytest.raises(EndpointError):
-        batches.submit(run, batches.work_of(run, "sample"))
-    assert len(batches.work_of(run, "sample").pending) == 16
+        batches.submit(run, work_of(run, "sample"))
+    assert len(work_of(run, "sample").pending) == 16
 
 
 def test_results_that_this_profile_does_not_want_stay_to_be_fetched(run: Run, api: BatchServer, profile: Path) -> None:
-    batches.submit(run, batches.work_of(run, "sample"))
+    batches.submit(run, work_of(run, "sample"))
     api.work_off()
     said: list[str] = []
     fewer = Run(load_profile(str(profile), Overrides(limit=2), environment={}), run.store, said.append)
@@ -286,18 +288,18 @@ def test_results_that_this_profile_does_not_want_stay_to_be_fetched(run: Run, ap
 
 
 def test_a_batch_that_is_gone_keeps_no_other_from_being_fetched_and_can_be_dropped(run: Run, api: BatchServer) -> None:
-    work = batches.work_of(run, "sample")
+    work = work_of(run, "sample")
     batches.submit(run, replace(work, pending=work.pending[:6]))
-    batches.submit(run, batches.work_of(run, "sample"))
+    batches.submit(run, work_of(run, "sample"))
     api.work_off()
     del api.batches["batch_0"]
     said: list[str] = []
     run.notice = said.append
     assert batches.fetch(run).new == 10
     assert any("lema batch drop batch_0" in line for line in said)
-    assert batches.work_of(run, "sample").pending == ()
+    assert work_of(run, "sample").pending == ()
     assert batches.drop(run, "batch_0").calls == 6
-    assert len(batches.work_of(run, "sample").pending) == 6
+    assert len(work_of(run, "sample").pending) == 6
     with pytest.raises(DataError, match="No batch batch_0 is waited for"):
         batches.drop(run, "batch_0")
 
@@ -317,7 +319,7 @@ def test_a_batch_that_this_profile_cannot_ask_for_keeps_no_other_from_being_fetc
     asking = Run(load_profile(str(profile), environment={}), run.store)
     before = datetime(2026, 1, 1, tzinfo=UTC)
     run.store.add(Batch(content_key("batch"), "batch_of_other", "other", "http://x/v1", "sample", 1, before))
-    batches.submit(asking, batches.work_of(asking, "sample"))
+    batches.submit(asking, work_of(asking, "sample"))
     api.work_off()
     said: list[str] = []
     asking.notice = said.append
@@ -329,14 +331,14 @@ def test_a_batch_that_this_profile_cannot_ask_for_keeps_no_other_from_being_fetc
 
 def test_a_dry_run_does_not_count_what_is_handed_in(run: Run) -> None:
     before = estimate(run)[0]
-    batches.submit(run, batches.work_of(run, "sample"))
+    batches.submit(run, work_of(run, "sample"))
     assert (before.calls, estimate(run)[0].calls) == (16, 0)
 
 
 def test_a_result_without_end_is_one_failed_call_and_no_lost_batch(
     run: Run, api: BatchServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work = batches.work_of(run, "sample")
+    work = work_of(run, "sample")
     first, second = work.pending[0].id, work.pending[1].id
 
     def answer(line: dict[str, Any]) -> dict[str, Any]:
@@ -374,7 +376,7 @@ def test_lines_of_results_are_read_one_by_one_however_long(tmp_path: Path, monke
 def test_a_batch_api_that_sends_without_end_is_one_line(
     run: Run, api: BatchServer, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    batches.submit(run, batches.work_of(run, "sample"))
+    batches.submit(run, work_of(run, "sample"))
     api.work_off()
     remote_api = BatchApi(batches.keyed(run, "reasoner"))
     remote = remote_api.status("batch_0")
@@ -391,7 +393,7 @@ def test_a_batch_api_that_sends_without_end_is_one_line(
 def test_results_that_do_not_fit_on_the_disk_say_what_to_do(
     run: Run, api: BatchServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batches.submit(run, batches.work_of(run, "sample"))
+    batches.submit(run, work_of(run, "sample"))
     api.work_off()
     monkeypatch.setattr("lema_local.calls.batch_api.TemporaryFile", lambda: FileIO("/dev/full", "r+"))
     said: list[str] = []
@@ -411,7 +413,7 @@ def test_a_batch_s_lies_cost_what_they_say_and_hostile_numbers_are_none(run: Run
         {"custom_id": first["custom_id"], "response": {"status_code": 200, "body": lie}},
         {"custom_id": second["custom_id"], "response": {"status_code": 10**30, "body": {}}},
     ]
-    assert batches.import_results(run, "sample", dumped(rows)).failed == 2
+    assert import_results(run, "sample", dumped(rows)).failed == 2
     kept = {row["error"]: (row["status"], row["cost_usd"]) for row in run.store.rows("from attempt")}
     assert kept == {"no choices": (200, pytest.approx(0.0012)), "no response": (None, None)}
 
@@ -423,7 +425,7 @@ def test_a_result_ends_as_any_reply_does(run: Run, tmp_path: Path, word: str, ke
     first, *_ = lines_of(run, tmp_path)
     row = result(first)
     row["response"]["body"]["choices"][0]["finish_reason"] = word
-    found = batches.import_results(run, "sample", dumped([row]))
+    found = import_results(run, "sample", dumped([row]))
     assert (found.new, found.failed) == ((1, 0) if kept else (0, 1))
     if kept:
         assert run.store.rows("select finish_reason from completion") == [{"finish_reason": kept}]
@@ -440,7 +442,7 @@ def test_another_model_s_results_say_so_and_impossible_counts_are_cut(run: Run, 
         row["response"]["body"] |= {"model": "another", "usage": {"prompt_tokens": 9, "completion_tokens": 2 * 10**9}}
     said: list[str] = []
     run.notice = said.append
-    batches.import_results(run, "sample", dumped(rows))
+    import_results(run, "sample", dumped(rows))
     kept = run.store.rows(
         "select answered_by, max(completion_tokens) as most, count(*) as n from completion group by all"
     )
@@ -456,7 +458,7 @@ def test_a_key_in_a_file_of_results_is_kept_nowhere(run: Run, tmp_path: Path, db
     good, bad = result(first), error_row(second) | {"error": {"message": f"refused {CANARY}"}}
     good["response"]["body"] |= {"model": CANARY, "id": CANARY}
     lines = [json.dumps(row).replace("sk-", "\\u0073k-") for row in (good, bad)]
-    batches.import_results(run, "sample", lines)
+    import_results(run, "sample", lines)
     kept = repr([run.store.rows(f"from {table}") for table in ("completion", "attempt")])
     assert "[key]" in kept
     assert CANARY not in kept
@@ -467,7 +469,7 @@ def test_a_batch_is_handed_in_nowhere_else(run: Run, api: BatchServer) -> None:
     try:
         api.points_to = stranger.base_url
         with pytest.raises(EndpointError, match=f"says: go to {stranger.base_url}/files. Nothing was sent there"):
-            batches.submit(run, batches.work_of(run, "sample"))
+            batches.submit(run, work_of(run, "sample"))
         assert (stranger.files, stranger.headers) == ({}, [])
     finally:
         stranger.stop()

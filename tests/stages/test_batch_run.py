@@ -17,7 +17,9 @@ from lema_local.records.locks import lock
 from lema_local.records.store import Store, Writer
 from lema_local.settings.profiles import load_profile
 from lema_local.stages import batch as batches
+from lema_local.stages.batch_results import import_files
 from lema_local.stages.batch_run import Servers, results_of, run_part
+from lema_local.stages.batch_work import work_of
 from lema_local.stages.run import Run
 from lema_local.stages.sample import sample
 
@@ -33,7 +35,7 @@ def open_experiment(store: Writer, write_profile: Callable[..., Path]) -> Callab
 
 
 def parts_of(run: Run, folder: Path, parts: int) -> list[Path]:
-    batches.export_parts(batches.work_of(run, "sample"), folder, parts)
+    batches.export_parts(work_of(run, "sample"), folder, parts)
     return [folder / f"part-{k}.jsonl" for k in range(parts)]
 
 
@@ -57,12 +59,12 @@ def test_parts_bring_what_the_stage_itself_would(
 ) -> None:
     server.then = lambda body: (chat if api == "chat" else completion)(told(body), finish_reason="stop")
     run = open_experiment(api)
-    wanted = {call.id for call in batches.work_of(run, "sample").wanted}
+    wanted = {call.id for call in work_of(run, "sample").wanted}
     parts = parts_of(run, tmp_path / "parts", 5)
     assert sorted(len(rows_of(part)) for part in parts) == [4, 5, 5, 5, 5]
     for part in parts:
         assert run_part(part, results_of(part), at(server)).failed == 0
-    found = batches.import_files(run, "sample", [tmp_path / "parts"])
+    found = import_files(run, "sample", [tmp_path / "parts"])
     assert (found.new, found.failed, found.foreign, found.bad_lines) == (24, 0, 0, 0)
     by_parts = texts(run.store)
     assert by_parts.keys() == wanted
@@ -119,7 +121,7 @@ def test_each_failed_attempt_is_a_line_and_is_recorded_once(
     outcome = run_part(part, results_of(part), at(server, concurrency=1))
     assert (outcome.done, outcome.failed) == (22, 2)
     for _ in range(2):
-        assert batches.import_files(run, "sample", [results_of(part)]).failed == 3
+        assert import_files(run, "sample", [results_of(part)]).failed == 3
     run.store.merge()
     kept = run.store.rows("select error, status, raw from attempt order by error, status")
     assert [(row["error"], row["status"], row["raw"]) for row in kept] == [
@@ -128,7 +130,7 @@ def test_each_failed_attempt_is_a_line_and_is_recorded_once(
         ("body is not JSON", 200, "<html>"),
     ]
     assert run_part(part, results_of(part), at(server)).done == 2
-    assert batches.import_files(run, "sample", [tmp_path / "parts"]).new == 2
+    assert import_files(run, "sample", [tmp_path / "parts"]).new == 2
 
 
 def test_a_server_of_no_use_ends_a_part_in_words_and_what_came_is_kept(
@@ -184,13 +186,13 @@ def test_calls_that_run_batch_cannot_take_are_refused_to_it_and_parts_are_writte
 ) -> None:
     run = open_experiment("completions")
     with pytest.raises(DataError, match="takes only lines of chat"):
-        batches.export(batches.work_of(run, "sample"), tmp_path / "calls.jsonl")
+        batches.export(work_of(run, "sample"), tmp_path / "calls.jsonl")
     parts_of(run, tmp_path / "parts", 40)  # more than there are calls: an array of jobs has them all
     assert len(list((tmp_path / "parts").glob("part-*.jsonl"))) == 40
     with pytest.raises(DataError, match="holds parts already"):
         parts_of(run, tmp_path / "parts", 2)
     with pytest.raises(DataError, match=r"holds no \*.results.jsonl"):
-        batches.import_files(run, "sample", [tmp_path / "parts"])
+        import_files(run, "sample", [tmp_path / "parts"])
 
 
 def test_the_commands_do_a_part_from_export_to_import_and_the_key_is_nowhere(

@@ -17,7 +17,7 @@ from lema_local.records.keys import content_key
 from lema_local.records.store import Writer
 from lema_local.records.types import Batch
 from lema_local.settings.profiles import load_profile
-from lema_local.stages.batch import work_of
+from lema_local.stages.batch_work import work_of
 from lema_local.stages.build import build
 from lema_local.stages.correct import correct, kept_corrections, mistakes
 from lema_local.stages.derive import rederive

@@ -13,7 +13,7 @@ from scripted_server import Body, Say, ScriptedServer, chat
 from lema_local.errors import DataError, EndpointError, ProfileError
 from lema_local.records.store import Writer
 from lema_local.settings.profiles import load_profile
-from lema_local.stages.batch import works
+from lema_local.stages.batch_work import works
 from lema_local.stages.build import build
 from lema_local.stages.correct import correct, kept_corrections
 from lema_local.stages.derive import rederive

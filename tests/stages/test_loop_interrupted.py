@@ -21,7 +21,7 @@ from scripted_server import Body, Say, ScriptedServer
 from waiting import wait_until
 
 from lema_local.records.store import Writer
-from lema_local.stages.batch import works
+from lema_local.stages.batch_work import works
 from lema_local.stages.build import build
 from lema_local.stages.correct import correct
 from lema_local.stages.run import Run

@@ -13,7 +13,7 @@ from lema_local.records.store import Store, Writer
 from lema_local.records.types import Problem
 from lema_local.serving.endpoints import Endpoints
 from lema_local.settings.profiles import load_profile
-from lema_local.stages.batch import works
+from lema_local.stages.batch_work import works
 from lema_local.stages.run import Run
 from lema_local.stages.sample import bos_text_of, prompts, wanted_of
 from lema_local.stages.warm_up import resolve_warm_up
