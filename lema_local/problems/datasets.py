@@ -5,7 +5,7 @@ A field mapping says which fields of a row are the question, the answer and the 
     [data.fields]
     question = "Body + Question"      # two fields, joined as sentences
     answer = "Answer"
-    subject = "Type | Category"       # the first of them that the row has
+    subject = "Type | Category"       # the first of them that holds something
     choices = "question.choices"      # a field of a field
 
 datasets.toml holds those of the presets.
@@ -15,7 +15,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from typing import Literal
@@ -24,13 +24,14 @@ from lema_local.records.types import AnswerKind
 from lema_local.typed_toml import build
 
 # plain: the field is the answer. hashes: what follows GSM8K's "####", and the text with it is the solution.
-# boxed: what the last \boxed{} holds. unit: a number, perhaps with its unit in brackets.
-AnswerForm = Literal["plain", "hashes", "boxed", "unit"]
+# boxed: what the last \boxed{} holds. unit: a number, perhaps with its unit in brackets. index: the place of the right
+# option, counted from 0, as class labels of the Hub are.
+AnswerForm = Literal["plain", "hashes", "boxed", "unit", "index"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fields:
-    """Which fields of a row hold what: "A + B" joins, "A | B" takes the first that is there, "a.b" looks inside."""
+    """Which fields hold what: "A + B" joins, "A | B" takes the first that holds something, "a.b" looks inside."""
 
     question: str
     answer: str
@@ -48,7 +49,7 @@ class Preset:
     kind: AnswerKind
     licence: str
     note: str
-    fields: tuple[Fields, ...] = ()  # the first whose question and answer a row has
+    fields: tuple[Fields, ...] = ()  # the first whose question and answer a row fills
     hub: str | None = None
     revision: str | None = None
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -112,6 +113,8 @@ GENERIC = Fields(
     level="level",
     subject="subject | type",
 )
+# for rows with options alone; a body is ASDiv's
+CHOICES = replace(GENERIC, question="body + question | question | problem", choices="choices | options")
 _RECOGNISED = ("svamp", "asdiv", "csqa", "math")
 
 
@@ -119,9 +122,14 @@ def styles(dataset: str, *, fields: Fields | None = None, kind: AnswerKind | Non
     """The styles to try on a row, in order: the mapping given, else the preset's, else every style that is known."""
     preset = presets().get(dataset)
     if fields is not None:
-        guess: AnswerKind = "choice" if fields.choices else "latex" if fields.answer_form == "boxed" else "number"
-        return (Style(fields, kind or (preset.kind if preset else guess)),)
+        guess: AnswerKind = preset.kind if preset else "latex" if fields.answer_form == "boxed" else "number"
+        return (Style(fields, kind or ("choice" if fields.choices else guess)),)
     if preset is not None:
-        return tuple(Style(f, kind or preset.kind, preset.fractions) for f in (*preset.fields, GENERIC))
-    known = [Style(f, kind or presets()[name].kind) for name in _RECOGNISED for f in presets()[name].fields]
-    return (*known, Style(GENERIC, kind or "number"))
+        tried = [Style(f, kind or preset.kind, preset.fractions) for f in (*preset.fields, GENERIC)]
+    else:
+        tried = [Style(f, kind or presets()[name].kind) for name in _RECOGNISED for f in presets()[name].fields]
+        tried.append(Style(GENERIC, kind or "number"))
+    if (kind or (preset.kind if preset else "choice")) == "choice":
+        tried.append(Style(CHOICES, "choice"))
+        tried.sort(key=lambda style: style.fields.choices is None)  # others would leave the options of a row out
+    return tuple(tried)

@@ -31,6 +31,8 @@ _SCIENTIFIC = re.compile(r"[-+]?\d{1,40}(?:\.\d{1,40})?[eE][-+]?\d{1,2}")  # 1e-
 _MINUS_FRACTION = re.compile(r"-\((\d+/\d+)\)")
 _WITH_UNIT = re.compile(r"([-+]?[\d.,/%]+)\s*\([^()]*\)")  # ASDiv: "9 (apples)"
 _POINT_ZERO = re.compile(r"(-?\d+)\.0+")
+_LETTER = re.compile(r"\(?([A-E])\)?\.?", re.IGNORECASE)
+_PLACE = re.compile(r"[0-9]{1,2}")
 _LEVEL = re.compile(r"(?:level\s{0,3})?(\d{1,2}|\?)", re.IGNORECASE)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ABSENT = object()
@@ -41,10 +43,10 @@ class UnusableRowError(Exception):
 
 
 def problem_from_row(row: Any, styles: Sequence[Style], *, dataset: str, split: str) -> Problem:
-    """The row as a problem, by the first style whose question and answer it has. Raises UnusableRowError."""
+    """The row as a problem, by the first style whose fields it fills, else has. Raises UnusableRowError."""
     if not isinstance(row, dict):
         raise UnusableRowError("not a JSON object")
-    style = next((s for s in styles if has(row, s.fields.question) and has(row, s.fields.answer)), styles[-1])
+    style = _style(row, styles)
     fields = style.fields
     question = _text(row, fields.question)
     solution = _text(row, fields.solution, is_optional=True) or None
@@ -64,8 +66,21 @@ def problem_from_row(row: Any, styles: Sequence[Style], *, dataset: str, split: 
         answer = _number(answer, fractions=style.fractions)
     elif style.kind == "latex" and solution and answer == last_boxed(solution):  # a field made of the last box
         answer = boxed_reference(question, solution) or answer
-    if fields.choices and has(row, fields.choices) and not _is_nan(_get(row, fields.choices)):
-        question, answer = _with_options(question, answer, _options(_get(row, fields.choices)))
+    choices = _choices(row, fields.choices) if style.kind != "number" else None
+    if choices is not None:
+        options = _options(choices)
+        if fields.answer_form == "index":
+            right = _place(answer, len(options))
+        else:
+            is_integer = not isinstance(_get(row, fields.answer), str) and "." not in answer  # 1.0 is "1" by now
+            right = _right_option(answer, options, is_integer=is_integer)
+        question, answer = _with_options(question, options), LETTERS[right]
+    elif fields.choices and style.kind == "choice":
+        raise UnusableRowError(f"no options{_missing(row, fields.choices)}")
+    elif fields.answer_form == "index":
+        raise UnusableRowError('answer_form = "index" is for options: give choices in [data.fields], kind = "choice"')
+    elif style.kind == "choice":
+        answer = _letter(answer)
     level = _level(_text(row, fields.level, is_optional=True))
     subject = _text(row, fields.subject, is_optional=True) or None
     if _SURROGATE.search(f"{question}{answer}{solution}{level}{subject}"):
@@ -73,18 +88,68 @@ def problem_from_row(row: Any, styles: Sequence[Style], *, dataset: str, split: 
     return Problem(dataset, split, question, answer, style.kind, solution=solution, level=level, subject=subject)
 
 
+def _style(row: dict[str, Any], styles: Sequence[Style]) -> Style:
+    """The first style whose question, answer and options the row fills: Parquet has the fields of all rows in each."""
+    there = [style for style in styles if has(row, style.fields.question) and has(row, style.fields.answer)]
+    filled = [s for s in there if _has_text(row, s.fields.question) and _has_text(row, s.fields.answer)]
+    fit = (s for s in filled if s.fields.choices is None or _is_filled(_choices(row, s.fields.choices)))
+    return next(fit, there[0] if there else styles[-1])
+
+
 def has(row: dict[str, Any], expression: str | None) -> bool:
     """Whether a row has the fields of an expression such as "Body + Question", "problem | question" or "a.b"."""
-    return expression is not None and _get(row, expression) is not _ABSENT
+    return expression is not None and bool(_alternatives(row, expression))
+
+
+def _alternatives(row: dict[str, Any], expression: str) -> list[tuple[str, list[Any]]]:
+    """The alternatives of an expression that a row has, each with the values that it joins."""
+    found = [(name, [_look(row, part) for part in name.split(" + ")]) for name in expression.split(" | ")]
+    return [(name, values) for name, values in found if _ABSENT not in values]
+
+
+def _has_text(row: dict[str, Any], expression: str) -> bool:
+    return any(_hold_text(values) for _, values in _alternatives(row, expression))
 
 
 def _get(row: dict[str, Any], expression: str) -> Any:
     """The value of an expression, _ABSENT where the row lacks a field of it. A join is text."""
-    for alternative in expression.split(" | "):
-        values = [_look(row, name) for name in alternative.split(" + ")]
-        if _ABSENT not in values:
-            return values[0] if len(values) == 1 else _join([_as_text(value, alternative) for value in values])
-    return _ABSENT
+    return _find(row, expression)[1]
+
+
+def _find(row: dict[str, Any], expression: str) -> tuple[str, Any]:
+    """The first alternative that holds text or a number, else the first that is there; and its value."""
+    there = _alternatives(row, expression)
+    if not there:
+        return "", _ABSENT
+    name, values = next((one for one in there if _hold_text(one[1])), there[0])
+    return name, _joined(name, values)
+
+
+def _joined(name: str, values: list[Any]) -> Any:
+    return values[0] if len(values) == 1 else _join([_as_text(value, name) for value in values])
+
+
+def _hold_text(values: list[Any]) -> bool:
+    """Whether joined fields do: the last, the question itself, does, and none of the others is null."""
+    return _is_text(values[-1]) and not any(value is None or _is_nan(value) for value in values)
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is what text can be made of: no null, NaN, white space, list or struct."""
+    if isinstance(value, str):
+        return bool(value.strip())
+    return value is not None and not isinstance(value, list | dict) and not _is_nan(value)
+
+
+def _choices(row: dict[str, Any], expression: str | None) -> Any:
+    """The first alternative that is a filled list or struct, else what else is there for options; None for nothing."""
+    found = [_joined(name, values) for name, values in _alternatives(row, expression)] if expression else []
+    return next(filter(_is_filled, found), None) or next(filter(_is_text, found), None)
+
+
+def _is_filled(value: Any) -> bool:
+    """A list with items, or a struct that is not one of nulls, as Parquet may have where there is none."""
+    return any(value.values()) if isinstance(value, dict) else isinstance(value, list) and bool(value)
 
 
 def _look(row: dict[str, Any], name: str) -> Any:
@@ -110,10 +175,8 @@ def _missing(row: dict[str, Any], expression: str) -> str:
 
 def _text(row: dict[str, Any], expression: str | None, *, is_optional: bool = False) -> str:
     """A field as text; NaN, as table tools write what is missing, is nothing in a field that may be missing."""
-    for name in expression.split(" | ") if expression else ():
-        if (value := _get(row, name)) is not _ABSENT:
-            return "" if is_optional and _is_nan(value) else _as_text(value, name)
-    return ""
+    name, value = _find(row, expression) if expression else ("", _ABSENT)
+    return "" if value is _ABSENT or (is_optional and _is_nan(value)) else _as_text(value, name)
 
 
 def _is_nan(value: Any) -> bool:
@@ -189,11 +252,36 @@ def _options(value: Any) -> list[tuple[str, str]]:
     return [(_as_text(label, "label"), _as_text(text, "option")) for label, text in pairs]
 
 
-def _with_options(question: str, answer: str, options: list[tuple[str, str]]) -> tuple[str, str]:
-    """The question with its options, lettered A to E whatever their labels, and the letter of the answer."""
+def _place(answer: str, count: int) -> int:
+    """An answer that is the place of an option."""
+    if not _PLACE.fullmatch(answer) or int(answer) >= count:
+        raise UnusableRowError(f"its answer {answer[:40]!r} is no place of its {count} options, 0 to {count - 1}")
+    return int(answer)
+
+
+def _right_option(answer: str, options: list[tuple[str, str]], *, is_integer: bool) -> int:
+    """The place of the option that an answer names by its label, else by its text."""
     right = [i for i, (label, _) in enumerate(options) if label == answer]
+    if not right and is_integer:  # a text such as "1" may be another option than the one at that place
+        raise UnusableRowError(
+            f"its answer {answer[:40]} is a number and no label of an option: give "
+            'answer_form = "index" in [data.fields] if it counts from 0, else the option as text'
+        )
     right = right or [i for i, (_, text) in enumerate(options) if text == answer]
     if len(right) != 1:
         raise UnusableRowError(f"its answer {answer[:40]!r} is none of its options, or several")
+    return right[0]
+
+
+def _with_options(question: str, options: list[tuple[str, str]]) -> str:
+    """The question with its options, lettered A to E whatever their labels."""
     lines = [f"({LETTERS[i]}) {' '.join(text.split())}" for i, (_, text) in enumerate(options)]
-    return "\n".join([question, *lines]), LETTERS[right[0]]
+    return "\n".join([question, *lines])
+
+
+def _letter(answer: str) -> str:
+    """The letter of an option that stands in the question: B for "(B)", "b" and "B."."""
+    letter = _LETTER.fullmatch(answer)
+    if letter is None:
+        raise UnusableRowError(f"its answer {answer[:40]!r} is no letter A to {LETTERS[-1]}, and it has no options")
+    return letter[1].upper()

@@ -17,7 +17,7 @@ from lema_local.problems.datasets import Fields, checksum, compare_with_publishe
 from lema_local.problems.files import find_files
 from lema_local.problems.reading import Loaded, read_problems
 from lema_local.records.store import Writer
-from lema_local.records.types import Problem
+from lema_local.records.types import AnswerKind, Problem
 from lema_local.settings.profiles import Overrides, load_profile
 from lema_local.settings.tables import DataProfile
 from lema_local.stages.build import build
@@ -178,6 +178,176 @@ def test_options_of_any_data_set_by_mapping(tmp_path: Path, choices: Any, answer
     said = [bad.reason for bad in loaded.bad_rows] or [loaded.problems[0].answer]
     assert outcome in said[0]
     assert {problem.kind for problem in loaded.problems} == {"choice"}
+
+
+FOUR = ["1", "2", "3", "4"]
+
+
+def read_one(tmp_path: Path, row: dict[str, Any], dataset: str = "mine", **more: Any) -> Problem | str:
+    """The problem of a row, or why there is none."""
+    good = {"question": "Which first?", "choices": ["this", "that"], "answer": "A", "answerKey": "A"}
+    loaded = read(write_jsonl(tmp_path / "test.jsonl", [row, good]), dataset, **more)
+    return loaded.bad_rows[0].reason if loaded.bad_rows else loaded.problems[0]
+
+
+@pytest.mark.parametrize("name", ["choices", "options"])
+@pytest.mark.parametrize("asked", ["question", "problem"])
+@pytest.mark.parametrize("answer", ["B", "2"], ids=["letter", "text"])
+@pytest.mark.parametrize("kind", [None, "choice"])
+def test_rows_with_options_need_no_mapping(
+    tmp_path: Path, name: str, asked: str, answer: str, kind: AnswerKind | None
+) -> None:
+    row = {asked: "1+1?", name: FOUR, "answer": answer, "level": 2, "subject": "sums", "solution": "Two."}
+    question = "1+1?\n(A) 1\n(B) 2\n(C) 3\n(D) 4"
+    expected = Problem("mine", "test", question, "B", "choice", "Two.", "Level 2", "sums")
+    assert read_one(tmp_path, row, kind=kind) == expected
+
+
+def test_options_of_a_problem_with_a_body_stand_after_both(tmp_path: Path) -> None:
+    row = {"body": "Lena has a kite.", "question": "How many?", "options": FOUR, "answer": "A"}
+    problem = read_one(tmp_path, row)
+    assert isinstance(problem, Problem)
+    assert problem.question == "Lena has a kite. How many?\n(A) 1\n(B) 2\n(C) 3\n(D) 4"
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        pytest.param({"choices": FOUR}, "number", id="a-number-is-wanted"),
+        pytest.param({"choices": None, "options": []}, None, id="no-options"),
+        pytest.param({"choices": {"label": None, "text": None}}, None, id="struct-of-nulls"),
+        pytest.param({"options": "1, 2, 3 or 4"}, None, id="text"),
+    ],
+)
+def test_a_row_without_options_is_no_choice_nor_one_of_which_a_number_is_wanted(
+    tmp_path: Path, row: dict[str, Any], kind: AnswerKind | None
+) -> None:
+    file = write_jsonl(tmp_path / "test.jsonl", [row | {"question": "1+1?", "answer": 2}])
+    assert read(file, "mine", kind=kind).problems == (Problem("mine", "test", "1+1?", "2"),)
+
+
+@pytest.mark.parametrize("dataset", ["mine", "csqa"])
+def test_a_place_among_options_is_not_taken_for_a_number_or_a_text(tmp_path: Path, dataset: str) -> None:
+    for answer in (1, 1.0):
+        reason = read_one(tmp_path, {"question": "1+1?", "choices": FOUR, "answer": answer}, dataset)
+        assert 'its answer 1 is a number and no label of an option: give answer_form = "index"' in str(reason)
+        mapped = Fields(question="question", answer="answer", choices="choices")
+        assert read_one(tmp_path, {"question": "1+1?", "choices": FOUR, "answer": answer}, fields=mapped) == reason
+
+
+@pytest.mark.parametrize(
+    ("choices", "answer"),
+    [
+        pytest.param({"label": [1, 2, 3], "text": FOUR[:0:-1]}, 2, id="number-that-is-a-label"),
+        pytest.param({"label": ["1", "2"], "text": ["two", "one"]}, 2, id="number-that-is-a-label-as-text"),
+        pytest.param(FOUR, "2", id="text-of-digits"),
+        pytest.param(["0.5", "1.5"], 1.5, id="number-that-is-no-place"),
+    ],
+)
+def test_a_number_that_can_be_no_place_names_its_option(tmp_path: Path, choices: Any, answer: Any) -> None:
+    problem = read_one(tmp_path, {"question": "1+1?", "choices": choices, "answer": answer})
+    assert isinstance(problem, Problem)
+    assert problem.answer == "B"
+
+
+INDEX = Fields(question="question", answer="answer", choices="choices", answer_form="index")
+
+
+@pytest.mark.parametrize("place", [1, 1.0, "1"], ids=repr)
+@pytest.mark.parametrize("choices", [FOUR, {"label": list("1234"), "text": FOUR}], ids=["texts", "struct"])
+def test_an_index_counts_options_from_0(tmp_path: Path, place: Any, choices: Any) -> None:
+    row = {"question": "1+1?", "choices": choices, "answer": place}
+    good = {"question": "1+0?", "choices": FOUR, "answer": 0}
+    (problem, first) = read(write_jsonl(tmp_path / "test.jsonl", [row, good]), "mine", fields=INDEX).problems
+    assert problem == Problem("mine", "test", "1+1?\n(A) 1\n(B) 2\n(C) 3\n(D) 4", "B", "choice")
+    assert first.answer == "A"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (4, "its answer '4' is no place of its 4 options, 0 to 3"),
+        (-1, "its answer '-1' is no place"),
+        (1.5, "its answer '1.5' is no place"),
+        ("B", "its answer 'B' is no place"),
+        (True, "answer is bool"),
+        (None, "no final answer"),
+    ],
+)
+def test_an_index_that_is_no_place_of_an_option_is_refused(tmp_path: Path, answer: Any, reason: str) -> None:
+    row = {"question": "1+1?", "choices": FOUR, "answer": answer}
+    file = write_jsonl(tmp_path / "test.jsonl", [row, row | {"question": "1+0?", "answer": 0}])
+    (bad,) = read(file, "mine", fields=INDEX).bad_rows
+    assert bad.reason.startswith(reason)
+
+
+@pytest.mark.parametrize("kind", [None, "number", "choice"])
+def test_an_index_without_options_says_what_to_give(tmp_path: Path, kind: AnswerKind | None) -> None:
+    file = write_jsonl(tmp_path / "test.jsonl", [{"question": "1+1?", "answer": 1}])
+    with pytest.raises(DataError, match=r'answer_form = "index" is for options: give choices in \[data.fields\]'):
+        read(file, "mine", fields=Fields(question="question", answer="answer", answer_form="index"), kind=kind)
+
+
+def test_a_mapping_of_options_gives_choices_whatever_the_name_of_the_set(tmp_path: Path) -> None:
+    file = write_jsonl(tmp_path / "test.jsonl", [{"question": "1+1?", "choices": FOUR, "answer": 1}])
+    (problem,) = read(file, "gsm8k", fields=INDEX).problems
+    assert (problem.answer, problem.kind) == ("B", "choice")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        pytest.param({}, "no options (it has no field 'choices'; its fields: question, answer)", id="missing"),
+        pytest.param(
+            {"choises": FOUR},
+            "no options (it has no field 'choices' (did you mean 'choises'?); its fields: question, answer, choises)",
+            id="misspelt",
+        ),
+        pytest.param({"choices": None}, "no options", id="null"),
+        pytest.param({"choices": float("nan")}, "no options", id="nan"),
+        pytest.param({"choices": []}, "no options", id="empty"),
+    ],
+)
+def test_a_choice_without_its_mapped_options_is_refused(tmp_path: Path, row: dict[str, Any], reason: str) -> None:
+    fields = Fields(question="question", answer="answer", choices="choices")
+    assert read_one(tmp_path, {"question": "1+1?", "answer": "B"} | row, fields=fields) == reason
+
+
+def test_a_row_of_csqa_without_options_is_refused(tmp_path: Path) -> None:
+    for dataset in ("csqa", "mine"):
+        reason = read_one(tmp_path, {"question": "Where is a boat?", "choices": None, "answerKey": "A"}, dataset)
+        assert reason == "no options"
+
+
+@pytest.mark.parametrize("kind", [None, "choice"])
+def test_mapped_options_that_stand_in_another_field_are_found_past_a_null(
+    tmp_path: Path, kind: AnswerKind | None
+) -> None:
+    fields = Fields(question="question", answer="answer", choices="choices | options")
+    nulls: tuple[Any, ...] = (None, [], {"label": None, "text": None})
+    for nothing in nulls:
+        row = {"question": "1+1?", "choices": nothing, "options": FOUR, "answer": "B"}
+        assert isinstance(read_one(tmp_path, row, fields=fields, kind=kind), Problem)
+
+
+@pytest.mark.parametrize("answer", ["B", "(B)", "b", "B.", "(b)."])
+def test_a_choice_whose_options_stand_in_the_question_is_a_letter(tmp_path: Path, answer: str) -> None:
+    row = {"question": "1+1? (A) 1 (B) 2", "answer": answer}
+    expected = Problem("mine", "test", "1+1? (A) 1 (B) 2", "B", "choice")
+    assert read_one(tmp_path, row, kind="choice") == expected
+
+
+@pytest.mark.parametrize("answer", ["F", "two", "2", 1, "AB", "B or C"])
+def test_a_choice_that_is_no_letter_and_has_no_options_is_refused(tmp_path: Path, answer: Any) -> None:
+    reason = read_one(tmp_path, {"question": "1+1? (A) 1 (B) 2", "answer": answer}, kind="choice")
+    assert reason == f"its answer {str(answer)!r} is no letter A to E, and it has no options"
+
+
+@pytest.mark.parametrize("dataset", ["mine", "gsm8k", "csqa"])
+def test_kind_choice_takes_the_options_of_a_row_of_any_set(tmp_path: Path, dataset: str) -> None:
+    problem = read_one(tmp_path, {"question": "1+1?", "options": FOUR, "answer": "B"}, dataset, kind="choice")
+    assert isinstance(problem, Problem)
+    assert problem.question.endswith("(D) 4")
 
 
 def asdiv_row(answer: str) -> dict[str, str]:

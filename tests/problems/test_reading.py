@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -11,9 +12,10 @@ from commands import DATA
 
 from lema_local.errors import DataError
 from lema_local.problems.boxes import boxed_reference
-from lema_local.problems.datasets import Style, checksum, styles
+from lema_local.problems.datasets import Fields, Style, checksum, styles
 from lema_local.problems.reading import Loaded, read_problems
 from lema_local.problems.rows import UnusableRowError, problem_from_row
+from lema_local.records.types import Problem
 
 
 def read(name: str, limit: int | None = None) -> Loaded:
@@ -97,7 +99,7 @@ def test_limit_stops_after_so_many_usable_problems() -> None:
 
 
 def test_kind_given_keeps_answers_that_are_no_numbers() -> None:
-    loaded = read_problems(DATA / "bad_rows.jsonl", dataset="d", split="test", kind="choice")
+    loaded = read_problems(DATA / "bad_rows.jsonl", dataset="d", split="test", kind="latex")
     assert "many" in [problem.answer for problem in loaded.problems]
 
 
@@ -222,3 +224,61 @@ def test_nan_in_a_field_that_may_be_missing_loses_no_row(field: str) -> None:
     fields = replace(styles("mine", kind="number")[-1].fields, choices="choices")
     problem = problem_from_row(row, [Style(fields, "number")], dataset="d", split="test")
     assert (problem.answer, problem.solution, problem.level, problem.subject) == ("3", None, None, None)
+
+
+@pytest.mark.parametrize("nothing", [None, "", "  ", float("nan"), [], {}], ids=repr)
+def test_of_alternatives_the_first_that_holds_something_counts(nothing: Any) -> None:
+    fields = Fields(question="q | text", answer="a | gold", solution="why | steps", subject="topic.name | area")
+    row = {"q": nothing, "a": nothing, "why": nothing, "topic": {"name": nothing}}
+    held = {"text": "How many?", "gold": 0, "steps": "None.", "area": "sums"}
+    problem = problem_from_row(row | held, [Style(fields, "number")], dataset="d", split="test")
+    assert problem == Problem("d", "test", "How many?", "0", "number", solution="None.", subject="sums")
+
+
+def test_where_no_alternative_holds_anything_the_row_says_so_and_keeps_its_other_fields() -> None:
+    fields = Fields(question="q", answer="a | gold", solution="why | steps", subject="topic.name | topic")
+    row = {"q": "How many?", "a": None, "gold": None, "why": None, "steps": None, "topic": {"name": None}}
+    with pytest.raises(UnusableRowError, match=r"^no final answer$"):
+        problem_from_row(row, [Style(fields, "number")], dataset="d", split="test")
+    problem = problem_from_row(row | {"gold": 3}, [Style(fields, "number")], dataset="d", split="test")
+    assert (problem.answer, problem.solution, problem.subject) == ("3", None, None)
+
+
+def test_a_field_that_only_holds_nulls_is_one_that_rows_have(tmp_path: Path) -> None:
+    file = tmp_path / "test.jsonl"
+    file.write_text('{"q": "How many?", "a": 3, "why": null}\n')
+    fields = Fields(question="q", answer="a", solution="why | steps")
+    (problem,) = read_problems(file, dataset="d", split="test", fields=fields).problems
+    assert problem.solution is None
+
+
+@pytest.mark.parametrize("dataset", ["math", "mine"])
+@pytest.mark.parametrize("nothing", [None, "", float("nan")], ids=repr)
+def test_a_math_row_whose_answer_is_null_takes_the_box_of_its_solution(dataset: str, nothing: Any) -> None:
+    row = {"problem": "What is $3 + 4$?", "answer": nothing, "solution": r"so $\boxed{7}$"}
+    problem = problem_from_row(row, styles(dataset), dataset="d", split="test")
+    assert (problem.answer, problem.kind) == ("7", "latex")
+
+
+def test_rows_of_several_sets_in_one_parquet_file_read_as_they_do_alone(tmp_path: Path) -> None:
+    """Each row then has every field, most of them null."""
+    rows: list[dict[str, Any]] = [
+        {"problem": "What is $3 + 4$?", "solution": r"so $\boxed{7}$", "type": "Algebra"},
+        {"question": "What is 2 + 3?", "answer": "2+3=5\n#### 5"},
+        {"body": "Lena has two kites.", "question": "How many kites?", "answer": "2 (kites)"},
+        {"question": "Which is red?", "choices": ["sky", "blood"], "answer": "B"},
+        {"question": "Which is blue?", "options": ["sky", "blood"], "answer": "sky"},
+        {"question": "Which is wet?", "choices": ["rain", "sand"], "answerKey": "A"},
+    ]
+    names = {name: None for row in rows for name in row}
+    (tmp_path / "alone.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "all.jsonl").write_text("".join(json.dumps(names | row) + "\n" for row in rows))
+    with duckdb.connect(":memory:") as connection:
+        connection.read_json(str(tmp_path / "alone.jsonl")).write_parquet(str(tmp_path / "all.parquet"))
+    alone, *others = (
+        read_problems(tmp_path / name, dataset="d", split="test")
+        for name in ("alone.jsonl", "all.jsonl", "all.parquet")
+    )
+    assert [problem.answer for problem in alone.problems] == ["7", "5", "2", "B", "A", "A"]
+    assert [problem.kind for problem in alone.problems] == ["latex", "number", "number", "choice", "choice", "choice"]
+    assert [other.problems for other in others] == [alone.problems] * 2
