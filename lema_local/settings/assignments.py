@@ -13,8 +13,8 @@ from lema_local.errors import ProfileError
 
 Assignment = tuple[str, Any]  # a dotted key and its value, as TOML has it
 
-# what the environment says of an endpoint, by the key that it replaces
-_VARIABLES = {"base_url": "BASE_URL", "model": "MODEL", "api_key_env": "API_KEY_ENV"}
+# what the environment says of an endpoint, by the key that goes before it; its API key is for its host
+_VARIABLES = {"base_url": ("BASE_URL", "API_KEY_ENV"), "model": ("MODEL",), "api_key_env": ("API_KEY_ENV",)}
 
 
 def read_assignment(text: str) -> Assignment:
@@ -35,8 +35,11 @@ def _value(text: str) -> Any:
 
 
 def assign(raw: Mapping[str, Any], assignments: Sequence[Assignment], where: str) -> dict[str, Any]:
-    """A profile as parsed, with these keys set, in order. Raises ProfileError where a key leads through no table."""
-    changed = dict(raw)
+    """A profile as parsed, with these keys set, in order. Raises ProfileError where a key leads through no table.
+
+    Another base URL leaves the endpoint's API key behind, which was for its host, unless that is set too.
+    """
+    changed, named = dict(raw), {key for key, _ in assignments}
     for key, value in assignments:
         *tables, last = key.split(".")
         table = changed
@@ -46,8 +49,15 @@ def assign(raw: Mapping[str, Any], assignments: Sequence[Assignment], where: str
                 raise ProfileError(f"In {where}: {name} of --set {key} is no table.")
             table[name] = dict(inner)
             table = table[name]
+        if tables[:1] == ["endpoints"] and last == "base_url" and ".".join([*tables, "api_key_env"]) not in named:
+            _leave_key(table, value)
         table[last] = value
     return changed
+
+
+def _leave_key(endpoint: dict[str, Any], base_url: Any) -> None:
+    if endpoint.keys() & {"base_url", "preset"} and endpoint.get("base_url") != base_url:
+        endpoint.pop("api_key_env", None)
 
 
 def not_set(environment: Mapping[str, str], assignments: Sequence[Assignment]) -> dict[str, str]:
@@ -56,7 +66,8 @@ def not_set(environment: Mapping[str, str], assignments: Sequence[Assignment]) -
         f"LEMA_{endpoint.upper()}_{variable}"
         for key, _ in assignments
         for endpoint in key.split(".")[1:2]
-        for name, variable in _VARIABLES.items()
+        for name, variables in _VARIABLES.items()
         if key in (f"endpoints.{endpoint}", f"endpoints.{endpoint}.{name}")
+        for variable in variables
     }
     return {name: value for name, value in environment.items() if name not in beaten}

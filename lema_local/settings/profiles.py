@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from lema_local.errors import ProfileError, did_you_mean
 from lema_local.settings.assignments import Assignment, assign, not_set
+from lema_local.settings.data_options import forget_own_data, with_data_options
 from lema_local.settings.endpoints import EndpointProfile, check_endpoint
 from lema_local.settings.evaluation import EvaluationProfile, check_evaluation
 from lema_local.settings.models import prompt_of
@@ -87,6 +88,9 @@ class Overrides:
     corrector_url: str | None = None
     corrector_model: str | None = None
     corrector_key_env: str | None = None
+    judge_url: str | None = None
+    judge_model: str | None = None
+    judge_key_env: str | None = None
     seeds: int | range | None = None  # so many, or these
     keep: int | None = None
     tensorboard: bool | None = None
@@ -113,7 +117,7 @@ def profile_names() -> list[str]:
 
 
 def load_profile(name: str, overrides: Overrides | None = None, environment: Mapping[str, str] = os.environ) -> Profile:
-    """A shipped profile by name, or a TOML file by path, with the environment and then the options applied.
+    """A shipped profile by name, or a TOML file by path, with --set, the environment and the options applied.
 
     Raises ProfileError, one line, for an unknown profile, key or value.
     """
@@ -123,7 +127,7 @@ def load_profile(name: str, overrides: Overrides | None = None, environment: Map
     raw = apply_presets(raw, where)
     raw, _ = choose_variants(raw, where, model=_student(overrides, environment), dataset=overrides.dataset)
     profile = build(Profile, assign(raw, _of_training(overrides), where), where)
-    profile = _apply_environment(profile, environment)
+    profile = _apply_outside(profile, overrides, environment)
     profile = _own_prompts(_apply_options(profile, overrides))
     _check(profile)
     return profile
@@ -178,47 +182,44 @@ def _read(name: str, options: Overrides) -> tuple[dict[str, Any], str]:
     except tomllib.TOMLDecodeError as error:
         raise ProfileError(f"Profile {name} is not valid TOML: {error}") from error
     where = f"profile {name}" + (" with --set" if options.assignments else "")
+    raw = forget_own_data(raw, dataset=options.dataset, data_path=options.data_path)
     return assign({"name": default_name} | raw, options.assignments, where), where
 
 
-def _apply_environment(profile: Profile, environment: Mapping[str, str]) -> Profile:
+def _apply_outside(profile: Profile, options: Overrides, environment: Mapping[str, str]) -> Profile:
+    """The endpoints as the options have them, and the environment where they are silent."""
+    given: dict[str, tuple[str | None, str | None, str | None]] = {
+        "corrector": (options.corrector_url, options.corrector_model, options.corrector_key_env),
+        "judge": (options.judge_url, options.judge_model, options.judge_key_env),
+        "student": (None, options.model, None),
+    }
     for name in ENDPOINTS:
-        url, model, key = (
-            environment.get(f"LEMA_{name.upper()}_{what}") or None for what in ("BASE_URL", "MODEL", "API_KEY_ENV")
-        )
+        url, model, key = given.get(name, (None, None, None))
+        variables = ("BASE_URL", "MODEL", "API_KEY_ENV")
+        of_url, of_model, of_key = (environment.get(f"LEMA_{name.upper()}_{what}") or None for what in variables)
+        if url is not None:
+            of_key = None  # it is for the environment's host, or the profile's
+        url = of_url if url is None else url
+        if name == "corrector" and url is None and (model is not None or key is not None):
+            _refuse_without_corrector(profile, "model" if model is not None else "key-env")
+        model, key = of_model if model is None else model, of_key if key is None else key
         profile = _override_endpoint(profile, name, url=url, model=model, key_env=key)
     return profile
 
 
+def _refuse_without_corrector(profile: Profile, option: str) -> None:
+    """An option for an endpoint that the profile does not have would be lost without a word."""
+    if "corrector" not in profile.endpoints:
+        key = "model" if option == "model" else "api_key_env"
+        raise ProfileError(
+            f"Profile {profile.name} has no [endpoints.corrector] for --corrector-{option}: give --corrector-url too, "
+            f"or --set endpoints.NAME.{key}=... of one of its correctors ({', '.join(profile.correction.correctors)})."
+        )
+
+
 def _apply_options(profile: Profile, options: Overrides) -> Profile:
-    profile = _override_endpoint(
-        profile,
-        "corrector",
-        url=options.corrector_url,
-        model=options.corrector_model,
-        key_env=options.corrector_key_env,
-    )
-    profile = _override_endpoint(profile, "student", url=None, model=options.model, key_env=None)
     profile = _apply_evaluated(profile, options)
-    data = profile.data
-    if options.dataset is not None and options.dataset != data.dataset:
-        names = ("templates", "train_path", "test_path", "kind", "hub", "revision", "files", "fields")
-        forgotten: dict[str, Any] = dict.fromkeys(names)
-        data = replace(data, dataset=options.dataset, **forgotten)
-    if options.data_path is not None:
-        if data.dataset == "gsm-symbolic":
-            raise ProfileError("gsm-symbolic is generated: name your own problems too, --dataset NAME.")
-        data = replace(
-            data, train_path=options.data_path, test_path=None, templates=None, train_problems=None, test_problems=None
-        )
-    if options.limit is not None:
-        if options.limit < 1:
-            raise ProfileError("--limit must be 1 or more.")
-        data = replace(
-            data,
-            train_problems=_least(data.train_problems, options.limit),
-            test_problems=_least(data.test_problems, options.limit),
-        )
+    data = with_data_options(profile.data, dataset=options.dataset, data_path=options.data_path, limit=options.limit)
     training = replace(profile.training, **_training_options(options))
     build = replace(profile.build, arms=options.arms) if options.arms else profile.build
     scale = profile.scale.with_options(options.engine, options.ray_address)
@@ -344,7 +345,3 @@ def _check_warm_up(profile: Profile) -> None:
             )
     if student.adapter is not None:
         raise ProfileError(f"Profile {profile.name}: an adapter is evaluated as the student's model, not its adapter.")
-
-
-def _least(count: int | None, limit: int) -> int:
-    return limit if count is None else min(count, limit)

@@ -24,7 +24,7 @@ def lint_arms(run: Run, arms: tuple[Arm, ...] | None = None) -> list[LintedArm]:
     settings, found = run.profile.training, []
     tokenizer = None
     for planned in planned_runs(run, arms):
-        if planned.settings.seed != settings.seed:  # every seed trains on the same examples
+        if planned.settings.seed != settings.all_seeds.start:  # every seed trains on the same examples
             continue
         base = base_model(planned.model, planned.frame)
         tokenizer = tokenizer or load_tokenizer(base, cache=default_cache())

@@ -54,6 +54,14 @@ def test_strict_stops_with_one_line_before_any_weights_are_read(folder: Path, op
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("seeds", ["3", "43-45", "7-7"])
+def test_each_arm_is_looked_at_once_whatever_the_seeds(folder: Path, seeds: str) -> None:
+    options = ("--profile", "bulk.toml", "--model", "tiny", "--lint", "--json", "--strict")
+    plain, given = (lema("train", *options, *more, cwd=folder) for more in ((), ("--seeds", seeds)))
+    assert json.loads(given.stdout) == json.loads(plain.stdout) != []
+    assert given.returncode == plain.returncode == 1
+
+
 def test_truncate_cuts_instead(folder: Path) -> None:
     done = lema(*("train", "--profile", "bulk.toml", "--model", "tiny", "--lint", "--json", "--truncate"), cwd=folder)
     assert sum(arm["cut"] for arm in json.loads(done.stdout)) > 0

@@ -8,8 +8,9 @@ import pytest
 from commands import PROBLEMS, lema
 
 from lema_local.errors import LemaError
+from lema_local.problems.datasets import Fields
 from lema_local.settings.assignments import read_assignment
-from lema_local.settings.profiles import Overrides, Profile, load_profile, training_origins
+from lema_local.settings.profiles import ENDPOINTS, Overrides, Profile, load_profile, training_origins
 
 
 def load(*texts: str, name: str = "laptop", environment: dict[str, str] | None = None, **options: Any) -> Profile:
@@ -83,6 +84,59 @@ def test_set_beats_the_environment_and_a_named_option_beats_set() -> None:
     profile = load("endpoints.corrector.model=from-set", environment=environment)
     assert (profile.endpoint("corrector").model, profile.endpoint("reasoner").model) == ("from-set", "r")
     assert load("data.train_problems=9", limit=4).data.train_problems == 4
+
+
+DATA = {
+    "train_problems": 30, "test_problems": 20, "kind": "choice", "revision": "r", "test_path": "set.jsonl",
+    "fields": {"question": "Body", "answer": "A"},
+}  # fmt: skip
+OTHERS = {
+    "another data set": {"dataset": "mine"},
+    "another path": {"dataset": "mine", "data_path": "given"},
+    "a path of the profile's data set": {"data_path": "given"},
+}
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> str:
+    """A profile that says much of its own data."""
+    path = tmp_path / "theirs.toml"
+    path.write_text(
+        'description = "d"\n[data]\ndataset = "theirs"\ntrain_path = "own"\ntest_path = "own"\nkind = "number"\n'
+        'train_problems = 5\ntest_problems = 5\n[data.fields]\nquestion = "q"\nanswer = "a"\nlevel = "l"\n'
+        + "".join(f'[endpoints.{name}]\nmodel = "m"\nrecipe = "llama_cpp"\n' for name in ENDPOINTS)
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize("options", OTHERS.values(), ids=OTHERS.keys())
+def test_an_option_that_names_other_data_keeps_what_was_set_of_them(theirs: str, options: dict[str, str]) -> None:
+    given = Overrides(assignments=tuple((f"data.{key}", value) for key, value in DATA.items()), **options)  # type: ignore[arg-type]
+    data = load_profile(theirs, given, {}).data
+    assert {key: getattr(data, key) for key in DATA} == DATA | {"fields": Fields(question="Body", answer="A")}
+    assert data.train_path == options.get("data_path")
+
+
+def test_fields_that_are_set_are_not_mixed_with_those_of_another_data_set(theirs: str) -> None:
+    given = ("data.fields.question=Body", "data.fields.answer=A")
+    assert load(*given, name=theirs, dataset="mine").data.fields == Fields(question="Body", answer="A")
+    assert load(*given, name=theirs).data.fields == Fields(question="Body", answer="A", level="l")
+
+
+def test_other_data_still_forget_what_was_not_set(theirs: str) -> None:
+    data = load("data.test_problems=9", name=theirs, dataset="mine", data_path="given").data
+    assert (data.kind, data.fields, data.test_path, data.train_problems) == (None, None, None, None)
+    assert data.test_problems == 9
+
+
+def test_an_option_of_the_data_beats_set_for_the_key_that_it_is(theirs: str) -> None:
+    given = ("data.dataset=set", "data.train_path=set", "data.train_problems=30", "data.test_problems=3")
+    data = load(*given, name=theirs, dataset="mine", data_path="given", limit=4).data
+    assert (data.dataset, data.train_path, data.train_problems, data.test_problems) == ("mine", "given", 4, 3)
+
+
+def test_a_profiles_own_data_set_by_name_keeps_all_that_it_says(theirs: str) -> None:
+    assert load(name=theirs, dataset="theirs") == load(name=theirs)
 
 
 def test_set_beats_a_variant_and_chooses_it_too() -> None:

@@ -192,6 +192,35 @@ def test_a_key_variable_alone_leaves_the_cascade() -> None:
     assert profile.correction.correctors == ("corrector", "oracle")
 
 
+@pytest.mark.parametrize("option", ["model", "key-env"])
+def test_an_option_of_a_corrector_that_is_not_there_is_not_lost_without_a_word(minimal: Path, option: str) -> None:
+    minimal.write_text(
+        MINIMAL.replace("[endpoints.corrector]", "[endpoints.gpt]") + '[correction]\ncorrectors = ["gpt"]\n'
+    )
+    name, key = f"corrector_{option.replace('-', '_')}", {"model": "model", "key-env": "api_key_env"}[option]
+    with pytest.raises(ProfileError) as refused:
+        load(minimal, Overrides(**{name: "X"}))  # type: ignore[arg-type]
+    assert str(refused.value) == (
+        f"Profile mine has no [endpoints.corrector] for --corrector-{option}: give --corrector-url too, or --set "
+        f"endpoints.NAME.{key}=... of one of its correctors (gpt)."
+    )
+    assert load(minimal, LEMA_CORRECTOR_MODEL="X", LEMA_CORRECTOR_API_KEY_ENV="X") == load(minimal)
+
+
+@pytest.mark.parametrize("from_environment", ["LEMA_CORRECTOR_BASE_URL", "LEMA_CORRECTOR_MODEL"])
+def test_environment_and_options_may_name_a_corrector_together(minimal: Path, from_environment: str) -> None:
+    minimal.write_text(
+        MINIMAL.replace("[endpoints.corrector]", "[endpoints.gpt]") + '[correction]\ncorrectors = ["gpt"]\n'
+    )
+    said = {"LEMA_CORRECTOR_BASE_URL": "http://x/v1", "LEMA_CORRECTOR_MODEL": "m"}
+    options = {"LEMA_CORRECTOR_BASE_URL": "corrector_url", "LEMA_CORRECTOR_MODEL": "corrector_model"}
+    environment = {from_environment: said.pop(from_environment)}
+    given = Overrides(**{options[name]: value for name, value in said.items()})  # type: ignore[arg-type]
+    profile = load(minimal, given, **environment)
+    assert (profile.endpoint("corrector").base_url, profile.endpoint("corrector").model) == ("http://x/v1", "m")
+    assert profile.correction.correctors == ("corrector",)
+
+
 def test_the_model_option_is_the_student_alone() -> None:
     profile = load("laptop", Overrides(model="llama-2-7b"))
     assert profile.endpoint("student").model == "llama-2-7b"
