@@ -1,7 +1,6 @@
 """lema review: grade corrections on a local page; their counts and agreement; a model as judge."""
 
 import dataclasses
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -77,6 +76,7 @@ def command(context: click.Context, /, db: Path, reviewer: str | None, port: int
     if context.invoked_subcommand is not None:
         refuse_options_before(context)
         return
+    from lema_local.records.shared_journal import shared_path
     from lema_local.records.store import Store
     from lema_local.review.rubric import name_fault
     from lema_local.review.sampling import Wish
@@ -91,8 +91,13 @@ def command(context: click.Context, /, db: Path, reviewer: str | None, port: int
         notice(f"{drawn} corrections drawn. Open this address; Ctrl-C ends it.")
         echo(address)
 
-    serve(Store(db), Wish(**wish), reviewer=reviewer, port=port, on_ready=ready, on_notice=notice)
-    notice("Every grade is in the database. Counts and agreement: lema review summary")
+    if serve(Store(db), Wish(**wish), reviewer=reviewer, port=port, on_ready=ready, on_notice=notice):
+        notice("Every grade is in the database. Counts and agreement: lema review summary")
+    else:
+        notice(
+            f"Another process has {db}: grades wait on disk, in {shared_path(db)}. The next run that writes the "
+            "database takes them in, and so does: lema review summary"
+        )
 
 
 @command.command("summary")
@@ -151,9 +156,10 @@ def judge(
     from lema_local.stages import judge as stage
     from lema_local.stages.run import Experiment, Run
 
-    given = {"BASE_URL": judge_url, "MODEL": judge_model, "API_KEY_ENV": judge_key_env}
-    own = {f"LEMA_JUDGE_{name}": value for name, value in given.items() if value}  # an option beats the environment
-    loaded = load_profile(profile, Overrides(assignments=assignments), environment={**os.environ, **own})
+    overrides = Overrides(
+        assignments=assignments, judge_url=judge_url, judge_model=judge_model, judge_key_env=judge_key_env
+    )
+    loaded = load_profile(profile, overrides)
     stage.refuse_without_judge(loaded)
     require_database(db)
     if dry_run:

@@ -1,7 +1,8 @@
 """The desk of a review: a sample that is drawn once, and where each reviewer stands in it.
 
 Everything that a key press needs is in memory; a grade is on disk (FILE.reviews) before its answer leaves. The
-database is not touched meanwhile: whoever writes it merges the events, and where nobody does, `settle` does.
+database is not touched meanwhile: whoever writes it merges the events, and where nobody does, `settle` does. It is read
+only for a grade that a browser kept of an earlier sample.
 """
 
 import os
@@ -19,7 +20,7 @@ from lema_local.review.items import Item
 from lema_local.review.progress import Progress
 from lema_local.review.rubric import GRADES, MAX_NOTE, is_model, name_fault
 
-BUSY_S = 0.5  # how long settling looks for a gap between others who have the file open
+BUSY_S = 0.5  # how long the desk looks for a gap between others who have the file open
 
 
 def no_notice(message: str) -> None:
@@ -116,14 +117,20 @@ class Desk:
             correction, before = last
             return Review(id_, correction, reviewer, before.grade, before.note, at, "undo")
         correction = _uuid(body.get("correction"))
-        if correction not in self._items:
-            raise RefusedError("This correction is not in the sample: load the page again.")
+        if correction not in self._items and not self._is_recorded(correction):
+            raise RefusedError("The database does not hold this correction: grade the one that is shown.")
         note = body.get("note") or None
         if note is not None and (not isinstance(note, str) or len(note) > MAX_NOTE):
             raise RefusedError(f"A note is text of at most {MAX_NOTE} characters.")
         if kind == "skip":
             return Review(id_, correction, reviewer, None, note, at, "skip")
         return Review(id_, correction, reviewer, _grade(kind, body.get("grade")), note, at)
+
+    def _is_recorded(self, correction: str) -> bool:
+        """Whether the database holds it."""
+        with self._store.connect(patience_s=BUSY_S) as connection:
+            found = connection.execute("select 1 from correction where id = $id::uuid", {"id": correction}).fetchone()
+        return found is not None
 
 
 def _grade(kind: object, grade: object) -> Grade:

@@ -18,8 +18,10 @@ from lema_local.review.sampling import Stratum, Wish, allocate
 
 
 def draw(store: Store, wish: Wish) -> list[str]:
-    """Ids of the corrections drawn, in an order that tells nothing of who wrote them. DataError: there are none."""
+    """Ids of the corrections drawn, in an order that tells nothing of who wrote them. DataError: there are none, or the
+    wish names what is not there."""
     with store.connect() as connection:
+        _refuse_unknown(store, connection, wish)
         filters: dict[str, Any] = {
             "with_rejected": wish.with_rejected,
             "correctors": list(wish.correctors),
@@ -29,7 +31,9 @@ def draw(store: Store, wish: Wish) -> list[str]:
         rows = connection.execute(stage_sql("review_strata"), filters).fetchall()
         strata: dict[Stratum, int] = {(row[0], row[1], row[2], row[3]): row[4] for row in rows}
         if not strata:
-            raise DataError(_nothing(store, connection, wish))
+            kept = "" if wish.with_rejected else " kept"
+            more = "" if wish.with_rejected else ", or review the rejected ones with --rejected"
+            raise DataError(f"{store.path} has no{kept} correction to review here. Make some with `lema data`{more}.")
         connection.execute(
             "create temp table stratum "
             "(number integer, corrector varchar, reasoner varchar, dataset varchar, level varchar, size integer)"
@@ -40,20 +44,20 @@ def draw(store: Store, wish: Wish) -> list[str]:
         return [row[0] for row in connection.execute(stage_sql("review_draw"), parameters).fetchall()]
 
 
-def _nothing(store: Store, connection: Any, wish: Wish) -> str:
-    """Why no correction can be drawn, and what to do."""
+def _refuse_unknown(store: Store, connection: Any, wish: Wish) -> None:
+    """DataError for a name that the database does not know: beside others that it knows, nobody would miss it."""
     for option, column, table, named in (
+        ("--sample", "corrector", "correction", tuple(wish.size.named)),
         ("--corrector", "corrector", "correction", wish.correctors),
         ("--reasoner", "reasoner", "rationale", wish.reasoners),
         ("--dataset", "dataset", "problem", wish.datasets),
     ):
+        if not named:
+            continue
         known = [row[0] for row in connection.execute(f"select distinct {column} from {table}").fetchall()]
         for name in named:
             if name not in known:
-                return f"No {column} {name!r} in {store.path}{did_you_mean(name, known)}. Look at {option}."
-    kept = "" if wish.with_rejected else " kept"
-    more = "" if wish.with_rejected else ", or review the rejected ones with --rejected"
-    return f"{store.path} has no{kept} correction to review here. Make some with `lema data`{more}."
+                raise DataError(f"No {column} {name!r} in {store.path}{did_you_mean(name, known)}. Look at {option}.")
 
 
 def read_items(store: Store, ids: Sequence[str]) -> list[Item]:

@@ -29,8 +29,9 @@ def serve(
     port: int,
     on_ready: Callable[[str, int], None],
     on_notice: Callable[[str], None],
-) -> None:
-    """Answer on `port` (0: any free one) until Ctrl-C; `on_ready` gets the address. ServerError: the port is taken."""
+) -> bool:
+    """Answer on `port` (0: any free one) until Ctrl-C; `on_ready` gets the address. Returns whether all grades are in
+    the database: else they wait beside it. ServerError: the port is taken."""
     from lema_local.review.app import review_app  # starlette, which the command's help does without
 
     desk = open_desk(store, wish, on_notice=on_notice)
@@ -38,13 +39,18 @@ def serve(
     def app(token: str, cookie: str) -> Any:
         return review_app(desk, token=token, cookie=cookie, reviewer=reviewer)
 
-    with listening(port, command="lema review") as listener, _settling(store, on_notice):
-        serve_page(listener, app, cookie="lema_review", on_ready=lambda address: on_ready(address, len(desk)))
+    with listening(port, command="lema review") as listener:
+        try:
+            with _settling(store, on_notice):
+                serve_page(listener, app, cookie="lema_review", on_ready=lambda address: on_ready(address, len(desk)))
+        finally:
+            is_settled = settle(store, on_notice=on_notice)
+    return is_settled
 
 
 @contextmanager
 def _settling(store: Store, on_notice: Callable[[str], None]) -> Iterator[None]:
-    """Bring the events that wait into the database every now and then, and at the end."""
+    """Bring the events that wait into the database every now and then."""
     over = threading.Event()
 
     def work() -> None:
@@ -58,4 +64,3 @@ def _settling(store: Store, on_notice: Callable[[str], None]) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        settle(store, on_notice=on_notice)

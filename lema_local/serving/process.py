@@ -131,14 +131,15 @@ def _serve(
             start_new_session=True,
             preexec_fn=die_with_parent(),
         )
-    try:
-        root, served_model = f"http://{options.host}:{port}", options.served_model(recipe, model)
-        server = RunningServer(f"{root}/v1", log, process, served_model, options.key or "none")
-        with ended_with_us(process.pid):
+    with ExitStack() as kept:  # until it is stopped: lema may be killed while it waits for that
+        try:
+            root, served_model = f"http://{options.host}:{port}", options.served_model(recipe, model)
+            server = RunningServer(f"{root}/v1", log, process, served_model, options.key or "none")
+            kept.enter_context(ended_with_us(process.pid))
             _wait_until_healthy(server, root + recipe.health, recipe)
             yield server
-    finally:
-        _stop(process)
+        finally:
+            _stop(process)
 
 
 @contextmanager
@@ -291,10 +292,12 @@ def _last_line(log: Path) -> str:
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """End the server and all it started, within STOP_PATIENCE_S."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=STOP_PATIENCE_S)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # a worker of a server that has ended may live on
-    process.wait()
+    try:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=STOP_PATIENCE_S)
+    finally:  # a second Ctrl-C ends the wait
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # a worker of a server that has ended may live on
+        process.wait()

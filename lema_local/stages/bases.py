@@ -77,7 +77,7 @@ def base_weights(run: Run) -> Model | None:
 
 def remove_merged(run: Run) -> None:
     """Take away what was merged to be evaluated."""
-    shutil.rmtree(run.directory / MERGED, ignore_errors=True)
+    shutil.rmtree(_merged_folder(run), ignore_errors=True)
 
 
 def merged_weights(run: Run, model: Model, adapter: Path) -> Model:
@@ -88,7 +88,7 @@ def merged_weights(run: Run, model: Model, adapter: Path) -> Model:
 
     dtype: Dtype = "bf16" if gpus() else "fp32"
     remove_merged(run)  # of a process that was killed
-    output = run.directory / MERGED
+    output = _merged_folder(run)
     merge(
         read_adapter(adapter),
         local_folder(model.source),
@@ -100,3 +100,8 @@ def merged_weights(run: Run, model: Model, adapter: Path) -> Model:
         on_notice=run.notice,
     )
     return replace(model, path=output)
+
+
+def _merged_folder(run: Run) -> Path:
+    """runs/merged-lema.duckdb: a database beside it may be evaluated at the same time."""
+    return run.directory / f"{MERGED}-{run.store.path.name}"

@@ -9,7 +9,7 @@ from lema_local.stages.run import Run
 
 def oracle_problems(run: Run) -> Path:
     """Write the file and return its path; it lies beside the logs and is rewritten each time."""
-    path = run.directory / f"oracle-problems-{run.store.path.stem}.jsonl"
+    path = run.directory / f"oracle-problems-{run.store.path.name}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         for p in run.problems.train:

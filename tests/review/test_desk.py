@@ -80,6 +80,21 @@ def test_filters_hold_and_a_misspelt_one_is_named(reader: Store) -> None:
         draw(reader, Wish(correctors=("wizzard",)))
 
 
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        (Wish(correctors=("gpt-4", "wizzard")), "No corrector 'wizzard' .*did you mean 'wizard'.*--corrector"),
+        (Wish(size=SampleSize(50, {"wizzard": 20})), "No corrector 'wizzard' .*did you mean 'wizard'.*--sample"),
+        (Wish(reasoners=("llama", "gpt-3,5")), "No reasoner 'gpt-3,5' .*did you mean 'gpt-3.5'.*--reasoner"),
+        (Wish(datasets=("bakery", "bakrey")), "No dataset 'bakrey' .*did you mean 'bakery'.*--dataset"),
+    ],
+    ids=["corrector", "sample", "reasoner", "dataset"],
+)
+def test_a_misspelt_name_is_named_beside_right_ones_too(reader: Store, wish: Wish, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        draw(reader, wish)
+
+
 def test_a_database_without_corrections_says_what_to_do(store: Writer) -> None:
     with pytest.raises(DataError, match="lema data"):
         draw(Store(store.path), Wish())
@@ -125,6 +140,14 @@ def test_an_event_that_is_sent_twice_counts_once(reader: Store) -> None:
     desk = open_desk(reader, Wish())
     assert desk.answer("ada", event)["progress"]["graded"] == 1
     assert len(read_events(reader)) == 1
+
+
+def test_a_grade_that_a_browser_kept_of_an_earlier_sample_is_taken(reader: Store) -> None:
+    event = grade("good", open_desk(reader, Wish(correctors=("gpt-4",))).view("ada")["item"]["id"], note="late")
+    desk = open_desk(reader, Wish(correctors=("wizard",)))
+    shown = desk.view("ada")
+    assert desk.answer("ada", event) == desk.answer("ada", event) == shown
+    assert [(each.correction_id, each.note) for each in read_events(reader)] == [(event["correction"], "late")]
 
 
 def test_undo_brings_the_correction_and_its_note_back(reader: Store) -> None:

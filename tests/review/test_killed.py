@@ -1,4 +1,4 @@
-"""The review server killed at any moment: a grade that it has taken is there, once."""
+"""The review server ended at any moment: a grade that it has taken is there, once."""
 
 import http.client
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import duckdb
 import pytest
 from forked_lema import ForkedLema, how_many
 from review_records import fill
@@ -80,3 +81,22 @@ def test_a_killed_review_server_loses_and_doubles_no_grade_that_it_took(
     assert {row["n"] for row in rows} == {1}
     assert len(rows) <= len(taken) + kills  # the one in flight may have been taken
     print(f"{kills} kills of the review server; {len(taken)} grades taken, none lost or doubled")
+
+
+def test_grades_that_another_process_keeps_out_of_the_database_are_said_to_wait(db: Path, forked: ForkedLema) -> None:
+    fill(db)
+    (db.parent / "said").write_text("")
+    pid = forked.start("review", "--db", db, "--port", "0", cwd=db.parent)
+    page = Page(db.parent / "said", "ada")
+    with duckdb.connect(str(db)):
+        item = page.ask()["item"]
+        page.ask({"id": str(uuid4()), "event": "grade", "correction": item["id"], "grade": "good"})  # type: ignore[index]
+        page.close()
+        os.kill(pid, signal.SIGINT)
+        assert forked.wait() == 0
+    said = (db.parent / "said").read_text().splitlines()[-1]
+    assert f"grades wait on disk, in {db}.reviews" in said
+    assert "lema review summary" in said
+    code, said = forked.run("review", "summary", "--db", db, cwd=db.parent)
+    assert (code, "ada" in said) == (0, True)
+    assert Store(db).rows("select reviewer, grade from review") == [{"reviewer": "ada", "grade": "good"}]

@@ -1,5 +1,6 @@
 """The review page in a real Chromium: keys, reload, crash, two reviewers, a phone, hostile text, no serious finding."""
 
+import json
 import re
 import shutil
 import signal
@@ -197,6 +198,69 @@ def test_a_server_that_is_killed_loses_no_grade_and_the_page_goes_on(
         press(tab, "1")
     review.stop()
     assert [row["grade"] for row in grades(review.db)] == ["excellent", "good", "poor", "excellent"]
+
+
+def test_a_grade_that_a_dead_server_did_not_take_counts_though_the_sample_is_another_by_then(
+    browser: Any, serve: Callable[..., Review]
+) -> None:
+    review = serve("--reviewer", "ada", "--corrector", "gpt-4")
+    with open_page(browser, review.address) as tab:
+        graded(tab, 0)
+        review.stop(signal.SIGKILL)
+        tab.page.keyboard.press("3")
+        tab.page.locator("#trouble", has_text="kept in this browser").wait_for()
+        review.options = ("--reviewer", "ada", "--corrector", "wizard")
+        review.start()
+        tab.page.goto(review.address)
+        graded(tab, 0)
+        assert tab.page.inner_text("[role=status]") == "The last grade was sent again."
+    review.stop()
+    assert [row["grade"] for row in grades(review.db)] == ["poor"]
+
+
+def test_a_grade_that_is_refused_after_a_restart_is_said_to_be_and_its_note_is_kept(
+    browser: Any, serve: Callable[..., Review]
+) -> None:
+    review = serve("--reviewer", "ada")
+    with open_page(browser, review.address) as tab:
+        graded(tab, 0)
+        review.stop(signal.SIGKILL)
+        tab.page.keyboard.press("n")
+        tab.page.keyboard.type("hasty")
+        tab.page.keyboard.press("Escape")
+        tab.page.keyboard.press("3")
+        tab.page.locator("#trouble", has_text="kept in this browser").wait_for()
+        correction = json.loads(tab.page.evaluate("localStorage.getItem('lema pending ada')"))["correction"]
+        with Writer(review.db) as store, store.connect(write=True) as connection:
+            connection.execute("delete from correction where id = $id::uuid", {"id": correction})
+        review.start()
+        tab.page.goto(review.address)
+        graded(tab, 0)
+        assert tab.page.inner_text("#trouble").startswith("Your last grade (poor) was not recorded. ")
+        assert tab.page.inner_text("[role=status]") == ""
+        assert tab.page.evaluate("id => localStorage.getItem(`lema note ada ${id}`)", correction) == "hasty"
+    review.stop()
+    assert grades(review.db) == []
+
+
+def test_a_grade_that_is_refused_leaves_its_note_where_it_was_written(
+    browser: Any, serve: Callable[..., Review]
+) -> None:
+    review = serve("--reviewer", "ada")
+    with open_page(browser, review.address) as tab:
+        graded(tab, 0)
+        refused = {"status": 400, "json": {"error": "No."}}
+        tab.page.route(
+            "**/api/as/ada", lambda to: to.fulfill(**refused) if to.request.method == "POST" else to.continue_()
+        )
+        tab.page.keyboard.press("n")
+        tab.page.keyboard.type("hasty")
+        tab.page.keyboard.press("Escape")
+        tab.page.keyboard.press("3")
+        tab.page.locator("#trouble", has_text="Your last grade (poor) was not recorded. No.").wait_for()
+        graded(tab, 0)
+        assert tab.page.inner_text("[role=status]") == ""
+        assert tab.page.input_value("#note") == "hasty"
 
 
 def test_grades_go_into_the_database_while_a_run_writes_it(browser: Any, serve: Callable[..., Review]) -> None:

@@ -482,6 +482,42 @@ def test_a_worker_that_will_not_stop_does_not_outlive_its_server(tmp_path: Path)
     wait_until(lambda: not _runs(child))
 
 
+STOPS = """
+import time
+from pathlib import Path
+from lema_local.serving import process
+from lema_local.serving.command import ServeOptions
+from lema_local.settings.models import Model
+process.STOP_PATIENCE_S = 120
+with process.serve("vllm", model=Model(name="m", hub_id="a/m"), options=ServeOptions(log_directory=Path("logs"))):
+    print("up", flush=True)
+    time.sleep(120)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL], ids=["a second Ctrl-C", "kill -9"])
+def test_a_lema_that_ends_while_it_stops_a_server_leaves_nothing_of_it_behind(tmp_path: Path, end: int) -> None:
+    fake_vllm(tmp_path)
+    program = tmp_path / ".venv-vllm" / "bin" / "python"
+    goes_on = 'signal.signal(signal.SIGTERM, lambda *_: open("told", "w").close())\nworker = '
+    program.write_text(program.read_text().replace("worker = ", goes_on, 1))
+    with subprocess.Popen([sys.executable, "-c", STOPS], stdout=subprocess.PIPE, text=True, cwd=tmp_path) as lema:
+        assert lema.stdout is not None
+        server, worker = started(tmp_path)
+        try:
+            assert lema.stdout.readline() == "up\n"
+            lema.send_signal(signal.SIGINT)
+            wait_until((tmp_path / "told").exists)
+            lema.send_signal(end)
+            lema.wait(timeout=60)
+            wait_until(lambda: not _runs(server) and not _runs(worker))
+        finally:
+            lema.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(server, signal.SIGKILL)
+
+
 def keepers(parent: int) -> int:
     """How many processes of keeper.py a process has."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from adapters import adapter, checkpoint, served_here
 from commands import lema
 from needs import needs
 from scripted_server import Body, Say, ScriptedServer, chat, completion
+from tiny_model import tiny_tokenizer
 
 from lema_local.calls.endpoint import Endpoint, Prompt
 from lema_local.errors import EndpointError, ProfileError, TrainingError
@@ -32,7 +34,7 @@ from lema_local.settings.models import Model, resolve_model
 from lema_local.settings.profiles import Overrides, Profile, load_profile
 from lema_local.settings.published import find_adapter, refuse_misfit
 from lema_local.settings.tables import BuildProfile
-from lema_local.stages.bases import DTYPES, base_weights, describe_student
+from lema_local.stages.bases import DTYPES, base_weights, describe_student, merged_weights, remove_merged
 from lema_local.stages.derive import derive
 from lema_local.stages.evaluate import evaluate, result_rows, target_of, targets, without_reply
 from lema_local.stages.probe import Probe
@@ -423,3 +425,24 @@ def test_a_whole_model_is_served_as_weights_of_its_own(db: Path, write_profile: 
         weights = [work._weights(target) for target in wanted]
     assert [each.path for each in weights if each] == [model, db.parent / whole.path, model]
     assert [work._is_alone(target) for target in wanted] == [False, True, False]
+
+
+@needs("torch", "safetensors", "transformers")
+def test_databases_of_one_folder_are_evaluated_over_merged_weights_of_their_own(
+    tmp_path: Path, write_profile: Callable[..., Path]
+) -> None:
+    import numpy
+    from safetensors.numpy import save_file
+
+    folder = model_of_three_layers(tmp_path / "model")
+    queries = {f"model.layers.{layer}.self_attn.q_proj.weight": numpy.eye(64, dtype="float32") for layer in range(3)}
+    save_file(queries, folder / "model.safetensors")
+    tiny_tokenizer().save_pretrained(folder)
+    profile, names = load_profile(str(write_profile()), environment={}), ("lema.duckdb", "other.duckdb", "lema", "l .d")
+    with ExitStack() as open_:
+        runs = [Run(profile, open_.enter_context(Writer(tmp_path / name))) for name in names]
+        adapters = [adapter(tmp_path / f"a{k}", strength=0.1, width=64, seed=k) for k in range(len(names))]
+        found = [merged_weights(run, Model(name="m", path=folder), of) for run, of in zip(runs, adapters, strict=True)]
+        assert len({each.hf_identity for each in found}) == len(names)
+        remove_merged(runs[0])
+        assert [each.path is not None and each.path.exists() for each in found] == [False, True, True, True]

@@ -41,7 +41,8 @@ async function ask(path, body) {
 const mine = `/api/as/${encodeURIComponent(reviewer || "")}`;
 
 async function send(event) {
-  // it stays in the browser until the server says that it is on disk; sent twice, it counts once
+  // it stays in the browser until the server says that it is on disk; sent twice, it counts once.
+  // Returns what to show, and whether the server took the event.
   store.set(pendingKey, JSON.stringify(event));
   busy = true;
   setDisabled(true);
@@ -50,12 +51,13 @@ async function send(event) {
       const view = await ask(mine, event);
       store.drop(pendingKey);
       trouble("");
-      return view;
+      return { view, taken: true };
     } catch (error) {
       if (error.status === 400 || error.status === 413) {
         store.drop(pendingKey);
-        trouble(error.message);
-        return ask(mine);
+        if (event.note) store.set(noteKey(event.correction), event.note);
+        trouble(refusal(event, error.message));
+        return { view: await ask(mine), taken: false };
       }
       trouble(error.status === undefined
         ? "The server does not answer. Your last grade is kept in this browser and is sent as soon as it is back."
@@ -74,9 +76,9 @@ async function act(event) {
   }
   performance.mark("pressed");
   try {
-    const view = await send({ id: crypto.randomUUID(), ...event });
-    if (event.event !== "undo") store.drop(noteKey(shown));
-    show(view, sentence(event, view));
+    const { view, taken } = await send({ id: crypto.randomUUID(), ...event });
+    if (taken && event.event !== "undo") store.drop(noteKey(shown));
+    show(view, taken ? sentence(event, view) : "");
     release();
     await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
     performance.measure("answer", "pressed");
@@ -95,6 +97,11 @@ function release() {
 function sentence(event, view) {
   const done = { grade: `Graded ${event.grade}.`, skip: "Skipped.", undo: "Undone." }[event.event];
   return `${done} ${view.progress.graded} of ${view.progress.total} graded.`;
+}
+
+function refusal(event, reason) {
+  const what = event.event === "grade" ? `grade (${event.grade})` : event.event;
+  return `Your last ${what} was not recorded. ${reason}${event.note ? " Its note is kept in this browser." : ""}`;
 }
 
 // ---- what is shown
@@ -239,8 +246,8 @@ async function start() {
   }
   if (reviewer !== null) {
     const pending = store.get(pendingKey);
-    const view = pending ? await send(JSON.parse(pending)) : await ask(mine);
-    show(view, pending ? "The last grade was sent again." : "");
+    const { view, taken } = pending ? await send(JSON.parse(pending)) : { view: await ask(mine), taken: false };
+    show(view, taken ? "The last grade was sent again." : "");
     release();
     return;
   }
