@@ -22,7 +22,7 @@ from lema_local.calls.endpoint import Endpoint, Prompt, Sampling, request_body
 from lema_local.calls.failures import RAW_REPLY_CHARACTERS, CallFailedError, Failure, failure_of, final_error
 from lema_local.calls.pacing import LONGEST_ASKED_WAIT_S, Budget, Gate, Host, Hosts
 from lema_local.calls.replies import Asked, Body, Reply, claims_of_lie, read_body, remarks, replies_of
-from lema_local.calls.transport import Exchange, Transport, is_loopback
+from lema_local.calls.transport import NO_TLS, NOT_TRUSTED, Exchange, Transport, is_loopback
 from lema_local.calls.usage import Usage, cost_of
 from lema_local.errors import ProfileError
 from lema_local.progress import clock
@@ -63,8 +63,9 @@ class Client:
 
     `said` is what need not be said again: share one between the clients of a run. `gate` is one that other clients
     pass too, in place of an own one with the `budget`; `on_slow_down` hears of each wait that a server asks for, which
-    `slow_down` tells such a client of. `is_alone`: no other client calls the same servers; else it is for who hears of
-    the failures of all to count calls with a 403. Raises ProfileError where a `budget` cannot hold the endpoint.
+    `slow_down` tells such a client of. `is_alone`: nobody else counts calls with a 403 at its servers, as who
+    hears of the failures of several clients, or of earlier runs, does. Raises ProfileError where a `budget` cannot hold
+    the endpoint.
     """
 
     def __init__(
@@ -165,9 +166,9 @@ class Client:
 
     def stop(self) -> None:
         """Make no further request. Calls under way come to their end, for they may be paid for; whatever else waits is
-        cancelled."""
+        cancelled, but for the task that says so: its call fails."""
         self._stopped = True
-        for task in self._waiting:
+        for task in self._waiting - {asyncio.current_task()}:
             if task is not None:
                 task.cancel()
 
@@ -245,7 +246,9 @@ class Client:
             return self._read(host, exchange, asked, body, prefill)
         if exchange.status is not None and 200 <= exchange.status < 300:
             return self._lie(host, exchange, asked, exchange.error)
-        failure = Failure(exchange.error, exchange.status, raw)
+        failure = Failure(exchange.error, exchange.status, raw, base_url=host.url)
+        if exchange.error.startswith((NOT_TRUSTED, NO_TLS)):
+            return _Outcome(failure=failure)
         if exchange.is_refused:
             is_news = host.refusals == 0
             others = self._hosts.refused(host)
@@ -262,10 +265,12 @@ class Client:
         """The samples of a body that ended well, and those that did not."""
         for topic, remark in remarks(asked, body):
             self._say_once(topic, remark)
-        self._stop_if_beyond(asked, body.claimed)
+        self._stop_if_beyond(host, asked, body.claimed)
         replies = replies_of(body, self.endpoint.price, latency_s=exchange.latency_s, prefill=prefill)
         broken = tuple(
-            failure_of(reply, prefill, exchange.raw, sample=k) for k, reply in enumerate(replies) if reply.fault
+            failure_of(reply, prefill, exchange.raw, sample=k, base_url=host.url)
+            for k, reply in enumerate(replies)
+            if reply.fault
         )
         usage = body.usage if body.counts_all else Usage()
         if len(broken) == len(replies):
@@ -279,10 +284,10 @@ class Client:
     def _lie(self, host: Host, exchange: Exchange, asked: Asked, error: str) -> _Outcome:
         """A status that says yes, and no reply."""
         claimed = claims_of_lie(exchange.raw)
-        self._stop_if_beyond(asked, claimed)
+        self._stop_if_beyond(host, asked, claimed)
         usage = asked.believed(claimed, len(exchange.raw))
         cost = cost_of(usage, self.endpoint.price)
-        failure = Failure(error, exchange.status, exchange.raw[:RAW_REPLY_CHARACTERS], cost)
+        failure = Failure(error, exchange.status, exchange.raw[:RAW_REPLY_CHARACTERS], cost, base_url=host.url)
         return _Outcome(failure=failure, is_lie=True, usage=usage, wait_s=self._hosts.failed(host))
 
     def _slow_down(self, host: Host, exchange: Exchange, failure: Failure) -> _Outcome:
@@ -295,12 +300,12 @@ class Client:
             self._say_once("wait", f"its server asks for a longer wait; it is asked again after {clock(wait)}.")
         return _Outcome(failure=failure, is_slow_down=exchange.status == 429, wait_s=wait)
 
-    def _stop_if_beyond(self, asked: Asked, claimed: Usage) -> None:
+    def _stop_if_beyond(self, host: Host, asked: Asked, claimed: Usage) -> None:
         """End the run where its budget cannot hold a server, which counts more than was asked for."""
         written = claimed.completion or 0
         if written > asked.most_written:
             self._gate.close(
-                f"{self.endpoint.base_url} counts {written:,} tokens of a reply of which {asked.most_written:,} at "
+                f"{host.url} counts {written:,} tokens of a reply of which {asked.most_written:,} at "
                 "most were asked for, and no budget holds a server that does not keep to max_tokens. What came is "
                 "kept; run without --budget, or give another base URL."
             )

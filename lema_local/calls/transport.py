@@ -3,11 +3,13 @@
     exchange = await Transport(...).post("http://127.0.0.1:8000/v1/completions", {"model": ..., "prompt": ...})
     exchange.error, exchange.status, exchange.raw          # (None, 200, '{"choices": ...')
 
-It never raises for what a server or a network does: that is an `error` in one line. Redirects are not followed: a
-prompt goes where the profile says, and nowhere else. Keys that a server echoes are taken out of all that leaves here.
+It never raises for what a server or a network does: that is an `error` in one line, and where no connection came about
+it says why in words, with the host and port that were tried. Redirects are not followed: a prompt goes where the
+profile says, and nowhere else. Keys that a server echoes are taken out of all that leaves here.
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +25,9 @@ from lema_local.printable import line
 
 REDIRECT = "redirect:"  # how errors of these kinds begin
 NO_CONNECTION = "no connection:"
+NOT_TRUSTED = "certificate not trusted:"
+NO_TLS = "no TLS:"
+REFUSED = "connection refused"  # a NO_CONNECTION's reason where nothing listens
 LONGEST_ADDRESS = 200  # characters of a redirect that are shown
 
 
@@ -122,12 +127,28 @@ class Transport:
             return Exchange(error=str(cause), status=200)
         below = cause.__cause__  # openai's transport calls whatever happens to a connection a timeout
         said = self.scrub(str(cause))[:300]
-        if isinstance(below, aiohttp.ClientConnectorError):
-            return Exchange(error=f"{NO_CONNECTION} {said}", is_refused=True)
+        if isinstance(below, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
+            return Exchange(error=line(self.scrub(_why(below)))[:300], is_refused=True)
         is_late = isinstance(error, TimeoutError | openai.APITimeoutError | httpx2.TimeoutException)
         if is_late and (isinstance(below, TimeoutError) or not isinstance(below, aiohttp.ClientConnectionError)):
             return Exchange(error=f"no answer within {self._deadline_s:g} s")
         return Exchange(error=f"connection lost: {said}")
+
+
+def _why(error: Any) -> str:
+    """Why aiohttp has no connection, in words. What it says itself speaks of OpenSSL's source lines and of tuples."""
+    import aiohttp
+
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"{NO_CONNECTION} the proxy answers {error.status} {error.message}"
+    below, where = error.__cause__, f"({error.host}:{error.port})"
+    if isinstance(below, ssl.SSLCertVerificationError):
+        return f"{NOT_TRUSTED} {below.verify_message.rstrip('.')} {where}"
+    if isinstance(below, ssl.SSLError):
+        return f"{NO_TLS} {(below.reason or 'no reason given').replace('_', ' ').lower()} {where}"
+    reason = REFUSED if isinstance(below, ConnectionRefusedError) else getattr(below, "strerror", None) or str(below)
+    by = "the proxy does not answer, " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+    return f"{NO_CONNECTION} {by}{reason} {where}"
 
 
 def _retrieve(sending: "asyncio.Future[Any]") -> None:

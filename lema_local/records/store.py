@@ -198,10 +198,11 @@ class Writer(Store):
             self._lock_file = None
 
     def add(self, fact: Fact) -> None:
-        """Record a fact; when this returns it survives a kill. Writing the same fact twice keeps the first."""
+        """Record a fact; when this returns it survives a kill. Writing the same fact twice keeps the first. StoreError
+        where the journal does not take it, and where it does but merging has failed."""
+        self._journal.append(fact)
         if self._fault is not None:
             raise self._fault
-        self._journal.append(fact)
 
     def merge(self, *, patience_s: float | None = None) -> None:
         """Bring what the journals hold now into the database. StoreError where that fails; a journal keeps its lines
@@ -332,7 +333,7 @@ class Writer(Store):
             began = time.monotonic()
             try:
                 self._journal.sync()
-                if began < due:
+                if began < due or self._fault is not None:
                     continue
                 self.merge(patience_s=0)
                 if self._was_locked:
@@ -344,7 +345,6 @@ class Writer(Store):
                 self._was_locked = True
             except (StoreError, OSError, duckdb.Error) as error:
                 cannot = StoreError(f"Cannot write {self.path}: {damage.first_line(error)}")
-                self._fault = error if isinstance(error, StoreError) else cannot
-                return
+                self._fault = self._fault or (error if isinstance(error, StoreError) else cannot)
             took = time.monotonic() - began  # long where a large file had to be copied beside readers
             due = began + min(max(MERGE_EVERY_S, 2 * took), MERGE_AT_LEAST_EVERY_S)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from lema_local.calls.client import refuse_unpriced
 from lema_local.calls.endpoint import Endpoint, Prompt
+from lema_local.calls.failures import REFUSALS
 from lema_local.errors import BudgetError, EndpointError, LedgerError
 from lema_local.progress import Progress
 from lema_local.records.store import Store, stage_sql
@@ -70,12 +71,13 @@ def complete(
     `render` makes a call's prompt just before it is sent (prompts of a large run would not fit in memory). Raises
     EndpointError when the endpoint is of no use, when its adapter is not active (probe.py) or when not one call ever
     came through, ProfileError for a hosted model that no budget can hold, BudgetError before the run's budget would be
-    passed: the calls in flight are finished then, so that nothing that is paid for is lost.
+    passed, StoreError when the store cannot go on: the calls in flight are finished then, so that nothing that is paid
+    for is lost.
     """
     if run.budget is not None:
         refuse_unpriced(endpoint)  # whichever engine: that of a cluster asks no budget where there is no price
     progress = Progress(label, len(calls))
-    work = Work(run.store, endpoint, calls, render, accepts, progress)
+    work = Work(run.store, endpoint, calls, render, accepts, progress, _refused_before(run, endpoint))
     progress.open()
     try:
         if run.engine is not None:
@@ -87,11 +89,11 @@ def complete(
         if work.faults:
             kinds = ", ".join(f"{error} {n}" for error, n in work.faults.most_common(6))
             run.notice(f"{work.faults.total()} attempts at {endpoint.name} failed and were logged ({kinds}).")
-    if isinstance(work.stopped, EndpointError):
-        raise work.stopped
-    if work.stopped is not None:
+    if isinstance(work.stopped, BudgetError):
         left = progress.total - progress.done
         raise BudgetError(f"{work.stopped} {left} of {progress.total} calls to {endpoint.name} are left.")
+    if work.stopped is not None:
+        raise work.stopped
     if progress.failed and progress.failed == progress.done and not _has_answered(run, calls[0]):
         raise EndpointError(
             f"All {progress.failed} calls to {endpoint.name} failed: see `lema sql failed_calls`."
@@ -100,6 +102,12 @@ def complete(
     if progress.failed:
         run.notice(f"{progress.failed} of {progress.done} calls failed and stay pending: see `lema sql failed_calls`.")
     return Outcome(progress.done - progress.failed, progress.failed)
+
+
+def _refused_before(run: Run, endpoint: Endpoint) -> frozenset[str]:
+    """Ids of the calls to it that were refused before now: a gateway flags the same prompts in every rerun."""
+    sql = "select distinct completion_id as id from attempt where endpoint = $name and list_contains($these, status)"
+    return frozenset(row["id"] for row in run.store.rows(sql, name=endpoint.name, these=sorted(REFUSALS)))
 
 
 def _hint(call: Call, faults: Counter[str]) -> str:

@@ -9,7 +9,7 @@ from lema_local.calls.endpoint import Endpoint
 from lema_local.calls.failures import Failure
 from lema_local.calls.pacing import LOOK_AGAIN_S, Budget
 from lema_local.calls.waiting import wait_for
-from lema_local.errors import BudgetError, EndpointError
+from lema_local.errors import BudgetError, EndpointError, StoreError
 from lema_local.serving.prefix import common_prefix, share_prefix, text_of
 from lema_local.stages.probe import refuse_inactive
 from lema_local.stages.work import Call, Work
@@ -41,7 +41,8 @@ async def _go(
     work: Work, endpoint: Endpoint, budget: Budget | None, notice: Callable[[str], None], said: set[str]
 ) -> None:
     async with (
-        Client(endpoint, budget=budget, on_notice=notice, said=said) as client,
+        # not alone: the work counts refusals, for it knows those of earlier runs
+        Client(endpoint, budget=budget, on_notice=notice, said=said, is_alone=False) as client,
         asyncio.TaskGroup() as tasks,
     ):
         workers = _Workers(work)
@@ -68,17 +69,22 @@ class _Workers:
 
             def log(failure: Failure, batch: list[Call] = batch) -> None:
                 work.log(batch, failure)
+                self.heed_stop(client)
 
             self.shared += len(batch) > 1
             try:
                 replies = await client.samples(work.render(first), first.sampling, indexes, on_failure=log)
-            except CallFailedError:
-                work.give_up(batch)
+            except CallFailedError as error:
+                work.give_up(batch, error.failure)
             except (BudgetError, EndpointError) as error:
                 work.stop(error)  # the other workers finish what is in flight
-                if isinstance(error, EndpointError):
-                    client.stop()
             else:
                 work.keep(batch, replies)
             finally:
                 self.shared -= len(batch) > 1
+            self.heed_stop(client)
+
+    def heed_stop(self, client: Client) -> None:
+        """No further request once the work is stopped. One that waits asks the budget itself, which may have room."""
+        if isinstance(self.work.stopped, EndpointError | StoreError):
+            client.stop()

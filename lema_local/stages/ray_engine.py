@@ -13,6 +13,7 @@ from typing import Any
 
 from lema_local.calls.echoes import NO_KEY
 from lema_local.calls.endpoint import Endpoint
+from lema_local.calls.failures import Failure
 from lema_local.calls.pacing import Budget
 from lema_local.errors import BudgetError, EndpointError
 from lema_local.serving import ray_cluster
@@ -52,6 +53,7 @@ class _Shift:
     def __init__(self, work: Work, endpoint: Endpoint, fleet: Fleet, desk: Any) -> None:
         self._work, self._endpoint, self._fleet, self._desk = work, endpoint, fleet, desk
         self._open: dict[int, list[Call]] = {}  # requests that are on the desk or out, with their calls
+        self._failures: dict[int, Failure] = {}  # of those requests the last one, where all replicas call one endpoint
         self._numbers, self._takes_n = itertools.count(), True
         in_flight = endpoint.most_calls if fleet.calls_only else endpoint.most_calls * fleet.most
         self._most_open = 2 * in_flight + 4 * fleet.scale.batch * fleet.most  # replies on their way back are open too
@@ -95,12 +97,15 @@ class _Shift:
         if isinstance(event, Replied):
             self._fleet.has_replied()
             self._takes_n = self._takes_n and event.takes_n
+            self._failures.pop(event.number, None)
             self._work.keep(self._open.pop(event.number), event.replies)
         elif isinstance(event, Failed):
             if event.failure is not None:
                 self._work.log(self._open[event.number], event.failure)
+                if self._fleet.calls_only:
+                    self._failures[event.number] = event.failure
             if event.is_last:
-                self._work.give_up(self._open.pop(event.number))
+                self._work.give_up(self._open.pop(event.number), self._failures.pop(event.number, None))
         elif isinstance(event, Stopped):
             self._work.stop(BudgetError(event.reason) if event.is_budget else EndpointError(event.reason))
         elif isinstance(event, Said):

@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
-from lema_local.calls.failures import Failure
+from lema_local.calls.failures import MOST_REFUSED, REFUSALS, Failure, refused_in_a_row
 from lema_local.calls.replies import Reply
-from lema_local.errors import BudgetError, EndpointError
+from lema_local.errors import BudgetError, EndpointError, StoreError
 from lema_local.progress import Progress
+from lema_local.records.journal import Fact
 from lema_local.records.keys import content_key, key_maker
 from lema_local.records.store import Writer
 from lema_local.records.types import Attempt, Completion, Purpose
@@ -69,8 +70,10 @@ class Work:
     render: Callable[[Call], Prompt]  # just before it is sent: prompts of a large run would not fit in memory
     accepts: Callable[[Call, str], bool] | None
     progress: Progress
+    refused_before: frozenset[str] = frozenset()  # ids: that these are refused again is no word on the endpoint
     faults: Counter[str] = field(default_factory=Counter)
-    stopped: BudgetError | EndpointError | None = None  # why no more requests are made
+    stopped: BudgetError | EndpointError | StoreError | None = None  # why no more requests are made
+    _refused: dict[int, set[tuple[str, ...]]] = field(default_factory=dict)  # status -> prompts, since the last reply
     _left_over: deque[Call] = field(default_factory=deque)  # samples that did not come with their request
     _groups: Iterator[list[Call]] = field(init=False)
 
@@ -93,7 +96,8 @@ class Work:
             if reply is None:
                 self._left_over.append(call)
                 continue
-            self.store.add(completion(call, call.id, reply))
+            self._refused.clear()
+            self._add(completion(call, call.id, reply))
             self.progress.step(
                 tokens=reply.completion_tokens or 0,
                 cost_usd=reply.cost_usd or 0.0,
@@ -104,16 +108,35 @@ class Work:
         """A failed attempt at a request."""
         self.faults[failure.error.partition(":")[0]] += 1
         self.progress.cost_usd += failure.cost_usd or 0.0
-        self.store.add(attempt(batch[failure.sample].id, self.endpoint, failure))
+        self._add(attempt(batch[failure.sample].id, self.endpoint, failure))
 
-    def give_up(self, batch: Sequence[Call]) -> None:
-        """A request whose last attempt failed: its calls stay pending."""
+    def _add(self, fact: Fact) -> None:
+        """Record it. A store that cannot go on ends the work, and what is under way is kept as far as it can be."""
+        try:
+            self.store.add(fact)
+        except StoreError as error:
+            self.stop(error)
+
+    def give_up(self, batch: Sequence[Call], failure: Failure | None) -> None:
+        """A request whose last attempt failed, at a server that all calls go to, by `failure`: its calls stay pending.
+        Where that refuses one prompt after another, no further request is made."""
         for _ in batch:
             self.progress.step(failed=True)
+        if failure is None or failure.status not in REFUSALS or any(call.id in self.refused_before for call in batch):
+            return
+        prompts = self._refused.setdefault(failure.status, set())
+        prompts.add((batch[0].template, batch[0].problem_id, batch[0].rationale_id or ""))
+        if len(prompts) >= MOST_REFUSED:
+            self.stop(refused_in_a_row(self.endpoint, failure))
 
-    def stop(self, error: BudgetError | EndpointError) -> None:
-        """Make no further request; those under way come to their end."""
-        self.stopped = self.stopped or error
+    def stop(self, error: BudgetError | EndpointError | StoreError) -> None:
+        """Make no further request; those under way come to their end. Of several reasons the gravest is told."""
+        self.stopped = max(self.stopped or error, error, key=_gravity)
+
+
+def _gravity(error: Exception) -> tuple[bool, bool]:
+    """What cannot be kept goes before what an endpoint refuses, and that before the budget."""
+    return isinstance(error, StoreError), isinstance(error, EndpointError)
 
 
 def _groups(calls: Sequence[Call]) -> Iterator[list[Call]]:

@@ -129,6 +129,7 @@ FINAL = {
     "bad key": (401, b"{}", "api_key_env"),
     "no such model": (404, b"{}", "'tiny'"),
     "model does not exist": (400, b"The model `tiny` does not exist", "'tiny'"),
+    "no credit, by a 402": (402, b"{}", "no credit left"),
     "no credit": (429, b'{"error": {"code": "insufficient_quota"}}', "insufficient_quota"),
 }
 
@@ -144,6 +145,20 @@ def test_what_no_retry_can_mend_ends_at_once_in_one_line(
     assert server.base_url in str(outcome)
     assert named in str(outcome)
     assert "\n" not in str(outcome)
+
+
+@pytest.mark.parametrize(
+    "say",
+    [*(Say(status, raw) for status, raw, _ in FINAL.values()), LIES["no usage"], Say(302, b"", {"location": "/v2"})],
+    ids=[*FINAL, "no usage", "redirect"],
+)
+def test_of_several_servers_an_error_names_the_one_that_answered(server: ScriptedServer, say: Say) -> None:
+    server.then = lambda _: say
+    silent = f"http://127.0.0.1:{free_port('127.0.0.1')}/v1"
+    outcome, _ = ask(endpoint(silent, more_base_urls=(server.base_url,)))
+    assert isinstance(outcome, EndpointError)
+    assert server.base_url in str(outcome)
+    assert silent not in str(outcome)
 
 
 def test_a_request_the_server_will_not_have_fails_alone_and_is_not_retried(server: ScriptedServer) -> None:

@@ -2,9 +2,12 @@
 
 import asyncio
 import random
+import sys
 import threading
 import time
 import zlib
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from call_stage import SAMPLING, run_of, stage, stored
@@ -13,11 +16,16 @@ from scripted_server import Body, Say, ScriptedServer, chat, several
 
 from lema_local.calls.client import CallFailedError, Client
 from lema_local.calls.endpoint import Prompt
+from lema_local.calls.failures import Failure
 from lema_local.calls.pacing import Budget, Hosts
 from lema_local.calls.replies import Reply
-from lema_local.errors import BudgetError, EndpointError
+from lema_local.errors import BudgetError, EndpointError, StoreError
+from lema_local.records.journal import Sealed
+from lema_local.records.merging import merge
 from lema_local.records.store import Writer
+from lema_local.stages import ray_engine
 from lema_local.stages.calls import Outcome
+from lema_local.stages.desk import Failed, Job
 from lema_local.stages.run import Run
 
 
@@ -94,9 +102,64 @@ def test_a_key_that_is_refused_as_forbidden_ends_the_run_after_some_calls(run: R
     server.then = lambda _: Say(403, b"bad key")
     with pytest.raises(EndpointError, match=r"All 5 calls to reasoner failed.*api_key_env"):
         stage(run, server.base_url, 5)
-    with pytest.raises(EndpointError, match=r"refuses the key, or each of the first 20 prompts.*api_key_env"):
+    with pytest.raises(EndpointError, match=r"refused 20 prompts in a row \(HTTP 403: bad key\).*api_key_env"):
         stage(run, server.base_url, 64)
-    assert server.calls == 5 + 20
+    assert server.calls == 5 + 5 + 20  # those of the first run do not count again
+
+
+@pytest.mark.parametrize(("shares", "calls"), [(True, 20), (False, 64)])
+def test_replicas_that_call_the_same_servers_count_refusals_together(
+    run: Run, monkeypatch: pytest.MonkeyPatch, shares: bool, calls: int
+) -> None:
+    made = list[Job]()
+
+    def exchange(jobs: list[Job], _: float) -> list[Failed]:
+        made.extend(jobs)
+        refusal = Failure("HTTP 400", 400, "credit balance is too low")
+        return [e for job in jobs for e in (Failed(job.number, refusal), Failed(job.number, None, is_last=True))]
+
+    desk = SimpleNamespace(exchange=SimpleNamespace(remote=exchange), close=SimpleNamespace(remote=list))
+    idle = dict.fromkeys(("begin_shift", "end_shift", "is_working"), lambda: None)
+    fleet: Any = SimpleNamespace(calls_only=shares, most=2, scale=SimpleNamespace(batch=1), tend=lambda *_: 2, **idle)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=lambda value: value))
+    run.engine = lambda work, endpoint: ray_engine._Shift(work, endpoint, fleet, desk).run()
+    said = "refused 20 prompts in a row" if shares else "All 64 calls to reasoner failed"
+    with pytest.raises(EndpointError, match=said):
+        stage(run, "http://127.0.0.1:9/v1", 64)
+    assert calls <= len(made) <= calls + 12  # what is on the desk is more than what is refused
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_key_or_account_that_is_refused_after_replies_ends_the_run_after_some_calls(
+    run: Run, server: ScriptedServer, status: int
+) -> None:
+    server.script = [chat("The answer is 1.")]
+    server.then = lambda _: Say(status, f'{{"error":\n "Your credit balance is too low, {CANARY}"}}'.encode())
+    said = rf"^{server.base_url} refused 20 prompts in a row \(HTTP {status}: .*balance is too low, \[key\].*again"
+    with pytest.raises(EndpointError, match=said) as ended:
+        stage(run, server.base_url, 64, api_key=CANARY)
+    assert "\n" not in str(ended.value)
+    assert stored(run) == 1
+    assert server.calls == 1 + 20
+
+
+def test_prompts_that_are_refused_among_replies_do_not_end_a_run_nor_its_rerun(
+    run: Run, server: ScriptedServer
+) -> None:
+    def answer(body: Body) -> Say:
+        flagged = int(body["messages"][0]["content"].split()[2]) % 2
+        return Say(400, b"content_filter") if flagged else chat("The answer is 1.")
+
+    server.then = answer
+    assert stage(run, server.base_url, 64) == Outcome(32, 32)
+    assert stage(run, server.base_url, 64) == Outcome(0, 32)  # all that are left, one after another
+
+
+def test_one_prompt_that_is_refused_for_each_of_its_samples_does_not_end_a_run(
+    run: Run, server: ScriptedServer
+) -> None:
+    server.then = lambda body: Say(400, b"too long") if "What is 1 " in str(body) else chat("The answer is 1.")
+    assert stage(run, server.base_url, 2, 33) == Outcome(33, 33)
 
 
 def test_a_prompt_that_is_refused_does_not_end_several_samples_by_one_request(server: ScriptedServer) -> None:
@@ -139,6 +202,33 @@ def test_a_server_that_refuses_for_good_ends_the_run_after_the_calls_under_way(
     assert time.monotonic() - began < 20
     assert stored(run) == 1
     assert server.calls == 3
+
+
+def test_a_store_that_cannot_merge_ends_the_run_after_the_calls_under_way_which_are_kept(
+    run: Run, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(4)
+
+    def answer(body: Body) -> Say:
+        together.wait(10)  # all four are under way
+        if "What is 0 " in str(body):
+            return Say(429, b"", {"retry-after": "600"})  # it waits, and is not waited for
+        return chat("paid for", delay_s=4.0 if "What is 3 " in str(body) else 3.0)
+
+    def full(connection: Any, sealed: Sealed) -> dict[int, str]:
+        if server.calls == 4:
+            raise StoreError("Cannot write lema.duckdb: No space left on device.")
+        return merge(connection, sealed)
+
+    server.then = answer
+    began = time.monotonic()
+    with monkeypatch.context() as disk:
+        disk.setattr("lema_local.records.merging.merge", full)
+        with pytest.raises(StoreError, match="No space left"):
+            stage(run, server.base_url, 20, concurrency=4)
+    assert time.monotonic() - began < 20
+    assert server.calls == 4
+    assert stored(run) == 3
 
 
 def test_samples_left_over_by_a_server_without_n_are_made_side_by_side(run: Run, server: ScriptedServer) -> None:

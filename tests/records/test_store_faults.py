@@ -19,6 +19,7 @@ import duckdb
 import pytest
 from facts import HOSTILE, completion, problem
 
+from lema_local.errors import StoreError
 from lema_local.records.store import Store, Writer
 
 WHOLE = pytest.mark.slow
@@ -162,6 +163,28 @@ def test_a_full_disk_is_one_line_and_with_room_all_is_there(tmp_path: Path, mega
         assert len(acknowledged) > 100
         ballast.unlink()
         assert_all_there_once(db, acknowledged)
+
+
+def test_a_fact_that_comes_after_a_merge_failed_is_kept_though_its_writer_is_told(
+    db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise duckdb.IOException("No space left on device")
+
+    given = list[int]()
+
+    def add_for_a_minute(store: Writer) -> None:
+        for n in range(1200):
+            given.append(n)
+            store.add(completion(problem(), n))
+            time.sleep(0.05)
+
+    with Writer(db) as store, monkeypatch.context() as disk:
+        disk.setattr("lema_local.records.merging.merge", full)
+        with pytest.raises(StoreError, match="No space left"):
+            add_for_a_minute(store)
+    assert 0 < len(given) < 1200
+    assert Store(db).rows("select count(*) as n from completion") == [{"n": len(given)}]
 
 
 def test_a_second_writer_waits_when_told_to(db: Path) -> None:
