@@ -3,7 +3,7 @@
 The driver puts jobs on it and collects events; each replica takes some jobs at a time, as fast as it does them. What a
 replica has taken is its own until it is brought back; a replica that is lost loses its jobs to the others, so no job
 waits for anyone. What holds for the whole run is here too: budget and rates (one gate for all), the waits that a server
-asked one replica for, and whether servers that all call are of any use.
+asked one replica for, and whether servers that all call have replied to any.
 
     await desk.exchange([Job(0, prompt, sampling, (0, 1))], wait_s=0.2)       # the driver: jobs there, events back
     await desk.take("replica-1", most=16)                                   # Handout(jobs=(Job(0, ...),), share=8)
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lema_local.calls.endpoint import Endpoint, Prompt, Sampling
-from lema_local.calls.failures import MOST_FORBIDDEN, Failure, refused_key
+from lema_local.calls.failures import Failure
 from lema_local.calls.pacing import Budget, Gate, Ticket
 from lema_local.calls.replies import Reply
 from lema_local.errors import BudgetError
@@ -90,7 +90,7 @@ class Desk:
     def __init__(self, endpoint: Endpoint, budget: Budget | None, *, shares: bool) -> None:
         self._endpoint, self._most_calls = endpoint, endpoint.most_calls
         self._shares = shares
-        self._has_answered, self._forbidden = False, 0  # of servers that all call: any reply; before it, 403s
+        self._has_answered = False  # any reply of servers that all call
         self._gate = Gate(endpoint.requests_per_minute, endpoint.tokens_per_minute, budget, endpoint.price)
         self._budget = budget
         self._jobs = deque[Job]()
@@ -176,16 +176,8 @@ class Desk:
                     del own[event.number]
             self._events.append(event)
             if self._shares:
-                self._judge(event)
+                self._has_answered = self._has_answered or isinstance(event, Replied)
         self._events_came.set()
-
-    def _judge(self, event: Event) -> None:
-        """Give the servers up by the 403s of all replicas together, as one client would by its own."""
-        self._has_answered = self._has_answered or isinstance(event, Replied)
-        if isinstance(event, Failed) and event.failure is not None and not self._has_answered:
-            self._forbidden += event.failure.status == 403
-            if event.failure.status == 403 and self._forbidden == MOST_FORBIDDEN:
-                self._events.append(Stopped(str(refused_key(self._endpoint, 403, self._forbidden))))
 
     async def admit(self, replica: str, prompt: Prompt, most_written: int) -> tuple[int, Ticket] | str:
         """A replica's: leave for one call, as `Gate.admit` gives it; why there is none, where it raises, or

@@ -76,7 +76,7 @@ def test_the_picture_has_a_line_for_each_seed_and_one_for_all() -> None:
 
 
 def test_what_as_many_tokens_say_stands_beside_the_answer_of_the_study() -> None:
-    evidence, _ = gather(Store(ROOT / "examples" / "study.duckdb"), seed=1, margin=0.04)
+    evidence, _ = gather(Store(ROOT / "examples" / "study.duckdb"), seed=1, margin=0.04, correctors=["oracle"])
     (of_study,) = evidence.experiments
     answer = headline(of_study, evidence.others)
     assert answer is not None
