@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from review_records import HOSTILE, an_id, review
 
@@ -133,6 +133,7 @@ def test_more_corrections_of_the_same_problems_do_not_narrow_the_interval_of_kap
     assert (apart.low or 0) > (once.low or 0)  # as problems of their own they do
 
 
+@settings(deadline=None)  # the first comparison loads numpy
 @given(st.lists(st.tuples(st.sampled_from(GRADES), st.sampled_from(GRADES)), min_size=1, max_size=60))
 def test_agreement_is_symmetric_and_within_its_bounds(pairs: list[tuple[Grade, Grade]]) -> None:
     one, other = [a for a, _ in pairs], [b for _, b in pairs]
