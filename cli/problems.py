@@ -45,8 +45,8 @@ def command(context: click.Context, /, profile: str, db: Path, split: str | None
         for remark in loaded[name].remarks:
             notice(f"{remark.file}:{remark.line}: {remark.reason}")
         solved = sum(problem.solution is not None for problem in problems)
-        kinds = ", ".join(sorted({problem.kind for problem in problems}))
-        echo(f"{data.dataset} {name}: {len(problems)} problems ({kinds}), {solved} with a solution")
+        kinds = f" ({', '.join(sorted({problem.kind for problem in problems}))})" if problems else ""
+        echo(f"{data.dataset} {name}: {len(problems)} problems{kinds}, {solved} with a solution")
         if loaded[name].published:
             echo(f"{data.dataset} {name} {loaded[name].published}")
 
