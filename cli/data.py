@@ -33,6 +33,8 @@ def command(
     if dry_run:
         _print_estimate(profile, db, overrides, as_json=as_json)
         return
+    if as_json:
+        raise click.UsageError("--json goes with --dry-run.")
     from lema_local.stages.opening import make_data
 
     with open_run(db, profile, overrides, budget=budget, offline=offline) as run:
