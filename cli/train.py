@@ -80,8 +80,6 @@ def command(
         return
     if gpus is not None:
         raise click.UsageError("--gpus goes with --dry-run.")
-    if as_json and not lint:
-        raise click.UsageError("--json goes with --dry-run or --lint.")
     require_database(db)
     if lint:
         _lint(profile, db, overrides, training_sets, strict=strict, as_json=as_json)

@@ -156,7 +156,6 @@ ERRORS = {
     "no database to derive": (["rederive"], "No database at lema.duckdb"),
     "limit of nothing": (["data", "--limit", "0"], "--limit must be 1 or more"),
     "JSON of a run": (["data", "--json"], "--json goes with --dry-run."),
-    "JSON of a training": (["train", "--json"], "--json goes with --dry-run or --lint."),
     "GPUs misspelt": (["train", "--dry-run", "--gpus", "lots"], "4xA100-80GB"),
 }
 

@@ -172,7 +172,7 @@ def test_a_part_never_trains_and_no_arm_twice(folder: Path, tiny_model: Path) ->
         connection.execute("delete from example where kind = 'correction'")
     assert is_part(built_of(db, "lema"))
     given = ("--profile", "bulk.toml", "--model", tiny_model)
-    done = lema("train", *given, "--training-set", "lema", cwd=folder)
+    done = lema("train", *given, "--training-set", "lema", "--json", cwd=folder)
     assert done.returncode == 1
     assert "holds 22 of the 28 examples" in done.stderr
     assert len(done.stderr.splitlines()) == 1
