@@ -46,12 +46,11 @@ def failure_of(reply: Reply, prefill: str, raw: str, *, sample: int = 0, base_ur
     return Failure(reply.fault or "", 200, kept, reply.cost_usd, sample, base_url)
 
 
-def refused_key(e: Endpoint, status: int, forbidden: int, base_url: str | None = None) -> EndpointError:
+def refused_key(base_url: str, status: int, forbidden: int) -> EndpointError:
     """What to raise where a key is refused, or so many calls had a 403 before any had a reply."""
     prompts = f", or each of the first {forbidden} prompts" if status == 403 else ""
     return EndpointError(
-        f"{base_url or e.base_url} refuses the key{prompts} (HTTP {status}). Check the variable that the profile's "
-        "api_key_env names."
+        f"{base_url} refuses the key{prompts} (HTTP {status}). Check the variable that the profile's api_key_env names."
     )
 
 
@@ -97,7 +96,7 @@ def final_error(
             "https_proxy, then run the same command again."
         )
     if failure.status == 401 or (failure.status == 403 and forbidden >= MOST_FORBIDDEN):
-        return refused_key(e, failure.status, forbidden, url)
+        return refused_key(url, failure.status, forbidden)
     if failure.status == 402 or (failure.status == 429 and "insufficient_quota" in raw):
         why = "HTTP 402" if failure.status == 402 else "insufficient_quota"
         return EndpointError(

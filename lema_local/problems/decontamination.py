@@ -93,8 +93,8 @@ def leave_out(
     return kept, dict(Counter(why[problem.id] for problem in train if problem.id in why))
 
 
-def plain(question: str) -> str:
-    """A question, white space aside: two that are the same so are one word for word."""
+def normal(question: str) -> str:
+    """A question as it is compared word for word: white space does not count."""
     return " ".join(question.split())
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from lema_local.errors import DataError, did_you_mean
 from lema_local.problems.boxes import boxed_reference, last_boxed
 from lema_local.problems.datasets import Fields, checksum, compare_with_published, presets, styles
+from lema_local.problems.decontamination import normal
 from lema_local.problems.files import find_files, read_rows
 from lema_local.problems.rows import UnusableRowError, has, problem_from_row
 from lema_local.records.types import AnswerKind, Problem
@@ -92,7 +93,7 @@ def read_files(
             problem = problem_from_row(row, tried, dataset=dataset, split=split)
             last = _other_last_box(problem)
             usable.append((problem.question, last or problem.answer))
-            before = first_seen.setdefault(" ".join(problem.question.split()), (file, line))
+            before = first_seen.setdefault(normal(problem.question), (file, line))
             if before != (file, line):
                 where = f"line {before[1]}" if before[0] == file else f"{before[0]}:{before[1]}"
                 raise UnusableRowError(f"the same question as {where}")

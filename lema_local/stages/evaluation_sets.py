@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from lema_local.errors import DataError
-from lema_local.problems.decontamination import plain
+from lema_local.problems.decontamination import normal
 from lema_local.problems.reading import Loaded
 from lema_local.records.store import Writer
 from lema_local.records.types import Problem
@@ -45,11 +45,11 @@ def evaluation_sets(
     e, dataset = profile.evaluation, profile.data.dataset
     if e.test and any(also.dataset == dataset for also in e.also):
         raise DataError(f"{dataset} is evaluated already, as the test split of [data]: give the other set a name.")
-    before = {plain(question) for question in trained}
+    before = {normal(question) for question in trained}
     sets = [EvaluationSet(dataset, "test", _untrained(own.test, before, dataset, notice))] if e.test else []
     if own.dev:
         sets.append(EvaluationSet(dataset, "dev", _untrained(own.dev, before, f"{dataset} dev", notice)))
-    every = before | {plain(problem.question) for problem in own.train}
+    every = before | {normal(problem.question) for problem in own.train}
     others = [EvaluationSet(also.dataset, "test", _evaluated(also, every, notice)) for also in e.also]
     record_problems(ProblemSet((), tuple(problem for each in others for problem in each.problems)), store)
     return sets + others
@@ -61,9 +61,9 @@ def held_out(profile: Profile, own: ProblemSet) -> tuple[Problem, ...]:
 
     DataError for a set that cannot be read.
     """
-    given = {plain(problem.question) for problem in own.train if problem.source is None}
+    given = {normal(problem.question) for problem in own.train if problem.source is None}
     loaded = (_load(also, notice=lambda message: None) for also in profile.evaluation.also)
-    others = (problem for each in loaded for problem in each.problems if plain(problem.question) not in given)
+    others = (problem for each in loaded for problem in each.problems if normal(problem.question) not in given)
     return (*own.test, *own.dev, *others)
 
 
@@ -96,7 +96,7 @@ def _untrained(
     problems: tuple[Problem, ...], trained: Collection[str], name: str, notice: Notice
 ) -> tuple[Problem, ...]:
     """Those whose question, white space aside, is not among the trained ones. DataError where none is left."""
-    kept = tuple(problem for problem in problems if plain(problem.question) not in trained)
+    kept = tuple(problem for problem in problems if normal(problem.question) not in trained)
     if len(kept) < len(problems):
         notice(f"{name}: {len(problems) - len(kept)} problems left out, they are train problems.")
     if not kept:

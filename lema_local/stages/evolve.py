@@ -45,8 +45,9 @@ def evolve(run: Run) -> Outcome:
     left_out = Counter[str]()
     endpoint = run.resolved("evolver").endpoint
     seeds = {problem.id: problem.question for problem in run.problems.train}
-    outcome = _make(run, _questions_wanted(run, endpoint), lambda call: seeds[call.problem_id])
-    questions = _questions(run, endpoint, left_out)
+    wanted = _questions_wanted(run, endpoint)
+    outcome = _make(run, wanted, lambda call: seeds[call.problem_id])
+    questions = _questions(run, wanted, left_out)
     texts = {question.completion_id: question.text for question in questions}
     outcome += _make(run, _answers_wanted(run, endpoint, questions), lambda call: texts[str(call.rationale_id)])
     problems = _problems(run, endpoint, questions, left_out)
@@ -71,9 +72,10 @@ def made(run: Experiment) -> tuple[list[Call], list[Call], list[Problem]]:
     if not run.profile.evolution.questions:
         return [], [], []
     endpoint = run.resolved("evolver").endpoint
-    questions = _questions(run, endpoint, Counter())
+    wanted = _questions_wanted(run, endpoint)
+    questions = _questions(run, wanted, Counter())
     problems = _problems(run, endpoint, questions, Counter())
-    return _questions_wanted(run, endpoint), _answers_wanted(run, endpoint, questions), problems
+    return wanted, _answers_wanted(run, endpoint, questions), problems
 
 
 def _make(run: Run, wanted: Sequence[Call], question_of: Callable[[Call], str]) -> Outcome:
@@ -131,12 +133,12 @@ def _answers_wanted(run: Experiment, endpoint: Endpoint, questions: Sequence[Que
     ]
 
 
-def _questions(run: Experiment, endpoint: Endpoint, left_out: Counter[str]) -> list[Question]:
-    """The new questions that are worth an answer: whole, new, and no near copy of their seed or of what is evaluated
-    on."""
+def _questions(run: Experiment, wanted: Sequence[Call], left_out: Counter[str]) -> list[Question]:
+    """The new questions of these calls that are worth an answer: whole, new, and no near copy of their seed or of what
+    is evaluated on."""
     seeds = {problem.id: problem for problem in run.problems.train}
     found: dict[str, Question] = {}
-    ids = [call.id for call in _questions_wanted(run, endpoint)]
+    ids = [call.id for call in wanted]
     for id_, seed_id, _, _, reply, finish_reason in wanted_rows(run.store, "evolved", ids):
         text = parse_question(reply) if is_whole(finish_reason) else None
         if text is None:

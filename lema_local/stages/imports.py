@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from lema_local.errors import DataError
+from lema_local.problems.decontamination import normal
 from lema_local.problems.files import read_rows
 from lema_local.problems.reading import BadRow
 from lema_local.problems.rows import UnusableRowError
@@ -214,8 +215,3 @@ def model_of(row: dict[str, Any], other_name: str, given: str | None) -> str:
         if isinstance(value, str) and value.strip():
             return value
     raise UnusableRowError(f"no `model` or `{other_name}`; name one for all rows with --model")
-
-
-def normal(question: str) -> str:
-    """A question as it is compared: white space does not count."""
-    return " ".join(question.split())

@@ -16,7 +16,7 @@ from typing import Literal
 from lema_local.errors import DataError
 from lema_local.problems import gsm_symbolic, hub
 from lema_local.problems.datasets import Preset, presets
-from lema_local.problems.decontamination import LEFT_OUT, Overlap, OverlapKind, leave_out, overlaps, plain
+from lema_local.problems.decontamination import LEFT_OUT, Overlap, OverlapKind, leave_out, normal, overlaps
 from lema_local.problems.reading import BadRow, Loaded, read_files, read_problems
 from lema_local.records.store import Writer
 from lema_local.records.types import Problem
@@ -134,8 +134,8 @@ def _decontaminate(
 ) -> tuple[tuple[Problem, ...], dict[OverlapKind, int]]:
     """The train problems to use, and how many overlap those that are held out, by kind. The same question, white space
     aside, never stays, whatever the switch."""
-    asked = {plain(problem.question) for problem in held}
-    kept = tuple(problem for problem in train if plain(problem.question) not in asked)
+    asked = {normal(problem.question) for problem in held}
+    kept = tuple(problem for problem in train if normal(problem.question) not in asked)
     left_out: Counter[OverlapKind] = Counter({"exact": len(train) - len(kept)})
     if kinds := kinds_left_out(data):
         kept, more = leave_out(kept, overlaps(kept, held), kinds)
