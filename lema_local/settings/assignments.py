@@ -71,3 +71,10 @@ def not_set(environment: Mapping[str, str], assignments: Sequence[Assignment]) -
         for variable in variables
     }
     return {name: value for name, value in environment.items() if name not in beaten}
+
+
+def keys_set(endpoint: str, assignments: Sequence[Assignment]) -> set[str]:
+    """The keys of that endpoint which are set one by one; without its API key, where that is for a base URL set too."""
+    prefix = f"endpoints.{endpoint}."
+    keys = {key.removeprefix(prefix) for key, _ in assignments if key.startswith(prefix)}
+    return keys - {"api_key_env"} if "base_url" in keys else keys

@@ -8,8 +8,9 @@ requests_per_minute = 500
 """
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from lema_local.errors import ProfileError
@@ -17,6 +18,7 @@ from lema_local.errors import ProfileError
 # How a GGUF model's weights are served (serving/forms.py). auto: as measured on this machine; file: as they are.
 Form = Literal["auto", "file", "bf16", "f16", "q8_0", "q4_0"]
 
+OUTSIDE_CONCURRENCY = 8  # a recipe on CPU takes one call at a time; a server that is given from outside takes more
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -55,6 +57,36 @@ class EndpointProfile:
     # with; chat: the model's own template, and a system text in the place of the template's
     prompt: Literal["cot", "alpaca", "chat"] | None = None
     system: str | None = None
+
+
+def given_outside(
+    endpoint: EndpointProfile,
+    name: str,
+    *,
+    url: str | None = None,
+    model: str | None = None,
+    key_env: str | None = None,
+    kept: Collection[str] = (),
+) -> EndpointProfile:
+    """A profile's endpoint as the options or the environment have it. `url` may be several, with commas between.
+
+    What the profile says of its own host or model goes; not the keys in `kept`, which the command line names too.
+    """
+    given: dict[str, Any] = {"model": model, "api_key_env": key_env}
+    gone: dict[str, Any] = {}
+    if url is not None or model is not None:  # the profile's price is that of its own model
+        gone |= dict.fromkeys(("usd_per_million_input", "usd_per_million_cached_input", "usd_per_million_output"))
+        gone["identity"] = None
+    if url is not None:
+        given["base_url"], *more = (part.strip() for part in url.split(","))
+        given["more_base_urls"] = tuple(more)
+        if endpoint.recipe is not None and name != "student":  # raw text was for that recipe: hosted models take chat
+            gone |= {"api": "chat", "concurrency": max(endpoint.concurrency, OUTSIDE_CONCURRENCY)}
+        # the profile's key is for the profile's host: never send it to another
+        gone |= dict.fromkeys(("recipe", "api_key_env", "adapter", "prompt", "system"))
+        gone |= {"servers": 1, "warm_up_steps": 0}
+    left = {key: value for key, value in gone.items() if key not in kept}
+    return replace(endpoint, **left | {key: value for key, value in given.items() if value is not None})
 
 
 def check_endpoint(profile: str, name: str, endpoint: EndpointProfile) -> None:

@@ -10,16 +10,16 @@ becomes frozen dataclasses. Keys are never in a profile; it names the environmen
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 from lema_local.errors import ProfileError, did_you_mean
-from lema_local.settings.assignments import Assignment, assign, not_set
+from lema_local.settings.assignments import Assignment, assign, keys_set, not_set
 from lema_local.settings.data_options import forget_own_data, with_data_options
-from lema_local.settings.endpoints import EndpointProfile, check_endpoint
+from lema_local.settings.endpoints import OUTSIDE_CONCURRENCY, EndpointProfile, check_endpoint, given_outside
 from lema_local.settings.evaluation import EvaluationProfile, check_evaluation
 from lema_local.settings.models import prompt_of
 from lema_local.settings.reasoners import apply_presets
@@ -42,7 +42,6 @@ from lema_local.typed_toml import build
 
 ENDPOINTS = ("reasoner", "corrector", "augmenter", "evolver", "student", "judge")
 _OF_TRAINING = ("keep", "tensorboard", "report_to", "processes", "accelerate_config", "match", "truncate")
-OUTSIDE_CONCURRENCY = 8  # a recipe on CPU takes one call at a time; a server that is given from outside takes more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +202,8 @@ def _apply_outside(profile: Profile, options: Overrides, environment: Mapping[st
         if name == "corrector" and url is None and (model is not None or key is not None):
             _refuse_without_corrector(profile, "model" if model is not None else "key-env")
         model, key = of_model if model is None else model, of_key if key is None else key
-        profile = _override_endpoint(profile, name, url=url, model=model, key_env=key)
+        kept = keys_set(name, options.assignments)
+        profile = _override_endpoint(profile, name, url=url, model=model, key_env=key, kept=kept)
     return profile
 
 
@@ -237,18 +237,18 @@ def _apply_evaluated(profile: Profile, options: Overrides) -> Profile:
         return profile
     if options.served_model is None:
         raise ProfileError(f"--endpoint needs --served-model NAME: curl {options.endpoint}/models lists the names.")
+    kept = keys_set("student", options.assignments)
     profile = _override_endpoint(
-        profile, "student", url=options.endpoint, model=options.served_model, key_env=options.key_env
+        profile, "student", url=options.endpoint, model=options.served_model, key_env=options.key_env, kept=kept
     )
     student = profile.endpoint("student")
-    student = replace(
-        student, api=options.api or student.api, concurrency=max(student.concurrency, OUTSIDE_CONCURRENCY)
-    )
+    at_once = 1 if "concurrency" in kept else OUTSIDE_CONCURRENCY
+    student = replace(student, api=options.api or student.api, concurrency=max(student.concurrency, at_once))
     return replace(profile, endpoints={**profile.endpoints, "student": student})
 
 
 def _override_endpoint(
-    profile: Profile, name: str, *, url: str | None, model: str | None, key_env: str | None
+    profile: Profile, name: str, *, url: str | None, model: str | None, key_env: str | None, kept: Collection[str] = ()
 ) -> Profile:
     """A base URL given from outside starts no server; a model alone changes what the recipe serves; either replaces a
     cascade."""
@@ -260,23 +260,7 @@ def _override_endpoint(
     if base is None and model is None:
         raise ProfileError(f"Profile {profile.name} has no {name}: give its model too.")
     endpoint = base or EndpointProfile(model=model or "")
-    if url is not None or model is not None:  # the profile's price is that of its own model
-        endpoint = replace(
-            endpoint, usd_per_million_input=None, usd_per_million_cached_input=None, usd_per_million_output=None
-        )
-    if url is not None:
-        if endpoint.recipe is not None and name != "student":  # raw text was for that recipe: hosted models take chat
-            endpoint = replace(endpoint, api="chat", concurrency=max(endpoint.concurrency, OUTSIDE_CONCURRENCY))
-        # the profile's key is for the profile's host: never send it to another
-        first, *more = (part.strip() for part in url.split(","))
-        endpoint = replace(
-            endpoint, base_url=first, more_base_urls=tuple(more), recipe=None, identity=None, api_key_env=None,
-            servers=1, adapter=None, warm_up_steps=0, prompt=None, system=None
-        )  # fmt: skip
-    if model is not None:
-        endpoint = replace(endpoint, model=model, identity=None)
-    if key_env is not None:
-        endpoint = replace(endpoint, api_key_env=key_env)
+    endpoint = given_outside(endpoint, name, url=url, model=model, key_env=key_env, kept=kept)
     profile = replace(profile, endpoints={**profile.endpoints, name: endpoint})
     if name == "corrector" and (url is not None or model is not None):
         profile = replace(profile, correction=replace(profile.correction, correctors=("corrector",)))

@@ -102,6 +102,35 @@ def test_a_host_that_is_set_gets_the_key_that_is_set_with_it(mine: Path) -> None
     assert endpoint("corrector", mine, table, environment=environment).api_key_env == "K"
 
 
+@pytest.mark.parametrize("options", [{"corrector_url": HERE}, {}])
+def test_what_is_set_of_an_endpoint_stays_with_the_host_of_an_option_or_the_environment(
+    options: dict[str, str],
+) -> None:
+    texts = [f"endpoints.corrector.{key}" for key in ("api_key_env=K", "concurrency=2", "api=completions")]
+    environment = {} if options else {"LEMA_CORRECTOR_BASE_URL": HERE}
+    corrector = endpoint("corrector", "gguf", *texts, environment=environment, corrector_model="m", **options)
+    assert (corrector.base_url, corrector.recipe, corrector.model) == (HERE, None, "m")
+    assert (corrector.api_key_env, corrector.concurrency, corrector.api) == ("K", 2, "completions")
+
+
+def test_a_host_of_an_option_does_not_get_the_key_that_is_set_for_another_host(mine: Path) -> None:
+    texts = ("endpoints.corrector.base_url=http://set/v1", "endpoints.corrector.api_key_env=K")
+    corrector = endpoint("corrector", mine, *texts, corrector_url=HERE)
+    assert (corrector.base_url, corrector.api_key_env) == (HERE, None)
+
+
+def test_a_price_that_is_set_stays_with_the_model_of_an_option(mine: Path) -> None:
+    texts = [f"endpoints.corrector.usd_per_million_{way}put={usd}" for way, usd in (("in", 1.0), ("out", 2.0))]
+    corrector = endpoint("corrector", mine, *texts, corrector_model="m")
+    assert (corrector.usd_per_million_input, corrector.usd_per_million_output) == (1.0, 2.0)
+
+
+def test_calls_at_once_that_are_set_hold_for_a_student_that_is_served_elsewhere() -> None:
+    served = {"endpoint": HERE, "served_model": "m"}
+    assert endpoint("student", "laptop", **served).concurrency == 8
+    assert endpoint("student", "laptop", "endpoints.student.concurrency=2", **served).concurrency == 2
+
+
 def test_a_host_that_is_set_does_not_get_the_key_of_the_profiles_own(mine: Path) -> None:
     assert endpoint("corrector", mine, f"endpoints.corrector.base_url={HERE}").api_key_env is None
     assert endpoint("corrector", mine, "endpoints.corrector.model=gpt-4o").api_key_env == "FILE_KEY"
