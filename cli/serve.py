@@ -11,9 +11,12 @@ from lema_local.settings.endpoints import Form
 
 from .options import notice
 
+RECIPES = ("vllm", "llama_server", "llama_cpp", "oracle")
+_OF_SOME_RECIPES = ("model", "context_length", "parallel", "form", "problems")
+
 
 @click.command("serve")
-@click.argument("recipe", type=click.Choice(["vllm", "llama_server", "llama_cpp", "oracle"]))
+@click.argument("recipe", type=click.Choice(RECIPES))
 @click.option(
     "--model",
     default="smollm2-135m-instruct",
@@ -38,7 +41,9 @@ from .options import notice
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="For the oracle: reference solutions as JSON lines.",
 )
+@click.pass_context
 def command(
+    context: click.Context,
     recipe: str,
     model: str,
     host: str,
@@ -60,7 +65,12 @@ def command(
     from lema_local.serving.recipes import load_recipe
     from lema_local.settings.models import resolve_model
 
-    served = resolve_model(model) if load_recipe(recipe).weights != "none" else None
+    for name in _OF_SOME_RECIPES:
+        is_default = context.get_parameter_source(name) is click.core.ParameterSource.DEFAULT
+        if not is_default and not load_recipe(recipe).has_use_for(name):
+            fitting = [each for each in RECIPES if load_recipe(each).has_use_for(name)]
+            raise click.UsageError(f"--{name.replace('_', '-')} is for {', '.join(fitting)}, not for {recipe}.")
+    served = resolve_model(model) if load_recipe(recipe).has_use_for("model") else None
     options = ServeOptions(
         host=host, port=port, context_length=context_length, parallel=parallel, problems=problems, mark="", key=""
     )  # a name that can be typed, and no key

@@ -58,6 +58,15 @@ class Recipe:
         """Whether its adapters are named in a file (command.models_file) and not on the command line."""
         return "{models_file}" in self.adapter
 
+    def has_use_for(self, option: str) -> bool:
+        """Whether an option of `lema serve`, as "context_length", changes what this recipe starts."""
+        if option == "model":
+            return self.weights != "none"
+        if option == "form":
+            return bool(self.forms)
+        fields = ("{context_length}", "{batch_context}") if option == "context_length" else (f"{{{option}}}",)
+        return any(part in fields for part in self.command)
+
 
 def recipe_names() -> list[str]:
     """The recipes that come with the package."""

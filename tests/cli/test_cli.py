@@ -250,6 +250,24 @@ def test_a_port_that_is_taken_is_named(run: Run) -> None:
         assert f"Port {port} on 127.0.0.1 is taken" in error_of(run("serve", "oracle", "--port", str(port)))
 
 
+@pytest.mark.parametrize(
+    ("recipe", "option", "value", "fitting"),
+    [
+        ("vllm", "--form", "bf16", "llama_server"),
+        ("vllm", "--parallel", "4", "llama_server"),
+        ("llama_cpp", "--parallel", "8", "llama_server"),  # its default, but said
+        ("llama_server", "--problems", __file__, "oracle"),
+        ("oracle", "--context-length", "2048", "vllm, llama_server, llama_cpp"),
+        ("oracle", "--model", "smollm2-135m-instruct", "vllm, llama_server, llama_cpp"),
+    ],
+)
+def test_an_option_that_a_recipe_has_no_use_for_is_refused(
+    run: Run, recipe: str, option: str, value: str, fitting: str
+) -> None:
+    said = error_of(run("serve", recipe, option, value))
+    assert f"{option} is for {fitting}, not for {recipe}." in said
+
+
 def test_a_command_that_is_mistyped_gets_the_nearest(run: Run) -> None:
     assert "did you mean 'eval'?" in error_of(run("evla"))
 
