@@ -121,7 +121,7 @@ class OtherComparison:
     difference: SeedDifference
     tokens: tuple[int, int]  # that the two read, means over the seeds
     data: tuple[ArmData | None, ArmData | None]
-    is_of_corrections: bool  # one arm, on corrections by others than it was compared with
+    is_of_corrections: bool  # one arm, on other corrections than it was compared with
     checkpoints: frozenset[str]  # that it rests on
     unlike: tuple[str, ...] = ()  # settings of both that are others than those of what is shown of this student
 
