@@ -28,8 +28,9 @@ _NEW_QUESTION = re.compile(
 )
 _GIVEN = ("nswer is", "####", "\\boxed")
 _ANSWER_IS = re.compile(
-    # "the answer to the question is", "the answer (in dollars) is", "the answer, then, is"
-    r"(?i:answer)s?(?:[ \t](?:to|for|of|in)\b[^.:\n=]{1,120}?|[ \t]?\([^()\n]{1,60}\)|,[^.,:\n=]{1,60},)??"
+    # "the answer to the question is", "the answer (in dollars) is", "the answer, then, is", "the answer choice is"
+    r"(?i:answer)s?(?: (?i:choice|option))?"
+    r"(?:[ \t](?:to|for|of|in)\b[^.:\n=]{1,120}?|[ \t]?\([^()\n]{1,60}\)|,[^.,:\n=]{1,60},)??"
     r"(?: therefore| then| thus)?\**:?\**\s+"
     r"(?i:is|are|(?:would|will|should|must|has to|have to) be|equals)(?![a-z])\s*:?"
     r"(?:\s(?:therefore|then|thus|simply|just|indeed)\b,?)?(?:\s?_{3,}\.?)?"
@@ -43,6 +44,12 @@ _FINAL = re.compile(r"(?:final|correct)\s+\**$", re.IGNORECASE)
 _FORMULA = re.compile(r"[\d\\^_=$()\[\]+]|(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
 _REMARK = re.compile(
     r"(?:correct|right|wrong|incorrect|reasonable|valid|consistent|given|found|obtained|positive|negative)\b",
+    re.IGNORECASE,
+)
+# "The other answers are incorrect, because ...": judges an answer and gives none; "the answer is correct: 18" gives one
+_JUDGES = re.compile(
+    r"[\s:*]*(?:(?:also|indeed|all|both) )?"
+    r"(?:correct|right|wrong|incorrect|reasonable|valid|consistent|supported|sensible)\b(?!\s*:)",
     re.IGNORECASE,
 )
 _MANY_PIECES = re.compile(r"(?:\S+\s+){9}")
@@ -99,6 +106,9 @@ def _extract(text: str, kind: AnswerKind, anywhere: bool) -> str | None:
         # "the answer is positive, because ..." beside a box or a formula is a remark
         if kind == "latex" and not is_box and ((remark := _is_remark(answer)) or not _FORMULA.search(answer)):
             words = words or (None if remark else answer)
+            continue
+        if kind != "latex" and not is_box and _JUDGES.match(segment):
+            words = words or answer
             continue
         return answer
     if words is not None:
@@ -174,8 +184,9 @@ def _before_next_question(text: str) -> str:
         begun = len(text) - len(text.lstrip())
         given = min((at + len(mark) for mark in _GIVEN if (at := text.find(mark)) >= 0), default=len(text))
         for match in _NEW_QUESTION.finditer(text):
-            # "Question 6: yes" may list parts of the problem itself, until an answer was given
-            if begun < match.start() and (not match["numbered"] or given <= match.start()):
+            # "Question 6: yes" may list parts of the problem itself, "Problem:" say it again, until an answer is given
+            may_list = match["numbered"] or match["restated"]
+            if begun < match.start() and (not may_list or given <= match.start()):
                 return text[: match.start()]
     return text
 

@@ -20,6 +20,7 @@ _LIST_GAP = re.compile(
     r"(?:[\s$.&*]|(?P<joined>[,;]|\\text\s?\{\s?,?\s?(?:and|or)\s?\}|\band\b|\bor\b)|\\q?quad|\\[,;() \[\]\\]"
     r"|\\?[a-z](?:_\w)?\s?=\s?){1,24}"
 )
+_IS = re.compile(r"\b(?:is|are|equals)\s*:?\s*$")
 _SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z]|\s*$|\*)|\n\s*\n")
 
 
@@ -72,11 +73,15 @@ def statement(segment: str) -> str | None:
     if text.startswith(("is ", "is:")):
         text = text[3:].lstrip()
     matches: list[str] = []
-    end = 0
+    end, is_sentence = 0, False
     for match in _MATH.finditer(text):
         gap = text[end : match.start()]
+        if not end:
+            is_sentence = len(gap.split()) > 1
         if matches and not _CONNECTOR.fullmatch(gap):
-            break
+            if not is_sentence or not _IS.search(gap) or _SENTENCE_END.search(gap):
+                break
+            matches = []  # "the value of $x$ is $5$"
         if not matches and _SENTENCE_END.search(gap):
             break
         matches.append(_ANSWER_LABEL.sub("", next(g for g in match.groups() if g is not None).strip()))

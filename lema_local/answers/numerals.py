@@ -66,7 +66,11 @@ _SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3}){1,6}(?![\d/]|[.,:]?\d| /)")
 _SENTENCE_END = re.compile(r"(?<!Rs)[.!?](?=\s|$)|\n| ; ")
 _CLAUSE_END = re.compile(r"[,;(](?!\d)| (?:because|since|where|as|when|if|so|which|after|for)\b")
 
+# in brackets after a number stands how it came about, "40 (20 + 5 = 25, 25 + 15 = 40)", if they are no factor of it
+_STATED_END = re.compile(_CLAUSE_END.pattern + r"| \((?![^()]{0,80}\)\s?[=*/^+-])")
 _REASON = re.compile(r" (?:because|since|where|as|when|if|so|which|after|for)\b")
+# before a number that says what another one is of: "she earns $36 in 4 weeks", "36 of the 40 apples"
+_MEASURES = re.compile(r" (?:in|over|within|during|than|out of|of the) $")
 _NUMERAL = re.compile(
     r"""(?<![\w.^])(?P<sign>(?<![\d)] )(?<![\d)])[-+]\s?)?(?<![A-Za-z_^])
     (?:(?P<whole>\d{1,18})(?:\ (?:and\ )?|-)(?P<top>\d{1,18})\ ?/\ ?(?P<bottom>\d{1,18})
@@ -124,7 +128,7 @@ def read_number(segment: str, *, is_formula: bool = False) -> str | None:
     start = lead.end() if lead else 0
     head = _NUMERAL.match(text, start)
     is_worked = head is not None and _OPERATOR.match(text, head.end()) is not None
-    clause_end = (_REASON if is_worked else _CLAUSE_END).search(text, head.end()) if head else None
+    clause_end = (_REASON if is_worked else _STATED_END).search(text, head.end()) if head else None
     clause = text[: clause_end.start()] if clause_end else text
     if "=" in clause:
         named = _AND_NAMED.match(text, len(clause))
@@ -177,6 +181,8 @@ def _last_of(text: str) -> str | None:
     first = _NUMERAL.search(text)
     reason = _REASON.search(text, first.end()) if first else None
     found = list(_NUMERAL.finditer(text, 0, reason.start() if reason else len(text)))
+    if len(found) > 1 and _MEASURES.search(text, found[-2].end(), found[-1].start()):
+        found.pop()
     if len(found) > 1 and _CONNECTOR.fullmatch(text, found[-2].end(), found[-1].start()):
         return _several(text, found[-2]) or text[found[-2].start() : found[-1].end()].strip()
     return _stated(text, found[-1]) if found else None

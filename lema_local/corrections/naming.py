@@ -49,6 +49,7 @@ _COMPLAINT = re.compile(
     r"|n['’]t\b",
     re.IGNORECASE,
 )
+_PARTLY = re.compile(r"\b(?:up to|until|till|before)\b[ *_]{1,3}(?:the )?(?:\w+ )?step\b", re.IGNORECASE)
 _OF_THE_STEP = re.compile(r"\b(?:this|the|that) (?:step|solution|original|answer)\b", re.IGNORECASE)
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 _WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight")
@@ -221,7 +222,7 @@ def only_denies(text: str) -> bool:
             return False
         rest.append(text[start : negation.start()])
         start = wrong.end()
-    return not _COMPLAINT.search(" ".join([*rest, text[start:]]))
+    return not _PARTLY.search(text) and not _COMPLAINT.search(" ".join([*rest, text[start:]]))
 
 
 def says_more_than_which(text: str) -> bool:

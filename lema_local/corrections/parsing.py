@@ -58,6 +58,10 @@ _AFTER = r"[*_]{0,3}(?:\s?[:.–-]|$)[*_]{0,3}\s*(.*)"
 _INCORRECT = re.compile(
     rf"{_BEFORE}(?:the )?(?:first )?(?:incorrect|wrong|erroneous|mistaken|faulty) step\b(.*)", re.IGNORECASE
 )
+# what follows "The wrong step" where that is a heading; "the wrong step adds 9" explains
+_HEADS = re.compile(
+    r"[\s*_]*(?:$|[:.–-]|\d|(?:is|was)\b|\W{0,4}step\b|.{0,60}\b(?:is|was)\W{1,4}step\b)", re.IGNORECASE
+)
 _EXPLANATION = re.compile(
     rf"{_BEFORE}(?:explanation|reason|why (?:it|this|the step) is (?:wrong|incorrect)){_AFTER}", re.IGNORECASE
 )
@@ -197,7 +201,9 @@ def _read(lines: Sequence[str]) -> tuple[list[_Parts], str | None]:
                 restated = asked[2].strip() or (lines[k + 1] if k + 1 < len(lines) else "")
             # an original solution said again is no part of the correction, but may name the step at its end
             into = now.head if now.explanation is None else None
-        elif heading := _INCORRECT.match(line):
+        elif (heading := _INCORRECT.match(line)) and (
+            now.explanation is None or now.solution or _HEADS.match(heading[1])
+        ):
             if now.explanation is not None or now.solution is not None:
                 now = _Parts()
                 every.append(now)

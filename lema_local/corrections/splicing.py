@@ -23,7 +23,10 @@ MAX_STEPS = 64
 
 _ITEM = re.compile(r"(?:\*\*)?(\d{1,3})[.):](?:\*\*)? +(?=\S)(.*)")
 _BULLET = re.compile(r"^[-*•] +(?=\S)")
-_ANSWER = re.compile(r"\banswer\b|####|\\boxed", re.IGNORECASE)
+# states an answer; "to get the final answer, double it:" does not
+_ANSWER = re.compile(
+    r"\banswers?\b\**(?:\s+(?:is|are|(?:would|should|must|will) be)\b|\s*[:=])|####|\\boxed", re.IGNORECASE
+)
 _ENOUGH = 0.7  # share of common words that makes two steps the same one in other words
 
 Step = tuple[int | None, str]  # the number that stands before it, and its text

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -303,6 +303,35 @@ def test_steps_that_are_numbered_as_in_the_mistake_keep_their_numbers() -> None:
     assert parse_correction(text, MISTAKEN).correct_solution == _STEPS
 
 
+def test_a_line_under_a_step_that_speaks_of_the_answer_without_giving_it_is_kept() -> None:
+    last = "Step 3: To get the final answer, double the apples:\n33 * 2 = 66\nThe answer is 66.\nI hope it helps!"
+    parsed = parse_correction(f"{_HEAD}Correct Solution:\n...\nStep 2: She keeps 42 - 9 = 33.\n{last}", MISTAKEN)
+    assert parsed.correct_solution == (
+        "Step 2: She keeps 42 - 9 = 33.\nStep 3: To get the final answer, double the apples: 33 * 2 = 66 "
+        "The answer is 66."
+    )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The incorrect step adds the apples given away instead of subtracting them.",
+        "It adds the 9 apples.\nThe wrong step leads to 51 instead of 33.",
+    ],
+)
+def test_a_sentence_about_the_wrong_step_is_part_of_the_explanation(said: str) -> None:
+    text = f"Incorrect Step: Step 2.\nExplanation:\n{said}\nCorrect Solution:\n...\n{_STEPS}"
+    assert parse_correction(text, MISTAKEN) == replace(READ, explanation=said.replace("\n", " "))
+
+
+@pytest.mark.parametrize(
+    "heading", ["Incorrect Step:", "The first wrong step is Step 3", "**Wrong step** 3", "Wrong Step"]
+)
+def test_a_heading_under_an_explanation_begins_another_correction(heading: str) -> None:
+    text = f" Step 2.\nExplanation: Taken off.\n{heading}\nStep 3\nExplanation: So it is.\nCorrect Solution:\n{_STEPS}"
+    assert parse_correction(text, MISTAKEN).incorrect_step == 3
+
+
 def test_a_gap_between_kept_and_new_steps_stays_visible() -> None:
     parsed = parse_correction(" Step 2.\nExplanation: e\nCorrect Solution:\n...\nStep 3: The answer is 9.", MISTAKEN)
     assert parsed.correct_solution == "Step 3: The answer is 9."
@@ -448,6 +477,23 @@ def test_the_schema_takes_what_the_parser_reads() -> None:
     why = "Given away means taken off."
     reply = {"incorrect_step": 2, "explanation": why, "correct_solution": ["42 - 9 = 33. The answer is 33."]}
     assert parse_correction(json.dumps(reply), MISTAKEN) == WHOLE
+
+
+@pytest.mark.parametrize("escaped", [True, False])
+def test_latex_in_json_is_read_as_it_is_meant_however_it_is_escaped(escaped: bool) -> None:
+    why = r"Not $\frac{84}{2} + 9 \neq 51$, \beta and \underline{it}."
+    steps = [r"She keeps $33 \times 2 \cdot 1 = 66$.", r"The answer is $\text{\sqrt{66^2}}$."]
+    reply = json.dumps({"incorrect_step": 2, "explanation": why, "correct_solution": steps})
+    parsed = parse_correction(reply if escaped else reply.replace(r"\\", "\\"), MISTAKEN)
+    assert (parsed.explanation, parsed.correct_solution) == (why, f"Step 2: {steps[0]}\nStep 3: {steps[1]}")
+
+
+def test_an_end_of_line_a_tab_and_a_letter_by_its_number_stay_in_json() -> None:
+    solution = "Step 2: She keeps\t42 - 9 = 33.\nnow 33 * 2 = 66 is \u00e9.\nThe answer is 66."
+    reply = {"incorrect_step": 2, "explanation": 'Given away\nso "taken" off.', "correct_solution": solution}
+    parsed = parse_correction(json.dumps(reply), MISTAKEN)
+    assert parsed.explanation == 'Given away so "taken" off.'
+    assert parsed.correct_solution == "Step 2: She keeps 42 - 9 = 33. now 33 * 2 = 66 is \u00e9. The answer is 66."
 
 
 @pytest.mark.parametrize(
