@@ -39,8 +39,9 @@ def test_an_example_is_known_by_its_texts_alone() -> None:
         (["1 + 1 = 2. The answer is 2."], "1 + 1 = 2. The answer is 2."),
         (["1 + 1 = 2", "So 2"], "1 + 1 = 2. So 2. The answer is 2."),
         (["$1 + 1 = 2.$", "The answer is $2.$"], "$1 + 1 = 2.$ The answer is $2.$"),
+        (["1 + 1 = 2", "The answer is 2.0 hours."], "1 + 1 = 2. The answer is 2.0 hours."),
     ],
-    ids=["said", "said in the step", "not said", "said in a formula"],
+    ids=["said", "said in the step", "not said", "said in a formula", "said with a decimal and a unit"],
 )
 def test_a_sampled_rationale_ends_in_the_papers_sentence(steps: list[str], output: str) -> None:
     assert sampled_output(steps, "2") == output
