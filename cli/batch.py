@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import click
 
-from .options import dollars_option, notice, open_run, run_options
+from .options import dollars_option, notice, open_run, require_database, run_options
 from .output import echo
 from .tables import format_rows
 
@@ -47,6 +47,7 @@ def export_command(profile: str, db: Path, purpose: Purpose, output: Path, parts
     from lema_local.stages.batch import export, export_parts
     from lema_local.stages.batch_work import work_of
 
+    _require_mistakes(db, purpose)
     with open_run(db, profile, overrides) as run:
         refuse_own_files(run.store, output)
         work = work_of(run, purpose)
@@ -104,6 +105,7 @@ def submit_command(profile: str, db: Path, purpose: Purpose, budget: float | Non
     from lema_local.stages.batch import submit
     from lema_local.stages.batch_work import work_of
 
+    _require_mistakes(db, purpose)
     with open_run(db, profile, overrides, budget=budget) as run:
         made = submit(run, work_of(run, purpose))
         for batch in made:
@@ -122,6 +124,7 @@ def status_command(profile: str, db: Path, **overrides: Any) -> None:
     """
     from lema_local.stages.batch import standing
 
+    require_database(db)
     with open_run(db, profile, overrides) as run:
         rows = [
             (batch.name, batch.purpose, batch.endpoint)
@@ -141,6 +144,7 @@ def fetch_command(profile: str, db: Path, **overrides: Any) -> None:
     """
     from lema_local.stages.batch import fetch
 
+    require_database(db)
     with open_run(db, profile, overrides) as run:
         _say(fetch(run))
 
@@ -156,6 +160,7 @@ def drop_command(batch: str, profile: str, db: Path, **overrides: Any) -> None:
     """
     from lema_local.stages.batch import drop
 
+    require_database(db)
     with open_run(db, profile, overrides) as run:
         notice(
             f"{drop(run, batch).calls} calls of {batch} are waited for no longer; those that are not here are pending"
@@ -175,8 +180,15 @@ def import_command(files: tuple[Path, ...], profile: str, db: Path, purpose: Pur
     """
     from lema_local.stages.batch_results import import_files
 
+    require_database(db)
     with open_run(db, profile, overrides) as run:
         _say(import_files(run, purpose, files))
+
+
+def _require_mistakes(db: Path, purpose: Purpose) -> None:
+    """Problems are sampled from nothing, and begin a database; what is corrected was sampled before."""
+    if purpose == "correct":
+        require_database(db)
 
 
 def _say(found: Any) -> None:

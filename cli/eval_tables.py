@@ -83,17 +83,24 @@ def _checkpoints(report: SetReport) -> str:
 
 def _by(report: SetReport, rows: Sequence[Row], by: By) -> str:
     cells = [
-        (group, _name(r, report), r.step, f"{r.correct}/{r.n}", f"{r.pass_at_1:.1%}", f"{r.low:.1%} to {r.high:.1%}")
+        (
+            group,
+            _name(r, report),
+            r.seed,
+            r.step,
+            f"{r.correct}/{r.n}",
+            f"{r.pass_at_1:.1%}",
+            f"{r.low:.1%} to {r.high:.1%}",
+        )
         for group, r in by_group(report, rows, by)
     ]
-    return format_rows([by, "arm", "step", "correct", "pass@1", "95% interval"], cells)
+    return _folded([by, "arm", "seed", "step", "correct", "pass@1", "95% interval"], cells, fold={"seed"})
 
 
 def _arms(report: SetReport) -> Iterator[str]:
     """The paper's way, and beside it what did not look at the test split."""
-    several_seeds = len({arm.seed for arm in report.arms}) > 1
     for arm in report.arms:
-        name = f"{arm.arm} (seed {arm.seed})" if several_seeds else arm.arm
+        name = f"{arm.arm}{_of_seed(arm.seed, report)}"
         if len(arm.best) > 1:
             best = " / ".join(f"{value:.1%}" for value in arm.best)
             yield (
@@ -108,6 +115,12 @@ def _arms(report: SetReport) -> Iterator[str]:
             )
     if report.not_yet_whole:
         yield report.not_yet_whole
+
+
+def _of_seed(seed: int | None, report: SetReport) -> str:
+    """Nothing where there is one seed."""
+    several = len({r.seed for r in report.checkpoints if r.seed is not None}) > 1
+    return f" (seed {seed})" if several and seed is not None else ""
 
 
 def _worth(optimism: Optimism) -> str:
@@ -144,7 +157,8 @@ def _percent(share: float | None) -> str | None:
 def _beside(report: SetReport) -> Iterator[str]:
     """Repeats and samples, a line a checkpoint."""
     for result, repeats, samples in zip(report.checkpoints, report.repeats, report.samples, strict=True):
-        name = f"{_name(result, report)} {result.step}" if result.arm != "base" else _name(result, report)
+        step = "" if result.arm == "base" else f" {result.step}"
+        name = f"{_name(result, report)}{step}{_of_seed(result.seed, report)}"
         if repeats is not None:
             yield (
                 f"{name}, the same greedy calls {repeats.repeats} times: {repeats.changed} of {repeats.problems} "

@@ -88,6 +88,7 @@ def command(
         )
     to = None if repository is None else log_in(repository, "dataset", is_public=public)
     if arm is not None:
+        require_database(db)
         try:
             with open_run(db, profile, overrides) as run:
                 rows = export_arm(run, arm, output, shape=shape, form=form)  # type: ignore[arg-type]

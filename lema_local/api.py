@@ -95,18 +95,20 @@ class Lema:
         """pass@1 of the base model and of each checkpoint: zero-shot, greedy. A row a checkpoint and set.
 
         Keys are those of `lema eval --json` (docs/evaluation.md): rates and their Wilson intervals are shares from 0 to
-        1, `n` counts problems. Calls that failed are missing from `n` and stay pending: the next call asks again.
+        1, `n` counts problems. One whose call failed is not solved, and among the `missing` of the `n`, until the next
+        call, which asks again; who has no reply at all has no row, and its name stands in `not_evaluated` of each.
         """
         from lema_local.report.evaluation import json_rows, reports_of, table_rows, with_missing
-        from lema_local.stages.evaluate import evaluate, result_rows, show_evaluation
+        from lema_local.stages.evaluate import evaluate, result_rows, show_evaluation, without_reply
         from lema_local.stages.opening import open_run
 
         with open_run(self.profile, self.path, self._notice, budget=budget_usd, offline=offline) as run:
             targets, _ = evaluate(run)
-            rows = with_missing(result_rows(run, targets), run.evaluated.values())
+            replies = result_rows(run, targets)
+            rows, unheard = with_missing(replies, run.evaluated.values()), without_reply(targets, replies)
             reports = reports_of(run.profile, rows)
             show_evaluation(run, targets, table_rows(reports))
-        return [row for report in reports for row in json_rows(report)]
+        return [row | {"not_evaluated": unheard} for report in reports for row in json_rows(report)]
 
     def report(self, output: str | Path = "report.html", *, figures: str | Path | None = None) -> list[Path]:
         """Write the report, one HTML file, and into a folder its figures as SVG and PNG; the files that were written.

@@ -13,7 +13,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,7 +80,8 @@ def _packages(profile: Profile) -> Iterator[Check]:
     if profile.data.dataset == "gsm-symbolic":
         yield _package("reasoning-gym", "make setup, or pip install 'lema-local[data]'")
     for name in ("torch", "transformers", "peft", "bitsandbytes", "accelerate"):
-        yield _package(name, "make setup-train, or pip install 'lema-local[train]'")
+        found = _package(name, "make setup-train, or pip install 'lema-local[train]'")
+        yield _for_gpus(found) if name == "torch" and gpus() else found
     if "vllm" in recipes:
         here = Path(load_recipe("vllm").interpreter or "").exists()
         yield Check(
@@ -89,6 +90,15 @@ def _packages(profile: Profile) -> Iterator[Check]:
             ".venv-vllm" if here else "no .venv-vllm here",
             None if here else "make setup-vllm",
         )
+
+
+def _for_gpus(torch: Check) -> Check:
+    """A build of torch for CPUs says so in its version; one that is too new for the driver does not."""
+    if "+cpu" not in torch.found:
+        return torch
+    return replace(
+        torch, state="missing", found=f"{torch.found} cannot use the GPUs", todo="install torch's CUDA build"
+    )
 
 
 def _package(name: str, todo: str) -> Check:

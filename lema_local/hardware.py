@@ -38,14 +38,18 @@ def gpus() -> list[Gpu]:
 
 
 def _visible(listed: str, visible: str | None) -> list[Gpu]:
-    """The devices of nvidia-smi's lines `index, uuid, name, MiB` that the variable names, by index or UUID."""
+    """The devices of nvidia-smi's lines `index, uuid, name, MiB` that the variable names, as CUDA takes it: by index,
+    or by what a UUID begins with."""
     names = None if visible is None else {name.strip() for name in visible.split(",")}
     found = []
     for line in listed.splitlines():
         index, _, rest = line.partition(",")
         uuid, _, rest = rest.partition(",")
         name, _, memory = rest.rpartition(",")
-        if memory.strip().isdigit() and (names is None or names & {index.strip(), uuid.strip()}):
+        is_named = names is None or any(
+            given == index.strip() or (given.startswith("GPU-") and uuid.strip().startswith(given)) for given in names
+        )
+        if memory.strip().isdigit() and is_named:
             found.append(Gpu(name.strip(), int(memory) / 1024))
     return found
 

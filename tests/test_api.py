@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from commands import ROOT
 from loop_steps import Profile, counts, reason
-from scripted_server import ScriptedServer
+from scripted_server import Say, ScriptedServer, completion
 
 import lema_local
 from lema_local.api import Lema
@@ -109,6 +109,17 @@ def test_data_is_made_where_a_loop_runs_and_is_not_bought_again(
     with pytest.raises(LedgerError):
         Lema(db, str(profile), set={"sampling.samples": 2}).data(offline=True)
     assert lema.report(tmp_path / "report.html") == [tmp_path / "report.html"]
+
+
+def test_a_problem_whose_call_failed_is_not_solved_and_missing_until_the_next_call(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.script = [completion("The answer is 1."), Say(400, b"{}")]
+    server.then = lambda _: completion("The answer is 1.")
+    lema = Lema(db, str(write_profile(concurrency=1)), on_notice=lambda _: None)
+    for missing in (1, 0):
+        (row,) = lema.evaluate()
+        assert (row["n"], row["missing"], row["not_evaluated"]) == (2, missing, [])
 
 
 def test_ctrl_c_in_a_loop_lets_the_work_keep_what_it_has() -> None:

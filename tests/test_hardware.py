@@ -11,7 +11,16 @@ LISTED = "0, GPU-aa, NVIDIA A100-SXM4-80GB, 81920\n1, GPU-bb, NVIDIA A100, 40960
 
 @pytest.mark.parametrize(
     ("variable", "memory"),
-    [(None, [80, 40]), ("1", [40]), ("GPU-aa", [80]), ("0, 1", [80, 40]), ("", []), ("-1", [])],
+    [
+        (None, [80, 40]),
+        ("1", [40]),
+        ("GPU-aa", [80]),
+        ("GPU-b", [40]),
+        ("GPU-c", []),
+        ("0, 1", [80, 40]),
+        ("", []),
+        ("-1", []),
+    ],
 )
 def test_only_the_gpus_that_are_left_to_us_count(variable: str | None, memory: list[float]) -> None:
     assert [gpu.memory_gib for gpu in _visible(LISTED, variable)] == memory

@@ -6,13 +6,18 @@ with answered as (
         evaluation.id, evaluation.problem_id, evaluation.model, evaluation.checkpoint_id, evaluation.base,
         evaluation.sample_index, evaluation.answer, evaluation.is_correct, evaluation.is_cut,
         (completion.template, completion.sampling) as way, completion.created_at,
+        cast(completion.sampling::json ->> 'temperature' as double) as temperature,
         problem.dataset, problem.split, problem.level, problem.subject
     from evaluation
     join completion on completion.id = evaluation.id
     join problem on problem.id = evaluation.problem_id
-    where evaluation.sample_index = 0
-        and coalesce(cast(completion.sampling::json ->> 'temperature' as double), 0) = 0
+    where coalesce(temperature, 0) = 0
         and (evaluation.checkpoint_id is null or evaluation.checkpoint_id in (select id from wanted))
+    window alike as (
+        partition by evaluation.problem_id, evaluation.model, evaluation.checkpoint_id, evaluation.base, way
+    )
+    -- of answers made elsewhere, whose settings are not known, the first to each problem
+    qualify evaluation.sample_index = if(temperature is null, min(evaluation.sample_index) over alike, 0)
 ),
 usual as (
     select model, base, dataset, split, way

@@ -26,19 +26,26 @@ join problem on problem.id = evaluation.problem_id
 join completion on completion.id = evaluation.id
 left join checkpoint on checkpoint.id = evaluation.checkpoint_id;
 
--- counted_answer: which answers count in pass@1? For the views below. Greedy repeats tell of serving, and are not here.
+-- counted_answer: which answers count in pass@1? For the views below. Greedy repeats tell of serving, and are not here;
+-- of answers made elsewhere, whose settings are not known, the first to each problem is.
 --   problem_id, model, dataset, split, arm, seed, step, checkpoint_id, base, template, sampling: as in evaluation_result
 --   level, subject: of the problem; '-' where it has none
 --   answer, is_correct, is_cut: as in evaluation_result
 --   of_problem, right_of_problem: answers of this checkpoint to this problem by this prompt and sampling, and right ones
 create or replace view counted_answer as
+with told_apart as (
+    select
+        *, (sampling ->> '$.temperature')::double as temperature,
+        min(sample_index) over (partition by problem_id, model, checkpoint_id, base, template, sampling) as first_index
+    from evaluation_result
+)
 select
     problem_id, model, dataset, split, arm, seed, step, checkpoint_id, base, template, sampling,
     coalesce(level, '-') as level, coalesce(subject, '-') as subject, answer, is_correct, is_cut,
     count(*) over alike as of_problem,
     count(*) filter (is_correct) over alike as right_of_problem
-from evaluation_result
-where sample_index = 0 or coalesce((sampling ->> '$.temperature')::double, 0) > 0
+from told_apart
+where temperature > 0 or sample_index = if(temperature is null, first_index, 0)
 window alike as (partition by problem_id, model, checkpoint_id, base, template, sampling);
 
 -- pass_at_1: what share of the test problems does the base model, and each checkpoint of each arm, solve?

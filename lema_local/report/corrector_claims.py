@@ -6,9 +6,8 @@ ones (db/views/1_mistakes.sql): several mistakes at one problem say less than as
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from lema_local.report.claims import (
     CLOSE,
@@ -23,7 +22,7 @@ from lema_local.report.claims import (
     verdict_of,
     what_would_tell,
 )
-from lema_local.report.evidence import Evidence, Row
+from lema_local.report.evidence import Evidence, Row, in_one_way
 from lema_local.report.paper import Paper
 from lema_local.settings.models import size_in_name
 from lema_local.statistics.comparison import SIGNIFICANT, mcnemar_exact, wilson_interval
@@ -107,7 +106,7 @@ def _self_correction(rates: Sequence[Row]) -> Iterator[Claim]:
         groups[row["corrector"], row["dataset"]].append(row)
     tested = False
     for (corrector, dataset), asked in groups.items():
-        rows = _in_one_way(asked, first=lambda row: row["is_self"])
+        rows = in_one_way(asked, first=lambda row: row["is_self"])
         own, others = _summed(r for r in rows if r["is_self"]), _summed(r for r in rows if not r["is_self"])
         if not own[1]:
             continue
@@ -131,15 +130,6 @@ def _self_correction(rates: Sequence[Row]) -> Iterator[Claim]:
         )
     if not tested:
         yield replace(claim, where="any model", because="Make a model its own corrector: make data CORRECTOR_MODEL=...")
-
-
-def _in_one_way(rows: Iterable[Row], first: Callable[[Row], bool] = lambda _: True) -> list[Row]:
-    """Those of one prompt and sampling, by the same weights: the ones with most mistakes, of those with a row that
-    `first` wants. The same mistakes asked about in several ways are no more mistakes."""
-    ways: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
-    for row in rows:
-        ways[tuple(row.get(name) for name in ("template", "settings", "model_identity"))].append(row)
-    return max(ways.values(), key=lambda way: (any(map(first, way)), sum(row["mistakes"] for row in way)))
 
 
 def _size(name: str, known: Mapping[str, int]) -> float | None:
@@ -251,7 +241,7 @@ def _trends(claim: Claim, rows: Sequence[Row], who: str, *, is_falling: bool) ->
         if digits and row["rate"] is not None:
             groups[row[who], row["dataset"]].append({**row, "score": int(digits)})
     for (name, dataset), asked in groups.items():
-        group = [(r["effective_n"] * r["rate"], r["effective_n"], r["score"]) for r in _in_one_way(asked)]
+        group = [(r["effective_n"] * r["rate"], r["effective_n"], r["score"]) for r in in_one_way(asked)]
         found = trend(*zip(*group, strict=True))
         if found is None:
             continue

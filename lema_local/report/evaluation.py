@@ -91,13 +91,13 @@ class SetReport:
     @property
     def asked(self) -> int:
         """How many problems a whole checkpoint answered; of a set whose problems are known, how many it has."""
-        return max(whole_size(self.checkpoints), *(r.n for r in self.checkpoints if r.arm != "base" or r.missing), 0)
+        return max([whole_size(self.checkpoints), *(r.n for r in self.checkpoints if r.arm != "base" or r.missing)])
 
     @property
     def problems(self) -> int:
         """How many there are: of the set, where its problems are known, else those that anyone replied to."""
         replied = {problem for result in self.checkpoints for problem in result.by_problem}
-        return max(len(replied), *(result.n for result in self.checkpoints))
+        return max([len(replied), *(result.n for result in self.checkpoints)])
 
     @property
     def never_solved(self) -> int:
@@ -113,7 +113,7 @@ def with_missing(rows: Sequence[Row], problems: Iterable[Problem]) -> list[Row]:
     for problem in problems:
         sets[problem.dataset, problem.split].append(problem)
     replied: dict[tuple[Any, ...], dict[str, Row]] = defaultdict(dict)
-    for row in filter(_is_first, rows):
+    for row in _firsts(rows):
         replied[_who(row), row["dataset"], row["split"]][row["problem_id"]] = row
     nothing = {"id": None, "answer": None, "is_correct": False, "is_cut": False, "is_missing": True}
     missing = [
@@ -131,7 +131,7 @@ def set_reports(
 ) -> list[SetReport]:
     """Rows of db/stages/evaluated.sql to one report a set, in the order of their names. `margin` is a share; `ks` are
     the k of pass@k, of which those are used that the samples allow; `same_step` is that of results.judged_pairs."""
-    dev = checkpoint_results(row for row in rows if row["split"] == "dev" and _is_first(row))
+    dev = checkpoint_results(_firsts(row for row in rows if row["split"] == "dev"))
     sets: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         if row["split"] != "dev":
@@ -148,13 +148,13 @@ def reports_of(profile: Profile, rows: Sequence[Row]) -> list[SetReport]:
 def _set_report(
     rows: Sequence[Row], dev: Sequence[CheckpointResult], margin: float, ks: Sequence[int], same_step: bool
 ) -> SetReport:
-    results = checkpoint_results(filter(_is_first, rows))
+    results = checkpoint_results(_firsts(rows))
     judged = fully_answered(results)  # the base model is compared on the problems that it has answered so far
     chosen_by = fully_answered(dev)
     arms = arm_results(judged, chosen_by)
     pairs = judged_pairs(judged, chosen_by, same_step=same_step)
     models = len({result.model for result in results if result.arm == "base"})
-    answers = _answers(rows)
+    answers, elsewhere = _answers(rows), {_who(row) for row in rows if row["temperature"] is None}
     return SetReport(
         dataset=rows[0]["dataset"],
         split=rows[0]["split"],
@@ -166,7 +166,9 @@ def _set_report(
         ),
         seeds=tuple(seed_results(arms)),
         seed_differences=tuple(seed_differences(pairs, margin, is_chosen=any(arm.chosen_on_dev for arm in arms))),
-        samples=tuple(_samples(answers[_who(result), False], ks) for result in results),
+        samples=tuple(
+            _samples(answers[_who(result), False], ks, is_elsewhere=_who(result) in elsewhere) for result in results
+        ),
         repeats=tuple(_repeats(answers[_who(result), True]) for result in results),
     )
 
@@ -175,9 +177,8 @@ def by_group(report: SetReport, rows: Sequence[Row], by: By) -> list[tuple[str, 
     """The reported checkpoints by level or subject of the problems: (group, result), groups in order of their names."""
     wanted = {_who(result) for result in report.reported}
     groups: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        is_of_set = (row["dataset"], row["split"]) == (report.dataset, report.split)
-        if is_of_set and _is_first(row) and _who(row) in wanted:
+    for row in _firsts(row for row in rows if (row["dataset"], row["split"]) == (report.dataset, report.split)):
+        if _who(row) in wanted:
             groups[row[by] or "-"].append(row)
     return [(group, result) for group in sorted(groups, key=_natural) for result in checkpoint_results(groups[group])]
 
@@ -241,9 +242,19 @@ def _is_of(d: Difference, result: CheckpointResult) -> bool:
     )
 
 
-def _is_first(row: Row) -> bool:
-    """The greedy answer; of answers made elsewhere, whose settings are not known, the first."""
-    return row["sample_index"] == 0 and not row["temperature"]
+def _firsts(rows: Iterable[Row]) -> list[Row]:
+    """The greedy answers; of answers made elsewhere, whose settings are not known, the first to each problem. Others
+    than we begin to count at 1."""
+    every, first = list(rows), dict[Any, int]()
+    for row in every:
+        if row["temperature"] is None:
+            place, index = (_who(row), row["problem_id"]), row["sample_index"]
+            first[place] = min(first.get(place, index), index)
+    return [
+        row
+        for row in every
+        if not row["temperature"] and row["sample_index"] == first.get((_who(row), row["problem_id"]), 0)
+    ]
 
 
 def _who(row: Row | CheckpointResult) -> tuple[Any, ...]:
@@ -261,17 +272,19 @@ def _answers(rows: Iterable[Row]) -> dict[tuple[tuple[Any, ...], bool], dict[str
     return found
 
 
-def _samples(problems: Mapping[str, list[Answer]], ks: Sequence[int]) -> SampleResult | None:
-    most = max(map(len, problems.values()), default=0)
-    whole = [answers for answers in problems.values() if len(answers) == most]
-    if most < 2:
+def _samples(problems: Mapping[str, list[Answer]], ks: Sequence[int], *, is_elsewhere: bool) -> SampleResult | None:
+    """Of ours, which may be on their way, over the problems that have all; of answers made elsewhere as many to each
+    problem as every one has."""
+    n = (min if is_elsewhere else max)(map(len, problems.values()), default=0)
+    whole = [answers[:n] for answers in problems.values() if len(answers) >= n]
+    if n < 2:
         return None
-    used = sorted({k for k in (*ks, most) if k <= most} | {1})
+    used = sorted({k for k in (*ks, n) if k <= n} | {1})
     return SampleResult(
-        samples=most,
+        samples=n,
         problems=len(whole),
         pass_at={
-            k: mean_over_problems([pass_at_k(n=most, correct=sum(ok for _, ok in a), k=k) for a in whole]) for k in used
+            k: mean_over_problems([pass_at_k(n=n, correct=sum(ok for _, ok in a), k=k) for a in whole]) for k in used
         },
         majority_at={k: mean_over_problems([majority_at_k(a, k) for a in whole]) for k in used if k > 2},
     )

@@ -4,7 +4,8 @@ Experiment(model="smollm2-135m-instruct", base="gguf:9f...", result=SetReport(da
            arms={"lema": ArmData(examples=276, corrections=122, reference_derived=122)}, parameters=134515008)
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -139,3 +140,13 @@ class Evidence:
     corrector_grades: tuple[Row, ...] = ()
     parameters: Mapping[str, int] = field(default_factory=dict)  # of models by name, where known
     not_shown: int = 0  # evaluated checkpoints that neither an experiment nor another comparison holds
+    not_evaluated: int = 0  # trained checkpoints of which no problem was asked
+
+
+def in_one_way(rows: Iterable[Row], first: Callable[[Row], bool] = lambda _: True) -> list[Row]:
+    """Those of one prompt and sampling, by the same weights: the ones with most mistakes, of those with a row that
+    `first` wants. The same mistakes asked about in several ways are no more mistakes."""
+    ways: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        ways[tuple(row.get(name) for name in ("template", "settings", "model_identity"))].append(row)
+    return max(ways.values(), key=lambda way: (any(map(first, way)), sum(row["mistakes"] for row in way)))

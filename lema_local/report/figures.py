@@ -15,18 +15,17 @@ from typing import Any
 from lema_local.report.charts import (
     ARMS,
     COUNTED,
-    DASHES,
     PER_CENT,
     Figure,
     Palette,
     Spec,
-    colour,
+    bar_looks,
     faceted,
-    scaled,
+    line_looks,
     themed,
 )
 from lema_local.report.claims import named, percent, student_of
-from lema_local.report.evidence import Evidence, Experiment
+from lema_local.report.evidence import Evidence, Experiment, in_one_way
 from lema_local.report.paper import Paper
 from lema_local.report.results import CheckpointResult
 
@@ -133,7 +132,8 @@ def _lines(rows: list[Row], palette: Palette, *, several: bool) -> Spec:
     }
     tuned = [row for row in rows if row["arm"] != "base"]
     legend = {"symbolType": "stroke", "symbolSize": 300, "symbolOpacity": 1}
-    shown = {"color": colour(tuned, palette) | {"legend": legend}, "strokeDash": scaled("arm", tuned, DASHES)}
+    shown = line_looks(tuned, palette)
+    shown["color"]["legend"] = legend
     bold, single = "datum.is_mean" if several else "true", "!datum.is_mean"
 
     def only(condition: str) -> list[Spec]:
@@ -176,20 +176,19 @@ def _levels(evidence: Evidence, palette: Palette) -> Figure:
         "Mistakes given to each corrector and corrections kept, by the level of the problem, and the share kept with "
         "its 95% Wilson interval. The paper's share falls from level to level."
     )
+    panels: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in evidence.correction_by_level:
+        if row["level"] != "-":
+            of = " (reference-derived)" if row["is_reference_derived"] else ""
+            panels[f"{row['corrector']}\n{named(row['dataset'])}{of}"].append(row)
+    names = ("level", "mistakes", "corrected", "rate", "low", "high")
     rows = [
-        {
-            "level": row["level"],
-            "group": f"{row['corrector']}\n{named(row['dataset'])}"
-            + (" (reference-derived)" if row["is_reference_derived"] else ""),
-            "mistakes": row["mistakes"],
-            "corrected": row["corrected"],
-            "rate": row["rate"],
-            "low": row["low"],
-            "high": row["high"],
-        }
-        for row in evidence.correction_by_level
-        if row["level"] != "-"
+        {"group": group, **{name: row[name] for name in names}}
+        for group, asked in panels.items()
+        for row in in_one_way(asked)
     ]
+    if len(rows) < sum(map(len, panels.values())):
+        caption += " Of several prompts, settings or weights of a corrector it is those with most mistakes."
     if not rows:
         return Figure(
             "figure-4", title, caption, None, "No problem that was corrected has a level: make data DATASET=math"
@@ -324,7 +323,7 @@ def _grouped_bars(rows: list[Row], palette: Palette) -> Spec:
     layers: list[Spec] = [
         {
             "mark": {"type": "bar", "height": 13},
-            "encoding": {"y": y, "x": x | {"field": "value"}, "color": colour(rows, palette) | {"legend": None}},
+            "encoding": {"y": y, "x": x | {"field": "value"}, **bar_looks(rows, palette)},
         },
         {
             "mark": {"type": "rule", "color": palette["ink"]},

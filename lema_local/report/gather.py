@@ -111,6 +111,7 @@ def gather(
         experiments=tuple(_told_apart(list(_experiments(evaluations, arms, shown, margin)))),
         others=tuple(others),
         not_shown=sum(row["is_evaluated"] and row["id"] not in held for row in trained),
+        not_evaluated=sum(not row["is_evaluated"] and row["arm"] != "warm-up" for row in trained),
         self_correction_rate=tuple(store.rows("from self_correction_rate")),
         mistakes_by_level=tuple(store.rows("from mistakes_by_level")),
         correction_by_level=tuple(store.rows("from correction_by_level")),

@@ -153,7 +153,7 @@ def whole_size(results: Sequence[CheckpointResult]) -> int:
     it does not matter that the base answered more: it may have been asked for another draw of problems too."""
     trained = [r.replied for r in results if r.arm != "base"]
     most = max(trained, default=0)
-    return most if trained.count(most) > 1 else max(most, *(r.replied for r in results))
+    return most if trained.count(most) > 1 else max([most, *(r.replied for r in results)])
 
 
 def arm_results(results: Sequence[CheckpointResult], dev: Sequence[CheckpointResult] = ()) -> list[ArmResult]:

@@ -103,14 +103,19 @@ def _answers(evidence: Evidence) -> Iterator[tuple[Headline, Figure | None]]:
 def _missing(evidence: Evidence) -> list[tuple[str, str]]:
     """What a whole run would have and this database has not, with the command that makes it."""
     arms = {arm.arm for e in evidence.experiments for arm in e.result.arms}
-    if not evidence.mistakes_by_level and not evidence.experiments:
+    found, left = [], evidence.not_evaluated
+    if not (evidence.mistakes_by_level or evidence.experiments or left):
         return [("Nothing was sampled yet.", "make data train eval")]
-    found = []
     if not evidence.self_correction_rate:
         found.append(("No mistake was corrected yet.", "make data"))
-    if not evidence.experiments:
+    trained = f"{left:,} trained checkpoint{'s are' if left > 1 else ' is'} not evaluated yet."
+    if left and not arms and not evidence.not_shown:
+        found.append(
+            (f"{'Only the base model' if evidence.experiments else 'Nothing'} was evaluated: {trained}", "make eval")
+        )
+    elif not evidence.experiments:
         found.append(("Nothing was evaluated yet.", "make train eval"))
-    elif not arms:
+    elif not arms and not evidence.not_shown:
         found.append(("Only the base model was evaluated: no arm is trained yet.", "make train eval"))
     elif len(arms) == 1 and not evidence.not_shown:  # else the others are named below
         found.append(

@@ -61,8 +61,9 @@ class EvaluationProfile:
 
 
 def default_ks(samples: int) -> tuple[int, ...]:
-    """The powers of two up to the number of samples, and that number."""
-    return tuple(sorted({2**power for power in range(samples.bit_length()) if 2**power <= samples} | {samples}))
+    """The powers of two up to the number of samples, and that number; none without samples."""
+    powers = {2**power for power in range(samples.bit_length()) if 2**power <= samples}
+    return tuple(sorted(powers | {samples})) if samples else ()
 
 
 def with_options(
@@ -97,6 +98,8 @@ def check_evaluation(name: str, evaluation: EvaluationProfile) -> None:
         raise ProfileError(f"{where}: max_tokens from 1, top_p to 1, temperature to 2.")
     if e.repeats < 1:
         raise ProfileError(f"{where}: repeats must be 1 or more.")
+    if e.samples < 0 or e.temperature < 0:
+        raise ProfileError(f"{where}: samples and temperature must be 0 or more.")
     if e.samples and not e.temperature:
         raise ProfileError(f"{where}: samples at temperature 0 are all the same; give a temperature, or use repeats.")
     if e.pass_at and not 1 <= min(e.pass_at) <= max(e.pass_at) <= e.samples:

@@ -30,7 +30,7 @@ from lema_local.training.base import BaseModel
 from lema_local.training.bfloat16 import multiplies_bfloat16
 from lema_local.training.checkpoints import SavedCheckpoint, bound, has_adapter, is_removed
 from lema_local.training.job import Job, run_job, saved_checkpoint
-from lema_local.training.launch import Strategy
+from lema_local.training.launch import Strategy, began_as
 from lema_local.training.lint import Lint
 from lema_local.training.matching import arm_settings
 from lema_local.training.plan import fit
@@ -52,8 +52,9 @@ class TrainingRun:
 
     @property
     def ends(self) -> tuple[int, ...]:
-        """The steps that are evaluated where the last alone is: the run's, and that of training.match_beside."""
-        return (self.settings.max_steps, *self.settings.save_at)
+        """The steps that are evaluated where the last alone is: the run's, and that of training.match_beside within."""
+        last = self.settings.max_steps
+        return (last, *(step for step in self.settings.save_at if step < last))
 
     @property
     def shown(self) -> Shown:
@@ -99,11 +100,11 @@ def dtype_of(
 ) -> ComputeDtype:
     """The compute dtype of runs that belong together, given as (arm, training set, settings).
 
-    `auto` without a GPU is settled here, since it is part of what makes a run another one: as those that are recorded
-    or begun already, whatever machine they ran on; else bfloat16 where this CPU multiplies it natively.
+    `auto` is settled here, since it is part of what makes a run another one: as those that are recorded or begun
+    already, whatever machine they ran on; else, without a GPU, bfloat16 where this CPU multiplies it natively.
     """
     dtype, method = wanted[0][2].compute_dtype, wanted[0][2].method
-    if dtype != "auto" or method != "lora" or gpus():
+    if dtype != "auto" or method != "lora":
         return dtype
     recorded = {row["run_id"] for row in run.store.rows("select distinct run_id from checkpoint")}
     for known in ("auto", "bfloat16"):
@@ -111,14 +112,18 @@ def dtype_of(
             run_id = run_id_of(model, training_set_id, replace(settings, compute_dtype=known), frame)
             if run_id in recorded or directory_of(run, arm, run_id).is_dir():
                 return known
-    return "bfloat16" if multiplies_bfloat16() else "auto"
+    return "bfloat16" if not gpus() and multiplies_bfloat16() else "auto"
 
 
 def run_id_of(model: Model, training_set_id: str, settings: TrainingSettings, frame: ChatFrame | None = None) -> str:
     """Same weights, examples, settings and chat frame (None: raw texts): same run."""
-    identity = model.gguf_identity if model.gguf_path else model.hf_identity
     chat = [] if frame is None else [frame.id]
-    return content_key("training_run", identity, training_set_id, settings.identity, *chat)
+    return content_key("training_run", _identity_of(model), training_set_id, settings.identity, *chat)
+
+
+def _identity_of(model: Model) -> str:
+    """Of the weights that base_model() takes."""
+    return model.gguf_identity if model.gguf_path else model.hf_identity
 
 
 def directory_of(run: Experiment, arm: str, run_id: str) -> Path:
@@ -210,11 +215,11 @@ def _is_evaluated(run: Run, training_run: TrainingRun) -> bool:
 def _train(run: Run, training_run: TrainingRun, showing: Showing, *, strict: bool) -> None:
     built, model, label = training_run.built, training_run.model, training_run.label
     devices = gpus()
-    settings, strategy = fitted(model, training_run.settings, devices)
+    settings, strategy = fitted(model, training_run.settings, devices, began=began_as(training_run.directory))
     examples = tuple((example.prompt, example.output) for example in built.examples)
     job = Job(
         examples=examples,
-        base=base_model(model, training_run.frame),
+        base=replace(base_model(model, training_run.frame), identity=_identity_of(model)),
         settings=settings,
         directory=training_run.directory,
         strict=strict,
@@ -251,16 +256,16 @@ def lint_lines(lint: Lint, training_run: TrainingRun) -> list[str]:
 
 
 def fitted(
-    model: Model, settings: TrainingSettings, devices: Sequence[Gpu]
+    model: Model, settings: TrainingSettings, devices: Sequence[Gpu], *, began: Strategy | None = None
 ) -> tuple[TrainingSettings, Strategy | None]:
     """The micro-batch and strategy that the dry run says for these GPUs, or for this CPU; as they are (one process, or
     ddp) where the model's shapes are not known. What will not fit is tried all the same, by the smallest micro-batch:
-    the estimate may be wrong, and torch says so."""
+    the estimate may be wrong, and torch says so. A run that `began` by one strategy can go on by no other."""
     architecture = shapes_of(model)
     if architecture is None:
-        return settings, None
+        return settings, began if devices else None
     memory = min((device.memory_gib for device in devices), default=ram_gib())
-    found = fit(architecture, settings, num_gpus=len(devices), memory_gib=memory)
+    found = fit(architecture, settings, num_gpus=len(devices), memory_gib=memory, began=began)
     return found.settings, found.strategy if devices else None
 
 

@@ -47,6 +47,7 @@ class BaseModel:
     path: Path | None = None
     bos_text: str = ""
     frame: ChatFrame | None = None  # where its texts are chat
+    identity: str = ""  # the weights by their content, or their Hub id; "": not asked for
 
     def __post_init__(self) -> None:
         if sum(place is not None for place in (self.hub_id, self.gguf_path, self.path)) != 1:

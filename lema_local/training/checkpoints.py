@@ -19,9 +19,11 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from lema_local.errors import TrainingError
 from lema_local.records.keys import file_sha256
@@ -37,6 +39,7 @@ _STATE = re.compile(r"(optimizer|scheduler|scaler|rng_state|trainer_state|pytorc
 _STEP = re.compile(r"step-(\d{6,})")
 
 Files = dict[str, tuple[str, int]]  # name -> SHA-256, size
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,10 @@ class Survey:
 
 
 def survey(directory: Path, *, verify: bool = True) -> Survey:
-    """Reads every marker in `directory` and, unless `verify` is False, every file that it names, for its SHA-256."""
+    """Reads every marker in `directory` and, unless `verify` is False, every file that it names, for its SHA-256.
+
+    Broken is what was read and differs, or is gone. TrainingError where something cannot be read.
+    """
     whole, broken = [], []
     for path in _steps(directory):
         marker = _read_marker(path)
@@ -126,7 +132,8 @@ def is_removed(path: Path) -> bool:
 
 
 def refuse_damaged(path: Path) -> None:
-    """TrainingError where an adapter is not what was written. Its marker goes, so that training makes it anew."""
+    """TrainingError where an adapter is not what was written. Its marker goes, so that training makes it anew; it stays
+    where a file cannot be read."""
     marker = _read_marker(path)
     if marker is None or marker.is_removed or not _has_sums(path, _weights_of(marker)):
         (path / COMPLETE).unlink(missing_ok=True)
@@ -154,11 +161,11 @@ def seal(partial: Path, directory: Path, *, saved: SavedCheckpoint, run: str, ke
     for file in files:
         _fsync(partial / file)
     _write_marker(partial, Marker(saved, run, True, files))
-    if saved.path.exists():  # a broken one, or one whose later checkpoints were lost
+    if saved.path.exists():  # a broken one that could not be removed before
         shutil.rmtree(saved.path)
     partial.rename(saved.path)
     _fsync(directory)
-    # those that are newer are of an earlier try of this run that lost a checkpoint: they will be written again
+    # those that are newer lost one before them: what this one holds is to go on from, until the last of these is there
     whole = survey(directory, verify=False).whole
     _release([marker for marker in whole if marker.saved.step <= saved.step], keep)
     if keep is not None:
@@ -177,10 +184,11 @@ def bound(directory: Path, *, keep: int, until: int | None = None) -> list[int]:
 def tidy(directory: Path, *, keep: int | None = None, verify: bool = True) -> list[str]:
     """Removes what interrupted saves left: half-written and broken checkpoint directories, files that no marker lists.
 
-    Returns a line for people about each broken one. `verify` reads every file for its SHA-256.
+    Returns a line for people about each broken one. `verify` reads every file for its SHA-256. TrainingError where
+    something cannot be read; then nothing was removed.
     """
-    shutil.rmtree(directory / PARTIAL, ignore_errors=True)
     found = survey(directory, verify=verify)
+    shutil.rmtree(directory / PARTIAL, ignore_errors=True)
     for path, _ in found.broken:
         shutil.rmtree(path, ignore_errors=True)
     for marker in found.whole:
@@ -197,22 +205,37 @@ def _release(markers: Sequence[Marker], keep: int | None) -> None:
 
 
 def _steps(directory: Path) -> Iterator[Path]:
-    paths = [path for path in directory.glob("step-*") if _STEP.fullmatch(path.name) and path.is_dir()]
-    yield from sorted(paths, key=lambda path: int(path.name.removeprefix("step-")))
+    paths = [directory / name for name in _read(directory, os.listdir) or () if _STEP.fullmatch(name)]
+    yield from sorted(filter(_is_folder, paths), key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def _read(path: Path, read: Callable[[Path], _T]) -> _T | None:
+    """What `read` makes of a path; None where it is gone. TrainingError where it cannot be read: a stale handle, a disk
+    that is away or too many open files pass, and say nothing of what was written."""
+    try:
+        return read(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        why = error.strerror or error
+        raise TrainingError(f"Cannot read {path} ({why}): nothing was removed. Make it readable, run again.") from error
+
+
+def _is_folder(path: Path) -> bool:
+    status = _read(path, Path.stat)
+    return status is not None and stat.S_ISDIR(status.st_mode)
 
 
 def _has_sizes(path: Path, files: Files) -> bool:
-    try:
-        return all((path / name).stat().st_size == size for name, (_, size) in files.items())
-    except OSError:
-        return False
+    return all(_read(path / name, _size) == size for name, (_, size) in files.items())
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
 
 
 def _has_sums(path: Path, files: Files) -> bool:
-    try:
-        return _has_sizes(path, files) and all(file_sha256(path / name) == sum_ for name, (sum_, _) in files.items())
-    except OSError:
-        return False
+    return _has_sizes(path, files) and all(_read(path / name, file_sha256) == sum_ for name, (sum_, _) in files.items())
 
 
 def _weights_of(marker: Marker) -> Files:
@@ -227,8 +250,11 @@ def _has_weights(files: Files) -> bool:
 
 
 def _read_marker(path: Path) -> Marker | None:
+    text = _read(path / COMPLETE, Path.read_bytes)
+    if text is None:
+        return None
     try:
-        fields = json.loads((path / COMPLETE).read_text())
+        fields = json.loads(text)
         saved = SavedCheckpoint(
             step=int(fields["step"]),
             path=path,
@@ -239,7 +265,7 @@ def _read_marker(path: Path) -> Marker | None:
         files = {str(name): (str(sha256), int(size)) for name, (sha256, size) in fields["files"].items()}
         is_gone = bool(fields.get("is_removed", False))
         marker = Marker(saved, str(fields["run"]), bool(fields["is_resumable"]), files, is_gone)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
     is_whole = checkpoint_path(path.parent, saved.step) == path and (is_gone or _has_weights(files))
     return marker if is_whole else None

@@ -29,10 +29,10 @@ from lema_local.settings.training import TrainingSettings
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import SavedCheckpoint, tidy
 from lema_local.training.failures import out_of_memory
-from lema_local.training.launch import PYTHON, Strategy, launch_arguments
+from lema_local.training.launch import LISTED_GPUS, PYTHON, Strategy, launch_arguments
 from lema_local.training.lint import Lint
 from lema_local.training.metrics import recorded
-from lema_local.training.trainer import finished, run_fingerprint
+from lema_local.training.trainer import finished, run_in
 
 JOB_FILE = "job.json"
 EXAMPLES_FILE = "examples.jsonl"
@@ -86,6 +86,7 @@ class Job:
                 path=Path(places["path"]) if places["path"] else None,
                 bos_text=places["bos_text"],
                 frame=ChatFrame(**places["frame"]) if places.get("frame") else None,
+                identity=places.get("identity", ""),
             )
             cache = Path(table["cache"]) if table["cache"] else None
             strict = bool(table.get("strict", False))
@@ -146,7 +147,7 @@ def run_job(
     that lives as long as the training: the child dies with that thread. Raises TrainingError with the child's last
     line; on KeyboardInterrupt, or any error in `on_event`, the child is gone within two seconds and the error goes on.
     """
-    run = run_fingerprint(job.examples, job.base, job.settings)
+    run = run_in(job.directory, job.examples, job.base, job.settings)
     done = finished(job.directory, run=run, settings=job.settings)
     if done is not None:
         tidy(job.directory, keep=job.settings.keep, verify=False)
@@ -161,7 +162,8 @@ def run_job(
     if config and not Path(config).is_file():
         raise TrainingError(f"No file {config}: `accelerate config --config_file {config}` makes one.")
     waiting = {} if ENVIRONMENT.keys() & os.environ.keys() else ENVIRONMENT  # whoever sets one of them means it
-    environment = {**os.environ, **waiting, "LEMA_TRAINING_PARENT": str(os.getpid())}
+    ours = {"LEMA_TRAINING_PARENT": str(os.getpid()), LISTED_GPUS: str(num_gpus)}
+    environment = {**os.environ, **waiting, **ours}
     strategy = (strategy or "ddp") if num_gpus else "cpu"
     in_float32 = job.settings.compute_dtype == "float32"
     launch = launch_arguments(

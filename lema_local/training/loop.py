@@ -6,7 +6,7 @@ checkpoint is (training/checkpoints.py).
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ class Loop:
     directory: Path
     cache: Path
     run: str
+    missing: Sequence[int]  # the steps whose checkpoints are to be made
     on_checkpoint: Callable[[SavedCheckpoint], None]
     on_progress: Callable[[StepProgress], None]
     last_saved: int | None = None  # the checkpoint that the run goes on from
@@ -46,7 +47,8 @@ class Loop:
 
 
 def build_trainer(loop: Loop) -> Any:
-    """A transformers.Trainer over `loop.rows`: one epoch of max_steps global batches. Call its train()."""
+    """A transformers.Trainer over `loop.rows`: one epoch of max_steps global batches, of which it does those up to the
+    last checkpoint that is missing. Call its train()."""
     torch, transformers, accelerate = require("torch"), require("transformers"), require("accelerate")
     trainer_class: Any = transformers.Trainer
     callback_class: Any = transformers.TrainerCallback
@@ -119,6 +121,7 @@ def build_trainer(loop: Loop) -> Any:
         place=loop.place,
         base=loop.base,
         settings=settings,
+        missing=loop.missing,
         row_tokens=[len(row.input_ids) for row in loop.rows],
         on_checkpoint=loop.on_checkpoint,
         on_progress=loop.on_progress,
@@ -135,7 +138,8 @@ def build_trainer(loop: Loop) -> Any:
             watch.begin(state.global_step)
 
         def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
-            control.should_save = state.global_step in settings.checkpoint_steps
+            control.should_save = state.global_step in loop.missing
+            control.should_training_stop = state.global_step >= loop.missing[-1]
 
         def on_log(self, _args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
             if logs and "loss" in logs:

@@ -25,7 +25,7 @@ class StepProgress:
     """Where a run stands after a step. `loss` is that step's mean in nats per output token."""
 
     step: int
-    max_steps: int
+    max_steps: int  # where training ends this time: the run's last step, or the last whose checkpoint is missing
     loss: float
     tokens_per_second: float  # since the process began
     seconds_left: float
@@ -47,17 +47,17 @@ def peak_memory_gib() -> float:
     return peak / _GIB if sys.platform == "darwin" else peak * 1024 / _GIB  # bytes there, KiB elsewhere
 
 
-def recorded(directory: Path, *, until: int | None = None) -> list[StepProgress]:
-    """The steps in a run's metrics.jsonl, each once, up to the step `until`; what cannot be read is passed over."""
+def recorded(directory: Path, *, but: range = range(0)) -> list[StepProgress]:
+    """The steps in a run's metrics.jsonl, each once, but for those of a range; torn lines are passed over."""
     found = {progress.step: progress for progress in _lines(directory / METRICS_FILE)}
-    return [found[step] for step in sorted(found) if until is None or step <= until]
+    return [found[step] for step in sorted(found) if step not in but]
 
 
 def _lines(path: Path) -> Iterator[StepProgress]:
     names = [field.name for field in fields(StepProgress)]
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    except FileNotFoundError:
         return
     for line in text.splitlines():
         try:
@@ -68,11 +68,11 @@ def _lines(path: Path) -> Iterator[StepProgress]:
 
 
 class MetricsLog:
-    """Writes a run's steps from `first_step` + 1 on; the lines of steps that will be done again go first."""
+    """Writes the steps of `coming`; what the file has of them from an earlier start goes first."""
 
-    def __init__(self, directory: Path, *, first_step: int) -> None:
+    def __init__(self, directory: Path, *, coming: range) -> None:
         path = directory / METRICS_FILE
-        kept = "".join(_line(progress) for progress in recorded(directory, until=first_step))
+        kept = "".join(_line(progress) for progress in recorded(directory, but=coming))
         partial = path.with_name(f".{METRICS_FILE}")
         partial.write_text(kept, encoding="utf-8")
         partial.replace(path)

@@ -36,11 +36,19 @@ class Fitted:
     fits: bool
 
 
-def fit(architecture: Architecture, settings: TrainingSettings, *, num_gpus: int, memory_gib: float) -> Fitted:
+def fit(
+    architecture: Architecture,
+    settings: TrainingSettings,
+    *,
+    num_gpus: int,
+    memory_gib: float,
+    began: Strategy | None = None,
+) -> Fitted:
     """The largest micro-batch, up to the settings' own, that shares the global batch evenly and fits the memory.
 
     One replica on each GPU (ddp) before the base sharded over them (fsdp). Where nothing fits: the smallest micro-batch
-    of the last strategy, and `fits` says no. Raises TrainingError where no micro-batch shares the global batch evenly.
+    of the last strategy, and `fits` says no. On several GPUs a run goes on by the strategy that it `began` by. Raises
+    TrainingError where no micro-batch shares the global batch evenly.
     """
     processes = settings.processes or max(num_gpus, 1)
     if not num_gpus:
@@ -57,6 +65,8 @@ def fit(architecture: Architecture, settings: TrainingSettings, *, num_gpus: int
     if not sizes:
         settings.accumulation(processes)  # raises, with the numbers
     strategies: tuple[Strategy, ...] = ("ddp", "fsdp") if num_gpus > 1 else ("single",) if num_gpus else ("cpu",)
+    if began in strategies:
+        strategies = (began,)
     for strategy in strategies:
         for size in sizes:
             fitted = replace(settings, per_device_batch_size=size)

@@ -11,18 +11,20 @@ size, accumulation and number of GPUs change the speed and not the gradient.
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lema_local.errors import TrainingError
 from lema_local.settings.training import TrainingSettings
 from lema_local.training.base import BaseModel, default_cache, resolve_base
-from lema_local.training.checkpoints import PARTIAL, SavedCheckpoint, find_checkpoints, survey, tidy
+from lema_local.training.checkpoints import SavedCheckpoint, find_checkpoints, survey, tidy
 from lema_local.training.failures import is_out_of_memory, out_of_memory
+from lema_local.training.launch import refuse_engines, refuse_other_sharding, refuse_unusable_gpus
 from lema_local.training.lint import Lint, refuse_flawed, write_lint
 from lema_local.training.loop import Loop, build_trainer
 from lema_local.training.metrics import StepProgress, recorded
+from lema_local.training.model import is_sharded
 from lema_local.training.order import data_order
 from lema_local.training.packages import require
 from lema_local.training.quiet import quiet
@@ -31,12 +33,23 @@ from lema_local.training.watch import free_bytes
 
 
 def run_fingerprint(examples: Sequence[tuple[str, str]], base: BaseModel, settings: TrainingSettings) -> str:
-    """What makes a checkpoint usable by a run: data, base and settings, but for what changes only speed or length."""
+    """What makes a checkpoint usable by a run: data, base and settings, but for what changes only speed or length. The
+    base counts by its content, whatever it is called, and by its names where nobody says what that is."""
     fields = {name: value for name, value in settings.identity.items() if name not in ("save_steps", "save_at")}
     place = base.hub_id or (base.gguf_path or base.path or Path()).name
     chat = [] if base.frame is None else [base.frame.id]
-    text = json.dumps([base.name, place, base.bos_text, fields, list(examples), *chat], sort_keys=True)
+    weights = [base.identity] if base.identity else [base.name, place]
+    text = json.dumps([*weights, base.bos_text, fields, list(examples), *chat], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def run_in(directory: Path, examples: Sequence[tuple[str, str]], base: BaseModel, settings: TrainingSettings) -> str:
+    """The run_fingerprint that the checkpoints in `directory` have and will have: that by the base's names where the
+    run was begun by it, when there was no other."""
+    by_names = run_fingerprint(examples, replace(base, identity=""), settings)
+    if survey(directory, verify=False).of(by_names):
+        return by_names
+    return run_fingerprint(examples, base, settings)
 
 
 def finished(directory: Path, *, run: str, settings: TrainingSettings) -> list[SavedCheckpoint] | None:
@@ -68,14 +81,16 @@ def train(
     """Trains an adapter on (prompt, output) texts and returns its checkpoints, the last step's being the last.
 
     Goes on from the last complete checkpoint in `directory`, to the weights that an uninterrupted run would have; where
-    the last step's is there already, nothing is loaded. `on_checkpoint` is called for every complete checkpoint, those
-    found included (a row that a crash kept from the database is written then); for the same reason `on_recorded` is
-    called for every step that was done before. `on_lint` is called once, before any weights are loaded, with what
-    became of the examples. `on_notice` is told of checkpoints passed over. `free` gives the bytes free on a directory's
-    disk. Raises TrainingError: no usable example, or with `strict` one that is left out or cut, uneven batches, NaN
-    loss, out of memory, no room for a checkpoint, a directory of another run.
+    one before others is missing, from the last before it, and as far as the last that is missing: those that are there
+    stay as they are, for they may have been evaluated. Where all are there, nothing is loaded. `on_checkpoint` is
+    called for every complete checkpoint, those found included (a row that a crash kept from the database is written
+    then); for the same reason `on_recorded` is called for every step that was done before. `on_lint` is called once,
+    before any weights are loaded, with what became of the examples. `on_notice` is told of checkpoints passed over.
+    `free` gives the bytes free on a directory's disk. Raises TrainingError: no usable example, or with `strict` one
+    that is left out or cut, uneven batches, NaN loss, out of memory, no room for a checkpoint, a directory of another
+    run, a checkpoint that cannot be read.
     """
-    run = run_fingerprint(examples, base, settings)
+    run = run_in(directory, examples, base, settings)
     done = finished(directory, run=run, settings=settings)
     if done is not None:
         if os.environ.get("RANK", "0") == "0":
@@ -89,6 +104,8 @@ def train(
             "move it away, then train again."
         )
     torch, accelerate = require("torch"), require("accelerate")
+    refuse_engines(os.environ)
+    refuse_unusable_gpus(os.environ, has_cuda=torch.cuda.is_available())
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     accumulation = settings.accumulation(processes)
     with quiet():
@@ -127,11 +144,16 @@ def train(
             group_by_length=settings.group_by_length,
         )
         there = survey(directory, verify=False)  # tidy() has read the sums
-        resume = there.resumable(run, before=_missing(there.of(run), settings)[0])
+        missing = _missing(there.of(run), settings)
+        resume = there.resumable(run, before=missing[0])
+        if resume is not None:
+            refuse_other_sharding(resume.path, is_sharded=is_sharded())
         until = 0 if resume is None else resume.step
-        _tell(there.of(run), recorded(directory, until=until), on_checkpoint, on_recorded)
+        coming = range(until + 1, missing[-1] + 1)
+        _tell(there.of(run), recorded(directory, but=coming), on_checkpoint, on_recorded)
         if there.whole or until:
-            on_notice(f"going on from step {until} of {settings.max_steps}")
+            end = "" if coming.stop > settings.max_steps else f", as far as step {missing[-1]}: the rest is there"
+            on_notice(f"going on from step {until} of {settings.max_steps}{end}")
         try:
             loop = Loop(
                 place=place,
@@ -144,6 +166,7 @@ def train(
                 directory=directory,
                 cache=cache,
                 run=run,
+                missing=missing,
                 on_checkpoint=on_checkpoint,
                 on_progress=on_progress,
                 last_saved=None if resume is None else resume.step,
@@ -156,7 +179,8 @@ def train(
             raise TrainingError(out_of_memory(settings, processes=processes)) from error
         state.wait_for_everyone()  # at its end the Trainer of each process looks into the directory once more
         if state.is_main_process:
-            shutil.rmtree(directory / PARTIAL, ignore_errors=True)
+            # a checkpoint made before others kept its state so far, to go on from
+            tidy(directory, keep=settings.keep, verify=False)
     return survey(directory, verify=False).of(run)
 
 

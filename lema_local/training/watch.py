@@ -10,7 +10,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,13 +35,15 @@ def free_bytes(directory: Path) -> int:
 
 @dataclass(slots=True)
 class Watch:
-    """Follows one process of a run. `row_tokens` are the lengths of the rows in training order."""
+    """Follows one process of a run. `row_tokens` are the lengths of the rows in training order; `missing` are the steps
+    to save, the last of them the last that is trained."""
 
     directory: Path
     run: str
     place: str  # what from_pretrained takes
     base: BaseModel
     settings: TrainingSettings
+    missing: Sequence[int]
     row_tokens: list[int]
     on_checkpoint: Callable[[SavedCheckpoint], None]
     on_progress: Callable[[StepProgress], None]
@@ -49,7 +51,7 @@ class Watch:
     checkpoint_bytes: int  # of one checkpoint, with the state to go on from
     last_saved: int | None = None
     free: Callable[[Path], int] = free_bytes
-    _losses: list[float] = field(default_factory=list)
+    _losses: list[float] = field(default_factory=list)  # of the steps after _first_step
     _first_step: int = 0
     _started: float = 0.0
     _step_started: float = 0.0
@@ -66,8 +68,8 @@ class Watch:
         self._first_step = step
         self._started = self._step_started = time.monotonic()
         if self.is_main:
-            self.make_sure_of_room(next(s for s in self.settings.checkpoint_steps if s > step))
-            self._log = MetricsLog(self.directory, first_step=step)
+            self.make_sure_of_room(self.missing[0])
+            self._log = MetricsLog(self.directory, coming=range(step + 1, self.missing[-1] + 1))
 
     def step(self, step: int, *, loss: float, grad_norm: float, learning_rate: float) -> None:
         """A step is done. TrainingError where loss or gradient is no number: before it could be saved."""
@@ -82,10 +84,10 @@ class Watch:
         rate = (seen[step] - seen[self._first_step]) / max(now - self._started, 1e-9)
         progress = StepProgress(
             step=step,
-            max_steps=self.settings.max_steps,
+            max_steps=self.missing[-1],
             loss=loss,
             tokens_per_second=rate,
-            seconds_left=(seen[self.settings.max_steps] - seen[step]) / rate,
+            seconds_left=(seen[self.missing[-1]] - seen[step]) / rate,
             learning_rate=learning_rate,
             grad_norm=grad_norm,
             step_tokens_per_second=(seen[step] - seen[step - 1]) / max(now - self._step_started, 1e-9),
@@ -115,14 +117,15 @@ class Watch:
             require("transformers").AutoTokenizer.from_pretrained(self.place).save_pretrained(partial)
         else:
             _name_base(partial / "adapter_config.json", self.base.hub_id or self.base.name)
+        before = max((s for s in self.settings.checkpoint_steps if s < step), default=0)
+        losses = self._losses[max(before - self._first_step, 0) :]
         saved = SavedCheckpoint(
             step=step,
             path=checkpoint_path(self.directory, step),
-            loss=sum(self._losses) / len(self._losses),
+            loss=sum(losses) / len(losses),
             tokens_seen=self._tokens_after[step],
             samples_seen=step * self.settings.global_batch_size,
         )
-        self._losses.clear()
         seal(partial, self.directory, saved=saved, run=self.run, keep=self.settings.keep)
         self.last_saved = step
         self.on_checkpoint(saved)

@@ -154,6 +154,13 @@ ERRORS = {
     "no database to ask": (["sql", "cost"], "No database at lema.duckdb"),
     "no database to count": (["status"], "No database at lema.duckdb"),
     "no database to derive": (["rederive"], "No database at lema.duckdb"),
+    "no database to export an arm of": (["export", "--arm", "lema", "--output", "x.jsonl"], "No database at"),
+    "no database of batches": (["batch", "status"], "No database at lema.duckdb"),
+    "no database to fetch into": (["batch", "fetch"], "No database at lema.duckdb"),
+    "no database to drop a batch of": (["batch", "drop", "b"], "No database at lema.duckdb"),
+    "no database to import into": (["batch", "import", "."], "No database at lema.duckdb"),
+    "no database with mistakes": (["batch", "export", "--output", "x.jsonl"], "No database at lema.duckdb"),
+    "no database with mistakes to hand in": (["batch", "submit"], "No database at lema.duckdb"),
     "limit of nothing": (["data", "--limit", "0"], "--limit must be 1 or more"),
     "JSON of a run": (["data", "--json"], "--json goes with --dry-run."),
     "GPUs misspelt": (["train", "--dry-run", "--gpus", "lots"], "4xA100-80GB"),
@@ -166,6 +173,7 @@ def test_an_error_is_one_line_that_helps(
 ) -> None:
     monkeypatch.delenv("NO_KEY", raising=False)
     assert words in error_of(run(*arguments))
+    assert "No database" not in words or not Path("lema.duckdb").exists()
 
 
 def test_a_missing_key_is_found_before_any_call(
@@ -539,9 +547,9 @@ def test_sql_that_cannot_be_is_one_line_and_changes_nothing(filled: Run, query: 
 
 
 def test_export_writes_an_arm_that_is_not_built_yet(
-    run: Run, server: ScriptedServer, write_profile: Callable[..., Path]
+    filled: Run, server: ScriptedServer, write_profile: Callable[..., Path]
 ) -> None:
-    code, out, _ = run("export", "--profile", write_profile(), "--arm", "cot", "--output", "cot.jsonl")
+    code, out, _ = filled("export", "--profile", write_profile(), "--arm", "cot", "--output", "cot.jsonl")
     assert (code, out) == (0, "")
     rows = [json.loads(line) for line in Path("cot.jsonl").read_text().splitlines()]
     assert len(rows) == 8

@@ -6,6 +6,7 @@ import pytest
 from scripted_server import ScriptedServer
 
 from lema_local.doctor import Check, examine
+from lema_local.hardware import Gpu
 from lema_local.settings.profiles import Overrides, load_profile
 
 
@@ -24,6 +25,20 @@ def test_an_endpoint_of_this_machine_is_asked_past_a_proxy(
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     assert corrector(server).state == "ok"
+
+
+def test_gpus_that_this_torch_cannot_use_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lema_local.doctor.gpus", lambda: [Gpu("NVIDIA A100", 80.0)])
+    versions = {"torch": "2.13.0+cpu"}
+    monkeypatch.setattr("importlib.metadata.version", lambda name: versions.get(name, "1.0"))
+
+    def torch() -> Check:
+        checks = examine(load_profile("smoke", environment={}), Path("none.duckdb"))
+        return next(check for check in checks if check.what == "torch")
+
+    assert (torch().state, torch().found) == ("missing", "2.13.0+cpu cannot use the GPUs")
+    versions["torch"] = "2.13.0"
+    assert torch().state == "ok"
 
 
 def test_a_key_does_not_follow_a_redirect(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:

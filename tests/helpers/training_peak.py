@@ -48,6 +48,7 @@ def main(place: str, directory: str, given: str) -> None:
             directory=Path(directory),
             cache=Path(directory) / "cache",
             run="run",
+            missing=settings.checkpoint_steps,
             on_checkpoint=lambda saved: None,
             on_progress=lambda progress: None,
         )

@@ -298,6 +298,40 @@ def test_models_made_elsewhere_are_compared_with_the_first() -> None:
     assert [len(row["comparisons"]) for row in json_rows(report)] == [0, 1]
 
 
+def elsewhere(*indexes: tuple[int, str]) -> list[dict[str, Any]]:
+    """Answers of one model that an import brought: (sample_index, right)."""
+    return [
+        row
+        for index, right in indexes
+        for row in rows("base", 0, right, sample_index=index, temperature=None, base="imported:m")
+    ]
+
+
+def test_of_answers_made_elsewhere_the_first_to_each_problem_stands_in_the_table_wherever_they_begin() -> None:
+    table = elsewhere((1, "110"), (2, "000"), (3, "111"))[1:]  # the first problem begins at 2
+    asked = [Problem("d", "test", f"q{k}", "1") for k in range(4)]
+    for row in table:
+        row["problem_id"] = asked[int(row["problem_id"][1:])].id
+    (report,) = set_reports(with_missing(table, asked), margin=0.03)
+    (result,) = report.checkpoints
+    assert (result.correct, result.n, result.missing) == (1, 4, 1)
+    assert (report.asked, report.problems, report.never_solved) == (4, 4, 3)
+    assert [row["correct"] for row in group_rows(report, with_missing(table, asked), "level")] == [1]
+
+
+def test_of_answers_made_elsewhere_as_many_count_as_each_problem_has() -> None:
+    table = elsewhere((0, "100"), (1, "010"), (2, "111"))[:-1]  # the last problem has two
+    found = only(set_reports(table, margin=0.03, ks=(1, 2, 4))).samples[0]
+    assert (found.samples, found.problems) == (2, 3)
+    assert {k: value.value for k, value in found.pass_at.items()} == pytest.approx({1: 1 / 3, 2: 2 / 3})
+
+
+def test_a_set_of_which_there_are_samples_alone_has_no_row() -> None:
+    report = only(set_reports(sampled("base", "10", "11"), margin=0.03))
+    assert (report.checkpoints, report.asked, report.problems, report.not_yet_whole) == ((), 0, 0, "")
+    assert json_rows(report) == []
+
+
 def test_problems_that_nothing_solves_are_counted() -> None:
     report = only(set_reports([*rows("base", 0, "1000"), *rows("cot", 1, "0100")], margin=0.03))
     assert (report.problems, report.never_solved) == (4, 2)

@@ -3,17 +3,18 @@
 import re
 from importlib.resources import files
 from itertools import combinations
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from experiments import N, experiment, rows, trained_over
 
-from lema_local.report.charts import IN_FILE
+from lema_local.report.charts import ARMS, IN_FILE
 from lema_local.report.evaluation import set_reports
 from lema_local.report.evidence import Evidence, Experiment
 from lema_local.report.figures import figures
 from lema_local.report.paper import paper
+from lema_local.settings.tables import Arm
 
 # Machado, Oliveira and Fernandes, IEEE TVCG 15 (2009) 1291-1298, severity 1.0, on linear RGB
 BLINDNESS = {
@@ -60,6 +61,56 @@ def test_every_figure_with_data_has_it_as_a_table_too() -> None:
         assert "pass@1 %" in heading
         assert all(len(line) == len(heading) for line in lines)
         assert len(lines) >= 3
+
+
+def drawn_as(figure: Any) -> dict[str, tuple[Any, ...]]:
+    """How each arm is drawn: its value on every channel that tells arms apart."""
+    found: dict[str, dict[str, Any]] = {}
+    for layer in figure.spec["concat"][0]["layer"]:
+        for channel, spec in layer["encoding"].items():
+            if spec.get("field") == "arm":
+                for arm, value in zip(spec["scale"]["domain"], spec["scale"]["range"], strict=True):
+                    found.setdefault(arm, {})[channel] = value
+    return {arm: tuple(str(value) for _, value in sorted(look.items())) for arm, look in found.items()}
+
+
+def looks_of(*arms: str) -> list[dict[str, tuple[Any, ...]]]:
+    """In figures 1 and 2."""
+    both = drawn(experiment(**{arm.replace("-", "_"): 40 for arm in arms}))
+    return [drawn_as(both[name]) for name in ("figure-1", "figure-2")]
+
+
+@pytest.mark.parametrize("arms", [get_args(Arm), ("cot", "lema", "evolved"), ("cot", "lema-no-step", "mine", "yours")])
+def test_every_arm_of_a_figure_is_drawn_in_a_way_of_its_own_and_only_the_base_is_grey(arms: tuple[str, ...]) -> None:
+    for found in looks_of(*arms):
+        own = [look for arm, look in found.items() if arm != "base"]
+        assert {*arms} <= found.keys()
+        assert len(set(own)) == len(own) >= len(arms)
+        assert IN_FILE["series-quiet"] not in str(own)
+        assert IN_FILE["ink-soft"] not in str(own)
+
+
+def test_an_arm_looks_the_same_whatever_others_stand_beside_it() -> None:
+    for one, other in zip(looks_of("cot", "evolved"), looks_of("evolved", "lema-no-step", "another"), strict=True):
+        assert one["evolved"] == other["evolved"]
+    assert {*get_args(Arm)} | {"base"} == {*ARMS}
+
+
+def test_a_panel_of_corrections_has_those_of_one_way_of_asking() -> None:
+    row = {
+        "corrector": "c", "dataset": "math", "is_reference_derived": False, "template": "a.1", "settings": "{}",
+        "model_identity": "w", "corrected": 30, "rate": 0.3, "low": 0.2, "high": 0.4,
+    }  # fmt: skip
+    levels = [row | {"level": str(k), "mistakes": 100 - k} for k in (1, 2)]
+    again = [each | {"template": "a.2", "mistakes": 90} for each in levels]
+    oracle = [each | {"is_reference_derived": True, "settings": "its own"} for each in levels]
+    *_, figure = figures(Evidence(correction_by_level=(*again, *levels, *oracle)), paper(), IN_FILE)
+    panels = [[(r["level"], r["mistakes"]) for r in panel["data"]["values"]] for panel in figure.spec["concat"]]
+    assert panels == [[("1", 99), ("2", 98)]] * 2
+    assert len(figure.table) == 5
+    assert "those with most mistakes" in figure.caption
+    *_, alone = figures(Evidence(correction_by_level=tuple(levels)), paper(), IN_FILE)
+    assert "those with most mistakes" not in alone.caption
 
 
 def lab(colour: str, matrix: Any) -> Any:

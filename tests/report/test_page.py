@@ -134,6 +134,19 @@ def test_one_arm_alone_is_shown_and_compared_with_the_base(db: Path) -> None:
     assert "cot - base" in page
 
 
+def test_arms_that_are_trained_and_not_evaluated_are_not_said_to_be_untrained(db: Path) -> None:
+    report_records.add_arms(db, rates={"base": 0.1, "cot": 0.4, "lema": 0.5}, problems=30)
+    with Writer(db) as store, store.connect(write=True) as connection:
+        connection.execute("delete from evaluation where checkpoint_id is not null")
+        [(trained,)] = connection.execute("select count(*) from checkpoint").fetchall()
+    page = " ".join(Page(report(db)).text.split())
+    assert f"Only the base model was evaluated: {trained} trained checkpoints are not evaluated yet. make eval" in page
+    with Writer(db) as store, store.connect(write=True) as connection:
+        connection.execute("delete from evaluation")
+    page = " ".join(Page(report(db)).text.split())
+    assert f"Nothing was evaluated: {trained} trained checkpoints are not evaluated yet. make eval" in page
+
+
 def test_of_an_arm_that_was_trained_twice_the_later_run_is_shown(db: Path) -> None:
     report_records.add_arms(db, rates={"base": 0.1, "cot": 0.4}, problems=30)
     with Writer(db) as store, store.connect(write=True) as connection:

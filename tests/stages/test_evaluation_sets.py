@@ -17,7 +17,7 @@ from lema_local.errors import DataError, ProfileError
 from lema_local.records.queries import run_query
 from lema_local.records.store import Writer
 from lema_local.report.evaluation import set_reports
-from lema_local.settings.evaluation import EvaluationProfile, default_ks, with_options
+from lema_local.settings.evaluation import EvaluationProfile, check_evaluation, default_ks, with_options
 from lema_local.settings.profiles import load_profile
 from lema_local.settings.tables import DataProfile
 from lema_local.stages.evaluate import evaluate, facts, result_rows, targets
@@ -227,6 +227,12 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(write_profile: Profile,
         load_profile(str(profile), environment={})
 
 
+@pytest.mark.parametrize("option", [{"samples": -3}, {"samples": 2, "temperature": -0.5}])
+def test_options_below_zero_are_refused_as_the_profile_refuses_them(option: dict[str, Any]) -> None:
+    with pytest.raises(ProfileError, match="samples and temperature must be 0 or more"):
+        check_evaluation("tiny", with_options(EvaluationProfile(), **option))
+
+
 def test_a_set_named_like_the_runs_own_is_refused(db: Path, write_profile: Profile, svamp: Path) -> None:
     profile = write_profile()
     profile.write_text(f'{profile.read_text()}\n[[evaluation.also]]\ndataset = "tiny"\npath = "{svamp}"\n')
@@ -235,7 +241,7 @@ def test_a_set_named_like_the_runs_own_is_refused(db: Path, write_profile: Profi
 
 
 def test_the_usual_k_are_powers_of_two_and_the_number_of_samples() -> None:
-    assert [default_ks(n) for n in (1, 2, 6, 8)] == [(1,), (1, 2), (1, 2, 4, 6), (1, 2, 4, 8)]
+    assert [default_ks(n) for n in (0, 1, 2, 6, 8)] == [(), (1,), (1, 2), (1, 2, 4, 6), (1, 2, 4, 8)]
 
 
 def test_options_choose_sets_and_leave_the_rest() -> None:

@@ -1,6 +1,7 @@
 """Answers made elsewhere are graded by the same grader and land in the same table."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -241,6 +242,30 @@ def test_lema_eval_import_prints_the_table_of_the_models_that_the_file_names(
     bad, good = json.loads(lema(*arguments, "--json", cwd=db.parent).stdout)
     assert [(row["model"], row["correct"], row["n"]) for row in (bad, good)] == [("bad", 0, 2), ("good", 2, 2)]
     assert Store(db).rows("select count(*) as n from evaluation") == [{"n": 4}]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_lema_eval_import_of_several_answers_a_problem_says_pass_at_k(
+    db: Path, write_profile: Callable[..., Path], first: int
+) -> None:
+    file = db.parent / "answers.jsonl"
+    problems = [json.loads(line) for line in PROBLEMS.read_text().splitlines()]
+    rows = [
+        {"question": p["question"], "text": f"The answer is {(0, p['answer'])[k]}.", "model": "m"}
+        | {"sample_index": first + k}
+        for p in problems
+        for k in (0, 1)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ("eval", "--db", db, "--profile", write_profile(), "--import", file)
+    done = lema(*arguments, cwd=db.parent)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"m +0 +0/2 +0\.0%", done.stdout)
+    said = " ".join(done.stdout.split())
+    assert re.search(r"m, 2 samples a problem: pass@1 50\.0% \(.*\), pass@2 100\.0%", said)
+    (row,) = json.loads(lema(*arguments, "--json", cwd=db.parent).stdout)
+    assert (row["correct"], row["n"], list(row["samples"]["pass_at"])) == (0, 2, ["1", "2"])
+    assert Store(db).rows("select n, correct from pass_at_1") == [{"n": 2, "correct": 0}]
 
 
 def test_lema_eval_names_who_has_not_answered_every_problem(

@@ -10,6 +10,7 @@ from needs import needs
 from test_training_seeds import write_profile
 from tiny_model import write_tiny_model
 
+from lema_local.hardware import Gpu
 from lema_local.records.store import Writer
 from lema_local.settings.profiles import Overrides, load_profile
 from lema_local.settings.training import ComputeDtype
@@ -68,6 +69,22 @@ def test_a_run_in_bfloat16_is_found_where_that_is_slow(db: Path, profile: Path, 
     fast.directory.mkdir(parents=True)
     is_fast[0] = False
     assert [each.id for each in planned(db, profile)] == [fast.id]
+
+
+def test_a_run_in_bfloat16_is_found_where_there_are_gpus(
+    db: Path, profile: Path, is_fast: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (fast,) = planned(db, profile)
+    fast.directory.mkdir(parents=True)
+    monkeypatch.setattr(train, "gpus", lambda: [Gpu("NVIDIA A100", 80.0)])
+    assert [each.id for each in planned(db, profile)] == [fast.id]
+
+
+def test_auto_stays_auto_where_gpus_begin(
+    db: Path, profile: Path, is_fast: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "gpus", lambda: [Gpu("NVIDIA A100", 80.0)])
+    assert [each.settings.compute_dtype for each in planned(db, profile)] == ["auto"]
 
 
 def test_what_is_said_is_done_whatever_is_fast(db: Path, profile: Path, is_fast: list[bool]) -> None:

@@ -118,6 +118,17 @@ def test_a_longer_run_goes_on_from_a_shorter_one_and_the_shorter_is_found_in_it(
         assert sum("training cot" in notice for notice in notices) == starts
 
 
+def test_a_run_goes_on_over_the_same_weights_by_another_name(db: Path, tmp_path: Path, tiny_model: Path) -> None:
+    notices: list[str] = []
+    renamed = tmp_path / "renamed"
+    shutil.copytree(tiny_model, renamed)
+    for model, steps in ((tiny_model, 2), (renamed, 4)):
+        with opened(db, write_gold_profile(tmp_path, model, steps=steps, save_steps=2), seeds=1) as run:
+            run.notice = notices.append
+            assert [c.step for c in train.train(run)][-1] == steps
+    assert "cot: going on from step 2 of 4" in notices
+
+
 def test_a_run_that_was_evaluated_elsewhere_is_trained_again_unless_it_is_to_be_left(
     db: Path, tmp_path: Path, tiny_model: Path
 ) -> None:
@@ -150,6 +161,16 @@ def test_a_run_that_was_evaluated_elsewhere_is_trained_again_unless_it_is_to_be_
         weights.mkdir()
         assert not leaves_it()
         assert any("it is trained again (--skip-evaluated leaves it" in notice for notice in notices)
+
+
+def test_a_step_beyond_the_last_is_not_waited_for_where_a_run_was_evaluated_elsewhere(
+    db: Path, tmp_path: Path, tiny_model: Path
+) -> None:
+    """training.match_beside gives an arm the length of another, which may be longer than it is trained."""
+    with opened(db, write_gold_profile(tmp_path, tiny_model, steps=4, save_steps=2), seeds=1) as run:
+        run.profile = replace(run.profile, training=replace(run.profile.training, save_at=(1, 9)))
+        (planned,) = train.planned_runs(run, ("cot",))
+    assert planned.ends == (4, 1)
 
 
 def test_an_arm_without_examples_is_named_before_any_training(db: Path, tmp_path: Path, tiny_model: Path) -> None:

@@ -10,8 +10,10 @@ import pytest
 from needs import needs
 from training_runs import SETTINGS, run
 
+from lema_local.errors import TrainingError
 from lema_local.settings.profiles import Overrides, load_profile
 from lema_local.training.base import BaseModel
+from lema_local.training.launch import LISTED_GPUS, Strategy, began_as, refuse_other_sharding
 from lema_local.training.metrics import recorded
 from lema_local.training.plan import launch_arguments
 from lema_local.training.run import _as_module
@@ -49,6 +51,43 @@ def test_several_processes_on_a_cpu_are_torchruns() -> None:
     assert (parsed.nproc_per_node, parsed.standalone, parsed.module) == ("2", True, True)
     assert parsed.training_script == "lema_local.training.run"
     assert parsed.training_script_args == ["--job", "runs/a b/job.json"]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("DEEPSPEED", "DeepSpeed"), ("MEGATRON_LM", "Megatron-LM")])
+def test_an_engine_with_steps_of_its_own_is_refused_before_anything_is_loaded(
+    kind: str, name: str, tmp_path: Path, base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"ACCELERATE_USE_{kind}", "true")
+    with pytest.raises(TrainingError, match=f"{name} would take a step for each micro-batch"):
+        run(base, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_was_planned_for_gpus_that_torch_cannot_use_is_not_trained_on_the_cpu(
+    tmp_path: Path, base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setenv(LISTED_GPUS, "4")
+    with pytest.raises(TrainingError, match="nvidia-smi lists 4 GPUs, and this torch cannot use them"):
+        run(base, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "began"), [((), None), (("optimizer.pt",), "ddp"), (("optimizer.bin", "pytorch_model_fsdp.bin"), "fsdp")]
+)
+def test_a_run_goes_on_by_the_strategy_that_it_began_by(
+    files: tuple[str, ...], began: Strategy | None, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "step-000020"
+    checkpoint.mkdir()
+    for name in ("adapter_model.safetensors", *files):
+        (checkpoint / name).touch()
+    assert began_as(tmp_path) == began
+    if began is not None:
+        refuse_other_sharding(checkpoint, is_sharded=began == "fsdp")
+        with pytest.raises(TrainingError, match="goes on only so"):
+            refuse_other_sharding(checkpoint, is_sharded=began != "fsdp")
 
 
 def test_the_users_accelerate_file_is_not_overridden(tmp_path: Path) -> None:
@@ -116,5 +155,5 @@ def test_what_a_launcher_says_of_precision_and_devices_does_not_change_a_run(
     monkeypatch.setattr(transformers.TrainingArguments, "__post_init__", on_four_gpus)
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     run(base, tmp_path / "launched", settings)
-    plain, launched = ([step.loss for step in recorded(tmp_path / name, until=2)] for name in ("plain", "launched"))
+    plain, launched = ([step.loss for step in recorded(tmp_path / name)] for name in ("plain", "launched"))
     assert plain == launched

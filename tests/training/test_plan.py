@@ -18,7 +18,7 @@ from lema_local.training.launch import launch_arguments
 from lema_local.training.matching import ArmSize
 from lema_local.training.memory import GIB, memory_parts
 from lema_local.training.model import attention_implementation
-from lema_local.training.plan import plan
+from lema_local.training.plan import fit, plan
 
 LLAMA_2_70B = Architecture(hidden_size=8192, layers=80, intermediate_size=28672, vocab_size=32000, heads=64, kv_heads=8)
 LLAMA_2_7B = Architecture(hidden_size=4096, layers=32, intermediate_size=11008, vocab_size=32000, heads=32, kv_heads=32)
@@ -67,6 +67,18 @@ def test_the_defaults_are_the_papers() -> None:
     assert (fields["max_steps"], fields["save_steps"], fields["global_batch_size"]) == (2000, 100, 96)
     assert fields["gradient_accumulation_steps"] == 4
     assert fields["epochs"] == {"cot": 5.92, "lema": 4.27}
+
+
+def test_a_run_goes_on_by_the_strategy_that_it_began_by_though_another_fits() -> None:
+    now = {"num_gpus": 4, "memory_gib": 80.0}
+    assert fit(LLAMA_2_70B, PAPER, **now).strategy == "ddp"
+    sharded = fit(LLAMA_2_70B, PAPER, began="fsdp", **now)
+    assert (sharded.strategy, sharded.fits) == ("fsdp", True)
+    less = {"num_gpus": 4, "memory_gib": 40.0}
+    assert fit(LLAMA_2_70B, PAPER, **less).strategy == "fsdp"
+    whole = fit(LLAMA_2_70B, PAPER, began="ddp", **less)
+    assert (whole.strategy, whole.fits) == ("ddp", False)
+    assert fit(LLAMA_2_7B, PAPER, num_gpus=1, memory_gib=80.0, began="ddp").strategy == "single"
 
 
 @pytest.mark.parametrize(

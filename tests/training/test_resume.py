@@ -151,6 +151,61 @@ def test_where_both_states_are_broken_training_begins_anew_and_says_so(
     assert_same_end(again, uninterrupted)
 
 
+@pytest.mark.parametrize(
+    ("damaged", "save_at", "trained"),
+    [(None, 3, [1, 2, 3]), (None, 5, [5]), (2, 6, [1, 2]), (2, 5, [1, 2, 3, 4, 5])],
+    ids=["one-more", "one-more-behind-a-state", "a-damaged-one", "both"],
+)
+def test_only_missing_checkpoints_are_made_and_the_others_stay_as_they_are(
+    base: BaseModel,
+    uninterrupted: list[SavedCheckpoint],
+    tmp_path: Path,
+    damaged: int | None,
+    save_at: int,
+    trained: list[int],
+) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(uninterrupted[0].path.parent, directory)
+    if damaged is not None:
+        flip(directory / f"step-{damaged:06d}" / "adapter_model.safetensors")
+    others = [saved.path.name for saved in uninterrupted if saved.step != damaged]
+    files = [directory / name / "adapter_model.safetensors" for name in others]
+    before = [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files]
+    progress: list[StepProgress] = []
+    notices: list[str] = []
+    settings = replace(COSINE, save_at=(save_at,))
+    again = run(base, directory, settings, on_progress=progress.append, on_notice=notices.append)
+    assert [p.step for p in progress] == trained
+    assert (progress[-1].max_steps, progress[-1].seconds_left) == (trained[-1], 0)
+    assert f"going on from step {trained[0] - 1} of 6, as far as step {trained[-1]}: the rest is there" in notices
+    assert [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files] == before
+    assert_same_end([saved for saved in again if saved.step in (2, 4, 6)], uninterrupted)
+    curve = {p.step: p.loss for p in recorded(uninterrupted[0].path.parent)}
+    assert {saved.step: saved.loss for saved in again} == pytest.approx(
+        {2: (curve[1] + curve[2]) / 2, 4: (curve[3] + curve[4]) / 2, 6: (curve[5] + curve[6]) / 2}
+        | ({save_at: curve[save_at]} if save_at < 6 else {})
+    )
+    assert len(list(directory.glob("step-*/optimizer.pt"))) == 2
+    assert run(base, directory, settings) == again
+
+
+def test_a_curve_that_cannot_be_read_for_a_moment_is_not_begun_anew(
+    uninterrupted: list[SavedCheckpoint], tmp_path: Path
+) -> None:
+    (tmp_path / "metrics.jsonl").symlink_to(tmp_path / "metrics.jsonl")
+    with pytest.raises(OSError, match=r"metrics\.jsonl"):
+        recorded(tmp_path)
+
+
+def test_a_run_begun_by_the_name_of_its_base_goes_on_where_the_content_counts(base: BaseModel, tmp_path: Path) -> None:
+    run(base, tmp_path, replace(SETTINGS, max_steps=2))
+    steps: list[int] = []
+    known = replace(base, identity="hf:0f3a")
+    run(known, tmp_path, replace(SETTINGS, max_steps=4), on_progress=lambda progress: steps.append(progress.step))
+    assert steps == [3, 4]
+    assert [saved.step for saved in run(base, tmp_path, replace(SETTINGS, max_steps=4))] == [2, 4]  # one run of both
+
+
 @pytest.mark.parametrize("keep", [1, 2])
 def test_keep_bounds_the_disk_and_a_killed_run_still_goes_on(
     base: BaseModel, uninterrupted: list[SavedCheckpoint], tmp_path: Path, keep: int

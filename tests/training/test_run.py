@@ -1,12 +1,16 @@
 """The trainer on a tiny random Llama: checkpoints, resuming after real interruptions, the process of its own."""
 
+import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +20,14 @@ from needs import needs
 from training_runs import EXAMPLES, SETTINGS, assert_same_end, run, weights
 
 from lema_local.errors import DataError, TrainingError
+from lema_local.training import checkpoints
 from lema_local.training.base import BaseModel
 from lema_local.training.checkpoints import (
     SavedCheckpoint,
     find_checkpoints,
     has_adapter,
     refuse_damaged,
+    tidy,
 )
 from lema_local.training.job import Job, _reason, read_examples, run_job, saved_checkpoint
 from lema_local.training.lint import Lint, read_lint
@@ -69,6 +75,54 @@ def test_a_damaged_adapter_is_refused_and_no_longer_counts(
     assert not has_adapter(step)
     with pytest.raises(TrainingError, match="`lema train` makes it anew"):
         refuse_damaged(directory / "step-000009")
+
+
+@contextmanager
+def unreadable(path: Path, aside: Path) -> Iterator[None]:
+    """What is there is a link that leads to itself: not missing, and not to be read."""
+    path.rename(aside)
+    path.symlink_to(path)
+    try:
+        yield
+    finally:
+        path.unlink()
+        aside.rename(path)
+
+
+@pytest.mark.parametrize("name", [".", "COMPLETE", "adapter_model.safetensors", "optimizer.pt"])
+def test_a_checkpoint_that_cannot_be_read_for_a_moment_is_not_damaged_and_stays(
+    base: BaseModel, uninterrupted: list[SavedCheckpoint], tmp_path: Path, name: str
+) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(uninterrupted[0].path.parent, directory)
+    (directory / ".partial").mkdir()
+    path, before = directory / "step-000006" / name, sorted(directory.rglob("*"))
+    said = rf"^Cannot read {re.escape(str(path))} \(.+\): nothing was removed\. [^\n]+$"
+    with unreadable(path, tmp_path / "aside"):
+        with pytest.raises(TrainingError, match=said):
+            tidy(directory)
+        with pytest.raises(TrainingError, match=said):
+            run(base, directory)
+        if name != "optimizer.pt":  # whoever serves an adapter reads no state
+            with pytest.raises(TrainingError, match=said if name != "." else "^Cannot read .*nothing was removed"):
+                refuse_damaged(directory / "step-000006")
+    assert sorted(directory.rglob("*")) == before
+    assert len(find_checkpoints(directory)) == 3
+
+
+def test_an_adapter_that_a_failing_disk_does_not_give_is_not_damaged(
+    uninterrupted: list[SavedCheckpoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    shutil.copytree(uninterrupted[-1].path, tmp_path / "step-000006")
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "file_sha256", fail)
+        for read in (tidy, find_checkpoints, lambda directory: refuse_damaged(directory / "step-000006")):
+            with pytest.raises(TrainingError, match=r"Input/output error\): nothing was removed"):
+                read(tmp_path)
+    refuse_damaged(tmp_path / "step-000006")
 
 
 def test_an_adapter_without_its_trainer_state_is_still_one(
