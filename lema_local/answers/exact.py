@@ -46,10 +46,11 @@ _REMARK = re.compile(
     r"(?:correct|right|wrong|incorrect|reasonable|valid|consistent|given|found|obtained|positive|negative)\b",
     re.IGNORECASE,
 )
-# "The other answers are incorrect, because ...": judges an answer and gives none; "the answer is correct: 18" gives one
+# "This answer is reasonable because ...", "the other answers are incorrect, since ...": gives none. Without a reason it
+# may: "the answer is wrong, it is 40", "the answer is correct: 18", and "right" may be a choice.
 _JUDGES = re.compile(
     r"[\s:*]*(?:(?:also|indeed|all|both) )?"
-    r"(?:correct|right|wrong|incorrect|reasonable|valid|consistent|supported|sensible)\b(?!\s*:)",
+    r"(?:correct|right|wrong|incorrect|reasonable|valid|consistent|supported|sensible),? (?:because|since|as)\b",
     re.IGNORECASE,
 )
 _MANY_PIECES = re.compile(r"(?:\S+\s+){9}")

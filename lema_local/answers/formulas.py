@@ -77,11 +77,11 @@ def statement(segment: str) -> str | None:
     for match in _MATH.finditer(text):
         gap = text[end : match.start()]
         if not end:
-            is_sentence = len(gap.split()) > 1
+            is_sentence = len(gap.split()) > 1 and not _IS.search(gap)
         if matches and not _CONNECTOR.fullmatch(gap):
             if not is_sentence or not _IS.search(gap) or _SENTENCE_END.search(gap):
                 break
-            matches = []  # "the value of $x$ is $5$"
+            matches, is_sentence = [], False  # "the value of $x$ is $5$"
         if not matches and _SENTENCE_END.search(gap):
             break
         matches.append(_ANSWER_LABEL.sub("", next(g for g in match.groups() if g is not None).strip()))

@@ -66,11 +66,10 @@ _SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3}){1,6}(?![\d/]|[.,:]?\d| /)")
 _SENTENCE_END = re.compile(r"(?<!Rs)[.!?](?=\s|$)|\n| ; ")
 _CLAUSE_END = re.compile(r"[,;(](?!\d)| (?:because|since|where|as|when|if|so|which|after|for)\b")
 
-# in brackets after a number stands how it came about, "40 (20 + 5 = 25, 25 + 15 = 40)", if they are no factor of it
-_STATED_END = re.compile(_CLAUSE_END.pattern + r"| \((?![^()]{0,80}\)\s?[=*/^+-])")
+# in brackets after a number stands how it came about, "40 (20 + 5 = 25, 25 + 15 = 40)"; without "=" they are a factor
+_STATED_END = re.compile(_CLAUSE_END.pattern + r"| \((?=[^()]{0,80}=)")
 _REASON = re.compile(r" (?:because|since|where|as|when|if|so|which|after|for)\b")
-# before a number that says what another one is of: "she earns $36 in 4 weeks", "36 of the 40 apples"
-_MEASURES = re.compile(r" (?:in|over|within|during|than|out of|of the) $")
+_OF_ALL = re.compile(r" (?:out of|of the) $")  # before what another number is a part of: "36 of the 40 apples"
 _NUMERAL = re.compile(
     r"""(?<![\w.^])(?P<sign>(?<![\d)] )(?<![\d)])[-+]\s?)?(?<![A-Za-z_^])
     (?:(?P<whole>\d{1,18})(?:\ (?:and\ )?|-)(?P<top>\d{1,18})\ ?/\ ?(?P<bottom>\d{1,18})
@@ -181,7 +180,7 @@ def _last_of(text: str) -> str | None:
     first = _NUMERAL.search(text)
     reason = _REASON.search(text, first.end()) if first else None
     found = list(_NUMERAL.finditer(text, 0, reason.start() if reason else len(text)))
-    if len(found) > 1 and _MEASURES.search(text, found[-2].end(), found[-1].start()):
+    if len(found) > 1 and _OF_ALL.search(text, found[-2].end(), found[-1].start()):
         found.pop()
     if len(found) > 1 and _CONNECTOR.fullmatch(text, found[-2].end(), found[-1].start()):
         return _several(text, found[-2]) or text[found[-2].start() : found[-1].end()].strip()

@@ -25,7 +25,10 @@ _ITEM = re.compile(r"(?:\*\*)?(\d{1,3})[.):](?:\*\*)? +(?=\S)(.*)")
 _BULLET = re.compile(r"^[-*•] +(?=\S)")
 # states an answer; "to get the final answer, double it:" does not
 _ANSWER = re.compile(
-    r"\banswers?\b\**(?:\s+(?:is|are|(?:would|should|must|will) be)\b|\s*[:=])|####|\\boxed", re.IGNORECASE
+    r"\banswers?\b\**(?:,? (?:then|therefore|thus),?| (?:to|for|of|in)\b[^.:=\n]{1,60}?| \([^()\n]{1,40}\))?"
+    r"(?:\s(?:is|are|equals|(?:would|should|must|will) be)\b|\s*[:=])"
+    r"|\b(?:is|was) the (?:final |correct )?answer\b|####|\\boxed",
+    re.IGNORECASE,
 )
 _ENOUGH = 0.7  # share of common words that makes two steps the same one in other words
 

@@ -23,13 +23,14 @@ CORRECTION_SCHEMA: dict[str, Any] = {
 # a grammar keeps the order of the properties, so a model says where before it says why, as in the few-shot form
 
 # \frac and \times, which JSON reads as a form feed and a tab, and \sqrt, which it refuses; "\\frac" is written right.
-# Of n, r and t, which begin a line or a tab in plain text too, only the names of commands.
+# Of n, r and t, which begin a line or a tab in plain text too, only the names of commands that begin no word so.
 _COMMANDS = (
-    r'[bf](?!")|u(?![0-9a-fA-F]{4})|[^"\\/bfnrtu]'
-    r"|(?:n(?:eq?|eg|abla|ot(?:in)?)|r(?:ight(?:arrow)?|angle|ceil|floor|ho|m|oot)"
-    r"|t(?:imes|ext(?:bf|it|rm|style|normal)?|frac|heta|anh?|o|op|riangle|herefore|au|ilde|ag))(?![a-zA-Z])"
+    r'[bf](?!")|u(?![0-9a-fA-F]{4})|[^"\'\\/bfnrtu]'
+    r"|(?:n(?:eq|abla|otin)|r(?:ight(?:arrow)?|angle|ceil|floor|ho|m|oot)"
+    r"|t(?:imes|ext(?:bf|it|rm|style|normal)?|frac|heta|anh|riangle|herefore|au|ilde|ag))(?![a-zA-Z])"
 )
 _UNESCAPED = re.compile(rf"(?<!\\)((?:\\\\)*)\\(?={_COMMANDS})")
+_QUOTED = re.compile(r"(?<!\\)((?:\\\\)*)\\'")  # which JSON has no need of, and refuses
 _TRIES = 4  # opening braces that are tried: the paper's form has braces that open no JSON
 _STEP = re.compile(r"(\d{1,3})")
 _MAX_STEPS = 100
@@ -54,12 +55,16 @@ def read_json(text: str) -> tuple[int | None, str | None, list[str]] | None:
         if at < 0:
             return None
         try:
-            found, _ = json.JSONDecoder(strict=False).raw_decode(_UNESCAPED.sub(r"\1\\\\", text[at:]))
+            found, _ = json.JSONDecoder(strict=False).raw_decode(_escaped(text[at:]))
         except (ValueError, RecursionError):
             continue
         if isinstance(found, dict) and (parts := _parts(found)):
             return parts
     return None
+
+
+def _escaped(text: str) -> str:
+    return _UNESCAPED.sub(r"\1\\\\", _QUOTED.sub(r"\1'", text))
 
 
 def _parts(found: dict[str, Any]) -> tuple[int | None, str | None, list[str]] | None:

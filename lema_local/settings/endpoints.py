@@ -70,9 +70,11 @@ def given_outside(
 ) -> EndpointProfile:
     """A profile's endpoint as the options or the environment have it. `url` may be several, with commas between.
 
-    What the profile says of its own host or model goes; not the keys in `kept`, which the command line names too.
+    What the profile says of its own host or model goes; not the keys in `kept`, which the command line names too. What
+    only a recipe can have always goes where a URL is given.
     """
     given: dict[str, Any] = {"model": model, "api_key_env": key_env}
+    given = {key: value for key, value in given.items() if value is not None}
     gone: dict[str, Any] = {}
     if url is not None or model is not None:  # the profile's price is that of its own model
         gone |= dict.fromkeys(("usd_per_million_input", "usd_per_million_cached_input", "usd_per_million_output"))
@@ -82,11 +84,10 @@ def given_outside(
         given["more_base_urls"] = tuple(more)
         if endpoint.recipe is not None and name != "student":  # raw text was for that recipe: hosted models take chat
             gone |= {"api": "chat", "concurrency": max(endpoint.concurrency, OUTSIDE_CONCURRENCY)}
-        # the profile's key is for the profile's host: never send it to another
-        gone |= dict.fromkeys(("recipe", "api_key_env", "adapter", "prompt", "system"))
-        gone |= {"servers": 1, "warm_up_steps": 0}
+        gone["api_key_env"] = None  # the profile's key is for the profile's host: never send it to another
+        given |= dict.fromkeys(("recipe", "adapter", "prompt", "system")) | {"servers": 1, "warm_up_steps": 0}
     left = {key: value for key, value in gone.items() if key not in kept}
-    return replace(endpoint, **left | {key: value for key, value in given.items() if value is not None})
+    return replace(endpoint, **left | given)
 
 
 def check_endpoint(profile: str, name: str, endpoint: EndpointProfile) -> None:

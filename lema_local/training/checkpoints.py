@@ -20,7 +20,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -146,13 +146,20 @@ def serving_files(path: Path) -> list[str]:
     return [] if marker is None else sorted(_weights_of(marker))
 
 
-def seal(partial: Path, directory: Path, *, saved: SavedCheckpoint, run: str, keep: int | None = None) -> None:
+def seal(
+    partial: Path, directory: Path, *, saved: SavedCheckpoint, run: str, keep: int | None = None
+) -> SavedCheckpoint:
     """Makes `partial` the checkpoint of its step: hashes, marker last, rename; then frees what the older hold.
 
-    `saved.path` is where it ends up. Killed at any moment, either the old state or the new one is whole.
+    `saved.path` is where it ends up. One that is there already, as its run passes by on the way to a missing one, keeps
+    its weights, for they may have been evaluated, and gets the state to go on from. Returns what stands there. Killed
+    at any moment, either the old state or the new one is whole.
     """
-    for name in _UNWANTED_FILES:
-        (partial / name).unlink(missing_ok=True)
+    there = _read_marker(saved.path)
+    is_passed = there is not None and not there.is_removed and there.run == run
+    for path in list(partial.iterdir()):
+        if path.name in _UNWANTED_FILES or (is_passed and _STATE.match(path.name) is None):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     files = {
         file.relative_to(partial).as_posix(): (file_sha256(file), file.stat().st_size)
         for file in sorted(partial.rglob("*"))
@@ -160,16 +167,32 @@ def seal(partial: Path, directory: Path, *, saved: SavedCheckpoint, run: str, ke
     }
     for file in files:
         _fsync(partial / file)
-    _write_marker(partial, Marker(saved, run, True, files))
-    if saved.path.exists():  # a broken one that could not be removed before
-        shutil.rmtree(saved.path)
-    partial.rename(saved.path)
+    if there is not None and is_passed:
+        saved = there.saved
+        _add_state(partial, replace(there, is_resumable=True, files=_weights_of(there) | files))
+    else:
+        _write_marker(partial, Marker(saved, run, True, files))
+        if saved.path.exists():  # a broken one that could not be removed before, or one whose weights were removed
+            shutil.rmtree(saved.path)
+        partial.rename(saved.path)
     _fsync(directory)
     # those that are newer lost one before them: what this one holds is to go on from, until the last of these is there
     whole = survey(directory, verify=False).whole
     _release([marker for marker in whole if marker.saved.step <= saved.step], keep)
     if keep is not None:
         bound(directory, keep=keep, until=saved.step)
+    return saved
+
+
+def _add_state(partial: Path, marker: Marker) -> None:
+    # marker last: killed in between, the files are extra, not missing; tidy() removes them at the next start
+    for path in list(partial.iterdir()):
+        target = marker.saved.path / path.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        path.replace(target)
+    _write_marker(marker.saved.path, marker)
+    partial.rmdir()
 
 
 def bound(directory: Path, *, keep: int, until: int | None = None) -> list[int]:
@@ -181,9 +204,10 @@ def bound(directory: Path, *, keep: int, until: int | None = None) -> list[int]:
     return [marker.saved.step for marker in there[:-keep]]
 
 
-def tidy(directory: Path, *, keep: int | None = None, verify: bool = True) -> list[str]:
+def tidy(directory: Path, *, keep: int | None = None, verify: bool = True, wanted: Collection[int] = ()) -> list[str]:
     """Removes what interrupted saves left: half-written and broken checkpoint directories, files that no marker lists.
 
+    The newest keep the state to go on from; where a step that is `wanted` is missing, so do the newest before it.
     Returns a line for people about each broken one. `verify` reads every file for its SHA-256. TrainingError where
     something cannot be read; then nothing was removed.
     """
@@ -193,7 +217,9 @@ def tidy(directory: Path, *, keep: int | None = None, verify: bool = True) -> li
         shutil.rmtree(path, ignore_errors=True)
     for marker in found.whole:
         _remove_unlisted(marker)
-    _release(found.whole, keep)
+    first = min(set(wanted) - {marker.saved.step for marker in found.whole}, default=0)
+    for is_before in (True, False):
+        _release([marker for marker in found.whole if (marker.saved.step < first) == is_before], keep)
     return [f"The checkpoint {path} {reason}: it is passed over and made anew." for path, reason in found.broken]
 
 

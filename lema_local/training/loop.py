@@ -138,7 +138,7 @@ def build_trainer(loop: Loop) -> Any:
             watch.begin(state.global_step)
 
         def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
-            control.should_save = state.global_step in loop.missing
+            control.should_save = state.global_step in settings.checkpoint_steps
             control.should_training_stop = state.global_step >= loop.missing[-1]
 
         def on_log(self, _args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:

@@ -112,7 +112,7 @@ def train(
         state = accelerate.PartialState(cpu=not torch.cuda.is_available())
         if state.is_main_process:
             directory.mkdir(parents=True, exist_ok=True)
-            for line in tidy(directory, keep=settings.keep):
+            for line in tidy(directory, keep=settings.keep, wanted=settings.checkpoint_steps):
                 on_notice(line)
         state.wait_for_everyone()
         cache = cache or default_cache()

@@ -36,7 +36,7 @@ def free_bytes(directory: Path) -> int:
 @dataclass(slots=True)
 class Watch:
     """Follows one process of a run. `row_tokens` are the lengths of the rows in training order; `missing` are the steps
-    to save, the last of them the last that is trained."""
+    whose checkpoints are not there, the last of them the last that is trained."""
 
     directory: Path
     run: str
@@ -68,7 +68,7 @@ class Watch:
         self._first_step = step
         self._started = self._step_started = time.monotonic()
         if self.is_main:
-            self.make_sure_of_room(self.missing[0])
+            self.make_sure_of_room(next(s for s in self.settings.checkpoint_steps if s > step))
             self._log = MetricsLog(self.directory, coming=range(step + 1, self.missing[-1] + 1))
 
     def step(self, step: int, *, loss: float, grad_norm: float, learning_rate: float) -> None:
@@ -126,7 +126,7 @@ class Watch:
             tokens_seen=self._tokens_after[step],
             samples_seen=step * self.settings.global_batch_size,
         )
-        seal(partial, self.directory, saved=saved, run=self.run, keep=self.settings.keep)
+        saved = seal(partial, self.directory, saved=saved, run=self.run, keep=self.settings.keep)
         self.last_saved = step
         self.on_checkpoint(saved)
         self._step_started = time.monotonic()  # the time of a save is no training time

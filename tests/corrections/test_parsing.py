@@ -315,6 +315,22 @@ def test_a_line_under_a_step_that_speaks_of_the_answer_without_giving_it_is_kept
 @pytest.mark.parametrize(
     "said",
     [
+        "So 66 is the answer.",
+        "The answer to the question is 66.",
+        "The answer (in apples) is 66.",
+        "The answer, then, is 66.",
+        "The answer should be 66.",
+        "Answer: 66.",
+    ],
+)
+def test_what_is_said_after_the_answer_is_no_part_of_the_last_step(said: str) -> None:
+    text = f"{_HEAD}Correct Solution:\n...\nStep 2: She keeps 42 - 9 = 33.\nStep 3: So {said}\nI hope it helps!"
+    assert parse_correction(text, MISTAKEN).correct_solution == f"Step 2: She keeps 42 - 9 = 33.\nStep 3: So {said}"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
         "The incorrect step adds the apples given away instead of subtracting them.",
         "It adds the 9 apples.\nThe wrong step leads to 51 instead of 33.",
     ],
@@ -488,7 +504,7 @@ def test_latex_in_json_is_read_as_it_is_meant_however_it_is_escaped(escaped: boo
     assert (parsed.explanation, parsed.correct_solution) == (why, f"Step 2: {steps[0]}\nStep 3: {steps[1]}")
 
 
-def test_an_end_of_line_a_tab_and_a_letter_by_its_number_stay_in_json() -> None:
+def test_an_end_of_line_a_tab_a_quote_and_a_letter_by_its_number_stay_in_json() -> None:
     solution = "Step 2: She keeps\t42 - 9 = 33.\nnow 33 * 2 = 66 is \u00e9.\nThe answer is 66."
     reply = {"incorrect_step": 2, "explanation": 'Given away\nso "taken" off.', "correct_solution": solution}
     parsed = parse_correction(json.dumps(reply), MISTAKEN)

@@ -106,11 +106,13 @@ def test_a_host_that_is_set_gets_the_key_that_is_set_with_it(mine: Path) -> None
 def test_what_is_set_of_an_endpoint_stays_with_the_host_of_an_option_or_the_environment(
     options: dict[str, str],
 ) -> None:
-    texts = [f"endpoints.corrector.{key}" for key in ("api_key_env=K", "concurrency=2", "api=completions")]
+    set_ = ("api_key_env=K", "concurrency=2", "api=completions", "servers=2", "recipe=llama_cpp")  # the last go
+    texts = [f"endpoints.corrector.{key}" for key in set_]
     environment = {} if options else {"LEMA_CORRECTOR_BASE_URL": HERE}
     corrector = endpoint("corrector", "gguf", *texts, environment=environment, corrector_model="m", **options)
     assert (corrector.base_url, corrector.recipe, corrector.model) == (HERE, None, "m")
     assert (corrector.api_key_env, corrector.concurrency, corrector.api) == ("K", 2, "completions")
+    assert corrector.servers == 1
 
 
 def test_a_host_of_an_option_does_not_get_the_key_that_is_set_for_another_host(mine: Path) -> None:

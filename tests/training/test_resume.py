@@ -189,6 +189,33 @@ def test_only_missing_checkpoints_are_made_and_the_others_stay_as_they_are(
     assert run(base, directory, settings) == again
 
 
+@pytest.mark.parametrize(
+    ("damaged", "stop_at", "from_step"), [((4, 6), 3, 2), ((5,), 5, 4)], ids=["both-states", "behind-a-missing-one"]
+)
+def test_stopped_on_the_way_to_a_missing_checkpoint_a_run_goes_on_from_the_last_that_it_passed(
+    base: BaseModel, tmp_path: Path, damaged: tuple[int, ...], stop_at: int, from_step: int
+) -> None:
+    settings = replace(COSINE, save_steps=1 if damaged == (5,) else 2)
+    whole = run(base, tmp_path, settings)
+    for step in damaged:
+        flip(tmp_path / f"step-{step:06d}" / "adapter_model.safetensors")
+    files = [saved.path / "adapter_model.safetensors" for saved in whole if saved.step not in damaged]
+    before = [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files]
+
+    def stop(progress: StepProgress) -> None:
+        if progress.step == stop_at:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run(base, tmp_path, settings, on_progress=stop)
+    notices: list[str] = []
+    again = run(base, tmp_path, settings, on_notice=notices.append)
+    assert notices[-1].startswith(f"going on from step {from_step} of 6")
+    assert [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files] == before
+    assert_same_end(again, whole)
+    assert len(list(tmp_path.glob("step-*/optimizer.pt"))) == 2
+
+
 def test_a_curve_that_cannot_be_read_for_a_moment_is_not_begun_anew(
     uninterrupted: list[SavedCheckpoint], tmp_path: Path
 ) -> None:
