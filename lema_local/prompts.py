@@ -33,6 +33,7 @@ EVOLUTION_TEMPLATE = "evolve.1"
 CHAT_TEMPLATE = "cot_chat.1"  # COT_INPUT within the model's own chat template (settings/chat.py)
 ALPACA_TEMPLATE = "sample_alpaca.1"  # format from the model cards of WizardMath and MetaMath
 COT_TEMPLATE = "sample_cot.1"  # COT_INPUT, for a reasoner that was trained with it
+IMPORTED_TEMPLATE = "imported.1"  # no template: what was asked elsewhere is not known
 # P_r and P_c. correct.1 is what corrections before 2026-11-24 were asked with: it renders their prompts.
 SAMPLE_TEMPLATES: Mapping[AnswerKind, str] = {
     "number": "sample_number.1",
@@ -117,11 +118,11 @@ def sampled_steps(text: str, template: str) -> list[str]:
     """The steps of a rationale that was sampled by this template; [] where none can be read.
 
     They are labelled, or the format is wrong; but models that take the Alpaca-style input, or that learned CoT outputs,
-    label none: theirs are the lines, and the sentences of a line. The latter write "The answer is 7." as they learned
-    it, at the end of the last step.
+    label none, and who was asked elsewhere need not: theirs are the lines, and the sentences of a line. What learned
+    CoT outputs writes "The answer is 7." as it learned it, at the end of the last step.
     """
     steps = split_steps(text)
-    if steps or template not in (ALPACA_TEMPLATE, COT_TEMPLATE):
+    if steps or template not in (ALPACA_TEMPLATE, COT_TEMPLATE, IMPORTED_TEMPLATE):
         return steps
     own = (own_text(text) or "")[:_MAX_UNLABELLED].split("\n### Instruction", 1)[0]
     steps = solution_steps(_LIST_MARK.sub("", own.replace("**", "")))

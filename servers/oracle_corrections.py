@@ -18,9 +18,10 @@ from collections.abc import Sequence
 
 from lema_local.answers.amounts import COMMON, numbers, show
 from lema_local.answers.numerals import value_of
-from lema_local.corrections.arithmetic import Claim, claims
+from lema_local.corrections.arithmetic import Claim
 from lema_local.corrections.faults import Fault, derived_before, first_fault, leaves, reference_steps
 from lema_local.corrections.rationales import join_steps, split_steps
+from lema_local.corrections.splicing import sums_of
 
 NO_STEPS = "Cannot correct: the original solution has no steps that can be read."
 NO_REFERENCE = "Cannot correct: no reference solution for this question."
@@ -67,9 +68,9 @@ def correct(question: str, solution: str, answer: str, mistake: str) -> str:
 
 def _missing(question: str, reference: Sequence[str], kept: Sequence[str]) -> list[str]:
     """The reference steps that are still to be done after the kept steps."""
-    sums = [claims(step) for step in reference]
+    sums = [sums_of(step) for step in reference]
     known = {claim.key for found in sums for claim in found}
-    have = [claim for step in kept for claim in claims(step) if claim.is_true or claim.key in known]
+    have = [claim for step in kept for claim in sums_of(step) if claim.is_true or claim.key in known]
     said = {step.rstrip(".") for step in kept}
     given = numbers(question)
     done = [False] * len(reference)
@@ -118,7 +119,7 @@ def _explain(
     fault: Fault, question: str, reference: Sequence[str], missing: Sequence[str], steps: Sequence[str]
 ) -> str:
     """One or two plain sentences on what is wrong in the step; the final answer is not given away."""
-    todo = [claim for step in missing for claim in claims(step)]
+    todo = [claim for step in missing for claim in sums_of(step)]
     if todo:
         needed = f"what is needed here is {todo[0].expression}"
     elif missing == [_ALL_DONE]:
@@ -132,7 +133,7 @@ def _explain(
         if not claim.is_true:
             return f"{said}, but {claim.expression} is {show(claim.value)}."
         known = leaves(question, reference) | derived_before(
-            steps[: fault.step - 1], claims(steps[fault.step - 1]), claim
+            steps[: fault.step - 1], sums_of(steps[fault.step - 1]), claim
         )
         strange = next((n for n in claim.operands if n not in known), None)
         twin = next((c for c in todo if sorted(c.operands) == sorted(claim.operands)), None)
@@ -142,7 +143,7 @@ def _explain(
             return f"{said}, but these amounts must be combined as {twin.expression}."
         return f"{said}, which is not an amount that the question leads to; {needed}."
     if fault.is_conclusion:
-        results = {c.result for step in steps[: fault.step] for c in claims(step)}
+        results = {c.result for step in steps[: fault.step] for c in sums_of(step)}
         if fault.stated is None:
             return f"{name} ends before the question is answered; {needed}."
         later = next((claim for claim in todo if claim.result not in results), None)

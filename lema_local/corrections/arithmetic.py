@@ -2,7 +2,8 @@
 
 `Then 240 nuts / 4 nuts/minute = 60 minutes` does 240 / 4 = 60. Units, currency, commas, percent, "half of", 2/3 and
 2(11) are read; a line with variables, dangling operators or mixed numbers is left alone, because a sum read wrongly
-would call a right step wrong. Pure, no eval; one pass over at most 2,000 characters.
+would call a right step wrong; so is a false sum with a function or a power, and one that other_readings.py finds true
+counts as true. Pure, no eval; it reads at most 2,000 characters.
 
     >>> [(c.expression, c.value, c.result, c.is_true) for c in claims("So 3 * $4 = $15, and 15 - 2 = 13.")]
     [('3 * $4', 12, 15, False), ('15 - 2', 13, 13, True)]
@@ -15,7 +16,9 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
 
-from lema_local.answers.amounts import MAX_CHARACTERS, Number, amount, distance, over
+from lema_local.answers.amounts import MAX_CHARACTERS, Number, amount, over
+from lema_local.corrections.expressions import Atom, agrees, values_of
+from lema_local.corrections.other_readings import is_other_unit, is_true_otherwise, is_unreadable
 
 _MAX_ATOMS = 60
 
@@ -29,7 +32,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _PIECE_END = re.compile(r"[.,;:!?](?=\s)|\n")
 # a piece with one plain sum and words around it, which most steps are: read at once
 _AMOUNT = r"[$€£¥]?(?:(?:\d{1,3}(?:,\d{3}){1,4}|\d{1,15})(?:\.\d{1,20})?|\.\d{1,20})"
-_PLAIN_WORD = r"(?:(?!(?:half|x|times|plus|minus|of|and)\b)[A-Za-z]{2,30}|[AaI])"
+_PLAIN_WORD = r"(?:(?!(?:[Hh]alf|x|times|plus|minus|of|and)\b)[A-Za-z]{2,30}|[AaI])"
 _OPERAND = rf"{_AMOUNT}(?: {_PLAIN_WORD}){{0,3}}(?:/[A-Za-z]{{2,30}})?"  # 4 nuts/minute
 _PLAIN_SUM = re.compile(
     rf"\s?(?:(?:{_AMOUNT} {_PLAIN_WORD}|{_PLAIN_WORD}|of|and)[:,]? ){{0,40}}"
@@ -38,31 +41,12 @@ _PLAIN_SUM = re.compile(
 )
 _OPERATION = re.compile(rf"(?:^| ([+*/x-]) )({_AMOUNT})")
 _LEAD = re.compile(rf"\s?(?:(?:{_PLAIN_WORD}|of|and) ){{1,40}}(?=[\d$])")  # says nothing: need not be tokenised
+_PERCENT = re.compile(r" ?percent\b", re.IGNORECASE)
+_SPACED = re.compile(r"[\d)] \(")
 _MODULO = re.compile(r"\bp?mod\b")  # 7 * 3 = 1 (mod 5)
 _OPS = {"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-"}
 _OP_WORDS = {"x": "*", "X": "*", "times": "*", "plus": "+", "minus": "-"}
 _FILLERS = {"about", "approximately", "only", "a", "total", "of", "the", "just"}
-_UNITS = frozenset(
-    (
-        "cent",
-        "dollar",
-        "minute",
-        "hour",
-        "second",
-        "day",
-        "week",
-        "month",
-        "year",
-        "dozen",
-        "meter",
-        "kilometer",
-        "gram",
-    )
-)
-_ROUNDING = frozenset(
-    ("remainder", "rounded", "rounds", "round", "rounding", "approximately", "about", "full", "whole")
-)
-_RATIOS: frozenset[Number] = frozenset((7, 12, 24, 60, 100, 1000, 3600))  # weeks, dozens, days, hours, cents, kilos
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,70 +69,12 @@ class Claim:
         object.__setattr__(self, "key", (tuple(sorted(self.operands)), self.result))
 
 
-@dataclass(frozen=True, slots=True)
-class _Atom:
-    kind: str  # num, op, (, )
-    text: str
-    start: int
-    end: int
-    value: Number = 0
-    is_tight: bool = False  # the slash of 2/3, written without spaces
-
-
-def _evaluate(atoms: Sequence[_Atom], *, percent: bool, tight: bool) -> Number | None:
-    """The value of a whole expression; percent: 5% is 0.05; tight: 12 / 2/3 is 12 / (2/3)."""
-    values: list[Number] = []
-    pending: list[str] = []
-    rank = {"(": 0, "+": 1, "-": 1, "*": 2, "/": 2, "tight": 3}
-
-    def reduce() -> None:
-        op, right, left = pending.pop(), values.pop(), values.pop()
-        values.append(
-            left + right
-            if op == "+"
-            else left - right
-            if op == "-"
-            else left * right
-            if op == "*"
-            else over(left, right)
-        )
-
-    try:
-        for atom in atoms:
-            if atom.kind == "num":
-                values.append(over(atom.value, 100) if percent and atom.text.endswith("%") else atom.value)
-            elif atom.kind == "(":
-                pending.append("(")
-            elif atom.kind == ")":
-                while pending[-1] != "(":
-                    reduce()
-                pending.pop()
-            else:
-                op = "tight" if tight and atom.is_tight else atom.text
-                while pending and rank[pending[-1]] >= rank[op]:
-                    reduce()
-                pending.append(op)
-        while pending:
-            reduce()
-    except (IndexError, ZeroDivisionError, KeyError):
-        return None
-    return values[0] if len(values) == 1 else None
-
-
-def _values(atoms: Sequence[_Atom], tight: tuple[bool, ...] = (True,)) -> list[Number]:
-    """The values that an expression may be read to have: 5% as 0.05 and as 5, and 12 / 2/3 in both ways."""
-    percents = (True, False) if any(atom.text.endswith("%") for atom in atoms) else (True,)
-    ways = tight if any(atom.is_tight for atom in atoms) else tight[:1]
-    readings = [_evaluate(atoms, percent=percent, tight=way) for percent in percents for way in ways]
-    return [value for value in readings if value is not None]
-
-
-def _is_share(atoms: Sequence[_Atom]) -> bool:
+def _is_share(atoms: Sequence[Atom]) -> bool:
     """Whether "of" after this number multiplies: 20% of 50, 1/2 of 98, but not 3 of 5 children."""
     return atoms[-1].text[-1] == "%" or "/" in atoms[-1].text or (len(atoms) > 1 and atoms[-2].is_tight)
 
 
-def _whole(atoms: list[_Atom]) -> list[_Atom]:
+def _whole(atoms: list[Atom]) -> list[Atom]:
     """The longest end of the list that is a complete expression: after the last bracket left open, no operator last."""
     while atoms and atoms[-1].kind in ("op", "("):
         atoms.pop()
@@ -160,11 +86,11 @@ def _whole(atoms: list[_Atom]) -> list[_Atom]:
     return atoms if depth == 0 and len(atoms) <= _MAX_ATOMS else []
 
 
-def _sides(tokens: Sequence[re.Match[str]], *, is_end: bool) -> tuple[list[_Atom], list[_Atom]]:
+def _sides(tokens: Sequence[re.Match[str]], *, is_end: bool, spaced: bool) -> tuple[list[Atom], list[Atom]]:
     """(first, last) expression between two equal signs: what follows the left one, what precedes the right one
-    (nothing, `is_end`, where there is no right one)."""
-    first: list[_Atom] | None = None
-    atoms: list[_Atom] = []
+    (nothing, `is_end`, where there is no right one). `spaced`: 2 (3 + 4) is a product, not a remark on the 2."""
+    first: list[Atom] | None = None
+    atoms: list[Atom] = []
     is_ambiguous = False
 
     def cut(*, keep: bool = True) -> None:
@@ -181,9 +107,9 @@ def _sides(tokens: Sequence[re.Match[str]], *, is_end: bool) -> tuple[list[_Atom
         has_operand = bool(atoms) and atoms[-1].kind in ("num", ")")
         word = text.lower()
         if kind == "word" and word == "half" and not has_operand:
-            atoms.append(_Atom("num", "1/2", token.start(), token.end(), Fraction(1, 2)))
+            atoms.append(Atom("num", "1/2", token.start(), token.end(), Fraction(1, 2)))
         elif kind == "word" and has_operand and text in _OP_WORDS and after and after.lastgroup in ("num", "paren"):
-            atoms.append(_Atom("op", _OP_WORDS[text], token.start(), token.end()))
+            atoms.append(Atom("op", _OP_WORDS[text], token.start(), token.end()))
         elif (
             kind == "word"
             and word == "of"
@@ -191,7 +117,7 @@ def _sides(tokens: Sequence[re.Match[str]], *, is_end: bool) -> tuple[list[_Atom
             and atoms[-1].end == tokens[i - 1].end()
             and _is_share(atoms)
         ):
-            atoms.append(_Atom("op", "*", token.start(), token.end()))
+            atoms.append(Atom("op", "*", token.start(), token.end()))
         elif kind == "word" and atoms and not has_operand and atoms[-1].kind == "op":
             if atoms[-1].text == "/":
                 atoms.pop()  # 20 minutes/batch, $5/ball: a unit
@@ -210,53 +136,33 @@ def _sides(tokens: Sequence[re.Match[str]], *, is_end: bool) -> tuple[list[_Atom
                 )
                 is_ambiguous = is_ambiguous or is_mixed
                 cut(keep=not is_mixed)
-            atoms.append(_Atom("num", text, token.start(), token.end(), amount(text)))
+            atoms.append(Atom("num", text, token.start(), token.end(), amount(text)))
         elif kind == "op":
             if has_operand:
                 near = after is not None and tokens[i - 1].end() == token.start() and after.start() == token.end()
                 tight = text == "/" and near and atoms[-1].kind == "num"
-                atoms.append(_Atom("op", _OPS.get(text, text), token.start(), token.end(), is_tight=tight))
+                atoms.append(Atom("op", _OPS.get(text, text), token.start(), token.end(), is_tight=tight))
             elif atoms or text != "-" or (i and tokens[i - 1].end() == token.start()):
                 cut(keep=False)
                 is_ambiguous = True
             elif after and after.start() == token.end() and (after.lastgroup == "num" or after[0] == "("):  # -5, -(5)
-                atoms.append(_Atom("num", "0", token.start(), token.start()))
-                atoms.append(_Atom("op", "-", token.start(), token.end()))
+                atoms.append(Atom("num", "0", token.start(), token.start()))
+                atoms.append(Atom("op", "-", token.start(), token.end()))
         elif text == "(":
-            if has_operand and tokens[i - 1].end() == token.start():
-                atoms.append(_Atom("op", "*", token.start(), token.start()))  # 2(11)
+            if has_operand and (
+                tokens[i - 1].end() == token.start() or (spaced and atoms[-1].end == token.start() - 1)
+            ):
+                atoms.append(Atom("op", "*", token.start(), token.start()))  # 2(11)
             elif has_operand:
                 cut()
-            atoms.append(_Atom("(", text, token.start(), token.end()))
+            atoms.append(Atom("(", text, token.start(), token.end()))
         elif text == ")" and has_operand and sum((a.kind == "(") - (a.kind == ")") for a in atoms) > 0:
-            atoms.append(_Atom(")", text, token.start(), token.end()))
+            atoms.append(Atom(")", text, token.start(), token.end()))
         elif kind in ("stop", "paren", "odd", "time"):
             cut(keep=kind != "time" and text not in "^_\\{}√")  # 2^3 is no 2
             is_ambiguous = kind in ("odd", "time")
     last = [] if is_ambiguous or (atoms and atoms[-1].kind in ("op", "(")) else _whole(atoms[:])
     return (_whole(atoms[:]) if first is None else first), last
-
-
-def _agrees(left: Number, right: Number, written: str) -> bool:
-    """Equal, or the left side rounded (or cut) to the two or more decimals that are written, or to one when rounded."""
-    decimals = len(written.rstrip("%").partition(".")[2])
-    if not decimals:
-        return left == right
-    slack = Fraction(1, 2 * 10) if decimals == 1 else Fraction(1, 10**decimals)
-    return distance(left, right) <= slack
-
-
-def _is_other_unit(left: Number, right: Number, text: str) -> bool:
-    """Whether the sides differ only by a unit ("50 cents * 4 = 2 dollars") or by a rounding that the text announces."""
-    if not left or not right:
-        return False
-    words = {word.lower() for word in _WORD.findall(text)}
-    if words & _ROUNDING and distance(left, right) < 1:
-        return True
-    left, right = distance(left, 0), distance(right, 0)
-    ratio = over(left, right) if left >= right else over(right, left)
-    units = {word.rstrip("s") for word in words} & _UNITS
-    return (len(units) > 1 and ratio in _RATIOS) or ("cent" in units and ratio == 100)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -271,13 +177,16 @@ def claims(text: str) -> tuple[Claim, ...]:
         if "=" in text[start:stop]:  # no sum goes over a stop: most of a text need not be looked at
             plain = _PLAIN_SUM.match(text[start:stop])
             claim = _plain_claim(plain, text, start) if plain else None
-            found += [claim] if claim else _claims(text, start, stop)
+            found += [claim] if claim and claim.is_true else _read(text, start, stop)
         start = stop
     return tuple(found)
 
 
 def _plain_claim(match: re.Match[str], text: str, start: int) -> Claim | None:
-    """A sum of plain numbers; what _claims would read, at a fraction of its cost. None: it divides by zero."""
+    """A sum of plain numbers; what _claims would read, at a fraction of its cost. None: it divides by zero.
+
+    Its words are not looked at: where it is false, _claims asks them for another reading.
+    """
     (_, first), *rest = _OPERATION.findall(match[1])
     operands = [amount(first)]
     terms = [operands[0]]
@@ -296,11 +205,21 @@ def _plain_claim(match: re.Match[str], text: str, start: int) -> Claim | None:
     except ZeroDivisionError:
         return None
     value, result = sum(terms), amount(match[2])
-    is_true = _agrees(value, result, match[2]) or _is_other_unit(value, result, text)
+    is_true = agrees(value, result, match[2]) or is_other_unit(value, result, text)
     return Claim(expression, tuple(operands), value, result, is_true, start + match.end(2))
 
 
-def _claims(text: str, start: int, stop: int) -> list[Claim]:
+def _read(text: str, start: int, stop: int) -> list[Claim]:
+    """The sums of text[start:stop]; with products such as 2 (3 + 4) where that, and only that, makes them true."""
+    found = _claims(text, start, stop)
+    if _SPACED.search(text, start, stop) and not all(claim.is_true for claim in found):
+        again = _claims(text, start, stop, spaced=True)
+        if again and all(claim.is_true for claim in again):
+            return again
+    return found
+
+
+def _claims(text: str, start: int, stop: int, *, spaced: bool = False) -> list[Claim]:
     """The sums of text[start:stop], a piece between stops."""
     segments: list[list[re.Match[str]]] = [[]]
     lead = _LEAD.match(text, start, stop)
@@ -309,25 +228,29 @@ def _claims(text: str, start: int, stop: int) -> list[Claim]:
             segments.append([])
         else:
             segments[-1].append(token)
-    sides = [_sides(segment, is_end=segment is segments[-1]) for segment in segments]
+    sides = [_sides(segment, is_end=segment is segments[-1], spaced=spaced) for segment in segments]
     found: list[Claim] = []
     for (_, left), (right, _) in pairwise(sides):
         if not right or not any(a.kind == "op" for a in left):
             continue
-        values = _values(left, tight=(True, False))
         # what is asserted is the first number, or the fraction, after the sign: "= 2/3 miles", "= 12 + 5 = 17"
         stated = right[
             : 3 if len(right) > 2 and right[1].is_tight else 1 if right[0].text != "0" or len(right) < 3 else 3
         ]
-        asserted = _values(stated) + (_values(right) if len(right) != len(stated) else [])
+        is_percent = stated[-1].text.endswith("%") or _PERCENT.match(text, stated[-1].end) is not None
+        values = values_of(left, tight=(True, False), bare=is_percent)
+        asserted = values_of(stated) + (values_of(right) if len(right) != len(stated) else [])
         if (
             not values
             or not asserted
             or (len(left) == 3 and left[1].is_tight and 0 < values[0] < 1 and _WORD.search(text))
         ):
             continue  # "1/2 a cup = 4 ounces" is no sum
-        is_true = any(_agrees(v, r, stated[-1].text) for v in values for r in asserted)
-        is_true = is_true or _is_other_unit(values[0], asserted[0], text)
+        is_true = any(agrees(v, r, stated[-1].text) for v in values for r in asserted)
+        is_true = is_true or is_other_unit(values[0], asserted[0], text)
+        if not is_true and is_unreadable(text, left, stated, start):
+            continue
+        is_true = is_true or is_true_otherwise(text, left, stated, start)
         expression = "".join(
             a.text if a.kind != "op" or a.is_tight else f" {a.text} "
             for a in left

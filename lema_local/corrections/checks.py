@@ -11,6 +11,7 @@ read). A filter leaves out what a check found False. Pure; the texts are a model
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -21,7 +22,7 @@ from lema_local.answers.exact import extract_answer
 from lema_local.answers.number_words import spelled
 from lema_local.answers.numerals import value_of
 from lema_local.corrections.arithmetic import claims
-from lema_local.corrections.faults import first_fault, reference_steps
+from lema_local.corrections.faults import first_fault, leaves, reference_steps
 from lema_local.corrections.latex import plain_sums
 from lema_local.corrections.parsing import ParsedCorrection
 from lema_local.corrections.rationales import step_label
@@ -83,9 +84,11 @@ def check(
     k, steps = parsed.incorrect_step, _lines(parsed)
     exists = None if k is None or not mistaken else 1 <= k <= len(mistaken)
     fault = fault_step(mistaken, question=question, solution=solution, reference=reference, kind=kind)
+    # sixteen ounces, a quarter's cents: what the reference takes from nowhere, a correction may
+    taken = leaves(question, _reference_steps(solution, reference)) if solution and kind == "number" else set[Number]()
     return Checks(
         step_exists=exists,
-        continues=_continues(steps, mistaken[:k], question, kind) if exists and steps else None,
+        continues=_continues(steps, mistaken[:k], question, kind, taken) if exists and steps else None,
         arithmetic=sums_are_true(steps),
         explains=_explains(parsed, question=question, reference=reference, mistaken=mistaken),
         fault_step=fault,
@@ -163,11 +166,15 @@ def _lines(parsed: ParsedCorrection) -> list[tuple[int | None, str]]:
 
 
 def _continues(
-    steps: Sequence[tuple[int | None, str]], mistaken: Sequence[str], question: str, kind: AnswerKind
+    steps: Sequence[tuple[int | None, str]],
+    mistaken: Sequence[str],
+    question: str,
+    kind: AnswerKind,
+    taken: AbstractSet[Number],
 ) -> bool:
     """Whether the steps follow those of the mistake before the blamed one, which is the last of `mistaken`: their
     numbers go on, nothing is said twice, the last one answers, no kept sum is false, the blamed step has changed, and
-    the first sum takes nothing from nowhere."""
+    the first sum takes nothing from nowhere, but for what is `taken` so anyway."""
     kept, blamed = mistaken[:-1][:MAX_STEPS], mistaken[-1]
     first = len(kept) + 1
     if [number for number, _ in steps] != list(range(first, first + len(steps))):
@@ -179,7 +186,7 @@ def _continues(
         return False
     if _is_unchanged(texts[0], blamed) or not all(claim.is_true for step in kept for claim in sums_of(step)):
         return False
-    return _is_told(texts, [question, *kept], kind)
+    return _is_told(texts, [question, *kept], kind, taken)
 
 
 def _is_unchanged(step: str, blamed: str) -> bool:
@@ -189,9 +196,9 @@ def _is_unchanged(step: str, blamed: str) -> bool:
     return bool(sums_of(step)) and plain_numbers(step) == plain_numbers(blamed) and same_step(step, blamed)
 
 
-def _is_told(texts: Sequence[str], before: Sequence[str], kind: AnswerKind) -> bool:
+def _is_told(texts: Sequence[str], before: Sequence[str], kind: AnswerKind, taken: AbstractSet[Number]) -> bool:
     """Whether every operand of the first sum of these texts stands before it, in them or in the texts `before`, or is
-    one that needs no telling. True where there is nothing to compare.
+    one that needs no telling, as those `taken`. True where there is nothing to compare.
 
     Of solutions that end in no plain number one operand will do: algebra that no sum is read from gives the others.
     """
@@ -209,7 +216,7 @@ def _is_told(texts: Sequence[str], before: Sequence[str], kind: AnswerKind) -> b
     known |= set(Counter(plain_numbers(said)) - Counter((*sum_.operands, sum_.result)))
     enough = any
     if kind == "number":
-        known, enough = known | _COUNTED, all
+        known, enough = known | _COUNTED | taken, all
     if not enough(_known(sum_.operands, known)):
         known |= _other_numbers(" ".join([*told, said]))
     return enough(_known(sum_.operands, known))

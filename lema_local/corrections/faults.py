@@ -17,7 +17,9 @@ from functools import lru_cache
 from lema_local.answers.amounts import COMMON, Number, distance, numbers, plain_numbers
 from lema_local.answers.numerals import same_number, value_of
 from lema_local.corrections.arithmetic import Claim, claims
+from lema_local.corrections.latex import plain_sums
 from lema_local.corrections.rationales import solution_steps
+from lema_local.corrections.splicing import sums_of
 
 _ANSWER = re.compile(r"(?:the |final )*answer is\b:?([^\n]{0,200})", re.IGNORECASE)
 _LONG_DECIMAL = re.compile(r"(?<![\d.])\d{1,12}\.\d{7,20}(?!\d)")
@@ -64,8 +66,9 @@ def first_fault(question: str, reference: Sequence[str], answer: str, steps: Seq
     """The first step whose arithmetic is false, or that leaves the reference's path, or that concludes wrongly.
 
     A sum is on the path when its result is a number of the reference or of the question, or when a later true sum on
-    the path uses it: another way to the same value is no mistake. None where nothing is wrong.
+    the path uses it: another way to the same value is no mistake. None where nothing is wrong. Sums may be in LaTeX.
     """
+    steps = [plain_sums(step) for step in steps]
     sums = [claims(step) for step in steps]
     known, results, path, combined, given = _facts(question, tuple(reference))
     flat = [(k, claim) for k, found in enumerate(sums, 1) for claim in found]
@@ -106,6 +109,7 @@ def first_fault(question: str, reference: Sequence[str], answer: str, steps: Seq
 @lru_cache(maxsize=1 << 13)
 def _facts(question: str, reference: tuple[str, ...]) -> _Facts:
     """What a reference solution says, for all the mistakes over one problem."""
+    reference = tuple(plain_sums(step) for step in reference)
     sums = [claim for step in reference for claim in claims(step)]
     results = frozenset(claim.result for claim in sums)
     combined: dict[tuple[Number, ...], set[Number]] = {}
@@ -125,7 +129,7 @@ def leaves(question: str, reference: Sequence[str]) -> set[Number]:
     """Numbers that need no derivation: the question's, common ones, and those that the reference takes from nowhere."""
     given = set(numbers(question) | COMMON)
     results: set[Number] = set()
-    for claim in (claim for step in reference for claim in claims(step)):
+    for claim in (claim for step in reference for claim in sums_of(step)):
         given |= {n for n in claim.operands if n not in results}
         results |= {claim.result, claim.value}
     return given
@@ -133,7 +137,7 @@ def leaves(question: str, reference: Sequence[str]) -> set[Number]:
 
 def derived_before(before: Sequence[str], step: Sequence[Claim], claim: Claim) -> set[Number]:
     """The numbers that stand in the steps before, or that a sum before this one in its own step has given."""
-    sums = [c for text in before for c in claims(text)] + [c for c in step if c.end < claim.end]
+    sums = [c for text in before for c in sums_of(text)] + [c for c in step if c.end < claim.end]
     return {n for text in before for n in numbers(text)} | {n for c in sums for n in (c.result, c.value)}
 
 

@@ -30,6 +30,7 @@ _ANSWER = re.compile(
     r"|\b(?:is|was) the (?:final |correct )?answer\b|####|\\boxed",
     re.IGNORECASE,
 )
+_SIGNS = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?|[-+*/=<>^]")
 _ENOUGH = 0.7  # share of common words that makes two steps the same one in other words
 
 Step = tuple[int | None, str]  # the number that stands before it, and its text
@@ -74,9 +75,11 @@ def sums_of(step: str) -> tuple[Claim, ...]:
 
 
 def same_step(one: str, other: str) -> bool:
-    """Whether two steps say the same: the same sums, or none, in much the same words and numbers."""
+    """Whether two steps say the same: the same sums, or none and the same numbers and signs, in much the same words."""
     sums, others = sums_of(one), sums_of(other)
     if len(sums) != len(others) or any(x.key != y.key for x, y in zip(sums, others, strict=True)):
+        return False
+    if not sums and _SIGNS.findall(one) != _SIGNS.findall(other):  # "3x - 2y = 12" for "3x + 2y = 12"
         return False
     a, b = _words(one), _words(other)
     common = len(set(a) & set(b)) / max(1, len(set(a) | set(b)))

@@ -19,7 +19,8 @@ Part = Literal["step", "explanation", "solution"]
 # 2,048 tokens of generation are under 16,000 characters of prose; what is longer was rambling, or is an attack.
 MAX_CHARACTERS = 16_000
 
-_END = r"(?:[^.!?]|\.(?=\d)){1,60}\.?(?:\$\$?|\\[\])])?$"  # of a formula too: "The answer is $5.$"
+# also as a formula, with its stop inside ("The answer is $5.$"), or a long one
+_END = r"(?:(?:[^.!?]|\.(?=\d)){1,60}\.?(?:\$\$?|\\[\])])?|\$[^$]{1,400}\$|\\\([^$]{1,400}?\\\))\.?$"
 _LAST_SENTENCE = re.compile(rf"The answer is {_END}")
 _LAST_COLON = re.compile(rf"The answer is:\s{{0,3}}(?={_END})")  # WizardMath, MetaMath
 _FIRST_LABEL = re.compile(r"[\s>#*_-]{0,12}step[ \t]{1,3}(\d{1,3})\b", re.IGNORECASE)

@@ -31,18 +31,24 @@ Mistake = dict[str, Any]  # id, problem_id, rationale (its text), template (it w
 
 def mistakes(experiment: Experiment, *, texts: bool = True) -> list[Mistake]:
     """The graded mistakes to correct, by id: among the samples that the profile asks for, and among imported ones; not
-    those that an imported correction puts right: nobody is asked again. Without `texts` their text is ""."""
+    those that an imported correction puts right: nobody is asked again. Without `texts` their text is "", else those
+    without a step are left out, and counted in a notice: no correction of them can be kept, for it names a step."""
     store, problems = experiment.store, experiment.problems.train
     done = corrected_elsewhere(store, problems)
     ids = [*(call.id for call in sample.wanted(experiment)), *sample.imported(store, "sample", problems)]
     by_id = {problem.id: problem for problem in problems}
-    found = []
+    found, stepless = [], 0
     for id_, problem_id, text, template in wanted_rows(store, "wanted_mistakes", ids, texts=texts):
         if id_ in done:
+            continue
+        if texts and not sampled_steps(text, template):
+            stepless += 1
             continue
         problem = by_id[problem_id]
         words = {"question": problem.question, "solution": problem.solution, "kind": problem.kind}
         found.append({"id": id_, "problem_id": problem_id, "rationale": text, "template": template} | words)
+    if stepless:
+        experiment.notice(f"{stepless} mistakes have no steps that can be read: no corrector is asked about them.")
     return found
 
 

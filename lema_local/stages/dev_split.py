@@ -7,6 +7,7 @@ ids.
 """
 
 import random
+from collections.abc import Collection
 from dataclasses import replace
 
 from lema_local.errors import DataError
@@ -25,20 +26,23 @@ def with_spare(data: DataProfile, dev_problems: int) -> DataProfile:
 
 
 def hold_out(
-    train: tuple[Problem, ...], data: DataProfile, dev_problems: int
+    train: tuple[Problem, ...], data: DataProfile, dev_problems: int, *, clean: Collection[Problem]
 ) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
-    """Train problems (at most data.train_problems) and dev problems, which bear the split "dev".
+    """Train problems (at most data.train_problems) and dev problems, which bear the split "dev" and are among `clean`.
 
     Where train_problems leaves enough over, dev is drawn from that and training is as it was without dev.
     """
     if not dev_problems:
         return train, ()
-    if dev_problems >= len(train):
+    if dev_problems >= len(clean):
         raise DataError(
-            f"dev_problems = {dev_problems} leaves nothing to train on: {data.dataset} has {len(train)} train problems."
+            f"dev_problems = {dev_problems} leaves nothing to train on: {data.dataset} has {len(clean)} train problems"
+            f"{'' if len(clean) == len(train) else ' that do not overlap its test split'}."
         )
+    usable = {problem.id for problem in clean}
     spare = () if data.train_problems is None else train[data.train_problems :]
-    pool = spare if len(spare) >= dev_problems else train
+    pools = [[problem for problem in side if problem.id in usable] for side in (spare, train)]
+    pool = pools[0] if len(pools[0]) >= dev_problems else pools[1]
     chosen = random.Random(f"dev/{data.seed}").sample(pool, dev_problems)
     held = {problem.id for problem in chosen}
     kept = tuple(problem for problem in train if problem.id not in held)[: data.train_problems]

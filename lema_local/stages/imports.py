@@ -24,13 +24,14 @@ from lema_local.problems.decontamination import normal
 from lema_local.problems.files import read_rows
 from lema_local.problems.reading import BadRow
 from lema_local.problems.rows import UnusableRowError
+from lema_local.prompts import IMPORTED_TEMPLATE
 from lema_local.records.keys import content_key
 from lema_local.records.store import Store, Writer
 from lema_local.records.types import LARGEST_INTEGER, Completion, Purpose
 from lema_local.stages.derive import derive
 
 Kind = Literal["rationale", "correction"]
-TEMPLATE = "imported.1"
+TEMPLATE = IMPORTED_TEMPLATE
 ENDPOINT = "import"
 
 

@@ -54,8 +54,8 @@ def load_problems(
         if "differs" in (loaded[split].published or ""):
             notice(f"{data.dataset} {split} {loaded[split].published}.")
     train, test = (loaded[split].problems for split in SPLITS)
-    train, dev = hold_out(train, data, dev_problems)
-    dev, _ = _decontaminate(dev, test, data)
+    clean = _decontaminate(train, test, data)[0] if dev_problems else train
+    train, dev = hold_out(train, data, dev_problems, clean=clean)
     kept, left_out = train, dict[str, int]()
     for split, held in (("test", test), ("dev", dev)):
         before = len(kept)

@@ -247,6 +247,9 @@ def test_a_choice_that_is_only_announced_is_no_explanation() -> None:
         assert (found.arithmetic, found.fault_step, found.step_agrees) == (None, None, None)
 
 
+IN_LATEX = r"She picks $3 \times 14 = 42$, seven times $\frac{42}{6} = 7$ less nothing. So $42 - 9 = 33$ are left."
+
+
 @pytest.mark.parametrize(
     ("mistaken", "solution", "kind", "step"),
     [
@@ -256,13 +259,27 @@ def test_a_choice_that_is_only_announced_is_no_explanation() -> None:
         ([r"$3 \cdot 14 = 42$.", r"$42 - 9 = 34$. The answer is $34$."], r"$3 \cdot 14 - 9 = 33$", "latex", 2),
         (["She picks $n$ apples.", "The answer is $n$."], "$33$", "latex", None),
         ([], SOLUTION, "number", None),
+        (["3 * 14 = 42.", "42 / 6 = 7.", "42 + 9 = 51. The answer is 51."], IN_LATEX, "number", 3),
     ],
-    ids=["off the path", "no reference", "false sum", "LaTeX", "cannot tell", "no steps"],
+    ids=["off the path", "no reference", "false sum", "LaTeX", "cannot tell", "no steps", "a reference in LaTeX"],
 )
 def test_the_first_fault_is_found_or_not(
     mistaken: list[str], solution: str | None, kind: AnswerKind, step: int | None
 ) -> None:
     assert fault_step(mistaken, question=QUESTION, solution=solution, reference="33", kind=kind) == step
+
+
+def test_what_the_reference_takes_from_nowhere_a_correction_may_take_too() -> None:
+    given: dict[str, Any] = {
+        "mistaken": ["3 * 12 = 36 ounces.", "36 - 6 = 30. The answer is 30."],
+        "question": "Ann buys 3 pounds of nuts and eats 6 ounces. How many ounces are left?",
+        "reference": "42",
+    }
+    ounces = reply(1, solution="Step 1: 3 * 16 = 48 ounces.\nStep 2: 48 - 6 = 42. The answer is 42.")
+    invented = reply(1, solution="Step 1: 3 * 17 = 51 ounces.\nStep 2: 51 - 9 = 42. The answer is 42.")
+    assert examined(ounces, solution="3*16=48\n48-6=42\n#### 42", **given).continues is True
+    assert examined(invented, solution="3*16=48\n48-6=42\n#### 42", **given).continues is False
+    assert examined(ounces, solution=None, **given).continues is False
 
 
 def test_the_step_agrees_differs_or_cannot_be_told() -> None:

@@ -348,6 +348,30 @@ def test_a_heading_under_an_explanation_begins_another_correction(heading: str) 
     assert parse_correction(text, MISTAKEN).incorrect_step == 3
 
 
+@pytest.mark.parametrize(
+    ("kept", "wrong", "step"),
+    [
+        (
+            "Adding the two equations gives $3x + 2y = 12$.",
+            "Subtracting the two equations gives $3x + 2y = 6$.",
+            "Adding the two equations gives $3x - 2y = 12$.",
+        ),
+        (
+            "The number of students in class A who play football is 12.",
+            "The number of students in class B who play football is 9.",
+            "The number of students in class B who play football is 15.",
+        ),
+    ],
+    ids=["another sign", "another number"],
+)
+def test_a_step_that_is_much_like_a_kept_one_is_no_repetition_of_it(kept: str, wrong: str, step: str) -> None:
+    new = f"Step 2: {step}\nStep 3: So it is 6. The answer is 6."
+    text = f" Step 2.\nExplanation: e e\nCorrect Solution:\n...\n{new}"
+    assert parse_correction(text, [kept, wrong, "The answer is 5."]).correct_solution == new
+    again = f" Step 2.\nExplanation: e e\nCorrect Solution:\nStep 1: {kept}\n{new}"
+    assert parse_correction(again, [kept, wrong, "The answer is 5."]).correct_solution == new
+
+
 def test_a_gap_between_kept_and_new_steps_stays_visible() -> None:
     parsed = parse_correction(" Step 2.\nExplanation: e\nCorrect Solution:\n...\nStep 3: The answer is 9.", MISTAKEN)
     assert parsed.correct_solution == "Step 3: The answer is 9."

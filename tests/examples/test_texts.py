@@ -32,6 +32,9 @@ def test_an_example_is_known_by_its_texts_alone() -> None:
     assert one.id == other.id != cot_example("q", "b", source_id="s", problem_id="p").id
 
 
+LONG = r"\left(-\infty, -\frac{1}{2}\right) \cup \left(\frac{3}{2}, \infty\right) \cup \{7\}"
+
+
 @pytest.mark.parametrize(
     ("steps", "output"),
     [
@@ -40,8 +43,22 @@ def test_an_example_is_known_by_its_texts_alone() -> None:
         (["1 + 1 = 2", "So 2"], "1 + 1 = 2. So 2. The answer is 2."),
         (["$1 + 1 = 2.$", "The answer is $2.$"], "$1 + 1 = 2.$ The answer is $2.$"),
         (["1 + 1 = 2", "The answer is 2.0 hours."], "1 + 1 = 2. The answer is 2.0 hours."),
+        (["1 + 1 = 2", f"The answer is ${LONG}$."], f"1 + 1 = 2. The answer is ${LONG}$."),
+        (["1 + 1 = 2", f"The answer is \\({LONG}\\)."], f"1 + 1 = 2. The answer is \\({LONG}\\)."),
+        (["1 + 1 = 2", "The answer is $2!$."], "1 + 1 = 2. The answer is $2!$."),
+        (["The answer is $1$.", "No, $1 + 1 = 2$"], "The answer is $1$. No, $1 + 1 = 2$. The answer is 2."),
     ],
-    ids=["said", "said in the step", "not said", "said in a formula", "said with a decimal and a unit"],
+    ids=[
+        "said",
+        "said in the step",
+        "not said",
+        "said in a formula",
+        "said with a decimal and a unit",
+        "said in a long formula",
+        "in LaTeX's brackets",
+        "with a sign",
+        "said wrongly before",
+    ],
 )
 def test_a_sampled_rationale_ends_in_the_papers_sentence(steps: list[str], output: str) -> None:
     assert sampled_output(steps, "2") == output

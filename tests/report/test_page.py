@@ -459,7 +459,7 @@ def test_without_a_script_the_page_shows_everything(browser: Any, whole: Path) -
 
 @pytest.mark.parametrize(("name", "most"), [("earlier_study", 400_000), ("study", 720_000)])
 def test_the_report_of_a_study_is_not_large(name: str, most: int, tmp_path: Path) -> None:
-    """The first has six runs and two correctors, the second seventy and four."""
+    """The first has six runs and two correctors, the second eighty and four."""
     output = tmp_path / "report.html"
     write_report(Store(ROOT / "examples" / f"{name}.duckdb"), output, title="Does it help?", seed=1)
     assert output.stat().st_size <= most

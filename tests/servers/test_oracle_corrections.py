@@ -47,6 +47,18 @@ def parts(reply: str) -> tuple[int, str, list[str]]:
     return int(match[1]), match[2], match[4].split("\n")
 
 
+def test_a_reference_in_latex_is_read_as_one_in_plain_signs() -> None:
+    question = "Ann buys 3 pounds of nuts and eats 6 ounces. How many ounces are left?"
+    mistake = number_steps(["3 * 16 = 48 ounces.", "48 + 6 = 54 are left. The answer is 54."])
+    plain, latex = (
+        parts(corrections.correct(question, solution, "42", mistake))
+        for solution in ("3*16=48\n48-6=42\n#### 42", r"She has $3 \times 16 = 48$ ounces. So $48 - 6 = 42$ are left.")
+    )
+    assert latex[:2] == plain[:2]
+    assert latex[0] == 2
+    assert latex[2] == ["Step 2: So $48 - 6 = 42$ are left. The answer is 42."]
+
+
 def test_a_false_sum_is_the_wrong_step_and_the_solution_goes_on_from_there() -> None:
     reply = correct(RIGHT[0], RIGHT[1], "That is 15 * 10 = 160 pages.", "160 * 12 = 1920 minutes. The answer is 1920.")
     assert reply == (

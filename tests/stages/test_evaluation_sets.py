@@ -186,6 +186,21 @@ def test_a_twin_of_a_dev_problem_is_not_trained_on(tmp_path: Path) -> None:
     assert f"{overlap} train problems left out: they overlap the dev split (exact {overlap})." in said
 
 
+def test_dev_problems_are_as_many_as_asked_though_train_problems_overlap_the_test_split(tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in PROBLEMS.read_text().splitlines()]
+    train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
+    train.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    test.write_text("".join(json.dumps(row) + "\n" for row in rows[::2]))
+    data = DataProfile(dataset="own", train_path=str(train), test_path=str(test))
+    for seed in range(5):
+        held = load_problems(replace(data, seed=seed), lambda _: None, dev_problems=3)
+        assert len(held.dev) == 3
+        assert {p.question for p in held.dev}.isdisjoint(p.question for p in (*held.train, *held.test))
+        assert len(held.train) == len(rows) - len(rows[::2]) - 3
+    with pytest.raises(DataError, match="own has 5 train problems that do not overlap its test split"):
+        load_problems(data, lambda _: None, dev_problems=5)
+
+
 def test_what_training_leaves_over_is_taken_first_so_that_training_stays_as_it_was() -> None:
     before, held = load(train_problems=4), load(dev=3, train_problems=4)
     assert held.train == before.train

@@ -61,6 +61,15 @@ def test_a_correction_brings_its_rationale_along_and_both_are_graded(filled: Wri
     assert found == {"rationale_id": mistake["id"], "corrector": "gpt", "incorrect_step": 1, "rejected_because": None}
 
 
+def test_a_rationale_without_labels_has_its_lines_for_steps(filled: Writer, tmp_path: Path) -> None:
+    lines = "First she picks 42 apples.\nThen she has 42 + 9 = 51.\nThe answer is 51."
+    reply = REPLY.replace("Step 1.", "Step 2.")
+    row = {"question": TINA.question, "rationale": lines, "reasoner": "m1", "correction": reply, "model": "gpt"}
+    take_in(filled, tmp_path, [row], "correction")
+    (found,) = filled.rows("select incorrect_step, rejected_because, mistaken_steps from correction")
+    assert found == {"incorrect_step": 2, "rejected_because": None, "mistaken_steps": 3}
+
+
 def test_a_correction_in_parts_of_a_rationale_that_is_there(filled: Writer, tmp_path: Path) -> None:
     take_in(filled, tmp_path, [{"question": TINA.question, "rationale": WRONG, "model": "m1"}], "rationale")
     (mistake,) = filled.rows("select id from mistake")

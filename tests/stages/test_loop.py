@@ -161,6 +161,21 @@ def test_a_mistake_that_a_corrector_cannot_be_asked_about_goes_on_to_the_next(
     assert counted_by_corrector(db) == {"scripted-corrector": given}
 
 
+def test_no_corrector_is_asked_about_a_mistake_without_steps(
+    db: Path, server: ScriptedServer, write_profile: Profile
+) -> None:
+    server.then = lambda body: chat("It is 1,000. The answer is 1,000.")
+    said: list[str] = []
+    with opened(db, write_profile(correctors=("corrector", "oracle"))) as run:
+        run.notice = said.append
+        sample(run)
+        sampled = server.calls
+        correct(run)
+    assert server.calls == sampled == 8
+    assert "8 mistakes have no steps that can be read: no corrector is asked about them." in said
+    assert counted_by_corrector(db) == {}
+
+
 def reason_and_put_right(body: Body) -> Say:
     """The corrector puts every mistake right."""
     return reason(body) if body["model"] == "scripted" else put_right(body)
