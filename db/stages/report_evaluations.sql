@@ -17,7 +17,7 @@ with answered as (
         partition by evaluation.problem_id, evaluation.model, evaluation.checkpoint_id, evaluation.base, way
     )
     -- of answers made elsewhere, whose settings are not known, the first to each problem
-    qualify evaluation.sample_index = if(temperature is null, min(evaluation.sample_index) over alike, 0)
+    qualify evaluation.sample_index = case when temperature is null then min(evaluation.sample_index) over alike else 0 end
 ),
 usual as (
     select model, base, dataset, split, way

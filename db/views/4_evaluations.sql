@@ -26,8 +26,7 @@ join problem on problem.id = evaluation.problem_id
 join completion on completion.id = evaluation.id
 left join checkpoint on checkpoint.id = evaluation.checkpoint_id;
 
--- counted_answer: which answers count in pass@1? For the views below. Greedy repeats tell of serving, and are not here;
--- of answers made elsewhere, whose settings are not known, the first to each problem is.
+-- counted_answer: which answers count in pass@1? For the views below. Greedy repeats, and later ones of a file, are not here.
 --   problem_id, model, dataset, split, arm, seed, step, checkpoint_id, base, template, sampling: as in evaluation_result
 --   level, subject: of the problem; '-' where it has none
 --   answer, is_correct, is_cut: as in evaluation_result
@@ -45,7 +44,7 @@ select
     count(*) over alike as of_problem,
     count(*) filter (is_correct) over alike as right_of_problem
 from told_apart
-where temperature > 0 or sample_index = if(temperature is null, first_index, 0)
+where temperature > 0 or sample_index = case when temperature is null then first_index else 0 end
 window alike as (partition by problem_id, model, checkpoint_id, base, template, sampling);
 
 -- pass_at_1: what share of the test problems does the base model, and each checkpoint of each arm, solve?
