@@ -12,6 +12,7 @@ from lema_local.statistics.selection import Optimism
 
 from .tables import format_rows
 
+_RATE = ("arm", "seed", "step", "correct", "pass@1", "95% interval")
 WIDTH = 80  # columns of a terminal: what is alike in all rows stands in a line above the table
 MISSING = "missing: no reply yet; such a problem counts as not solved until it has one"
 
@@ -57,7 +58,7 @@ def _folded(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, fold: Coll
 
 def _checkpoints(report: SetReport) -> str:
     dev = {result.checkpoint_id: result for result in report.dev}
-    columns = ["arm", "seed", "step", "correct", "pass@1", "95% interval", "no answer", "cut off"]
+    columns = [*_RATE, "no answer", "cut off"]
     is_missing = any(r.missing for r in report.checkpoints)
     columns += ["missing"] if is_missing else []
     cells = []
@@ -65,12 +66,7 @@ def _checkpoints(report: SetReport) -> str:
         on_dev = dev.get(r.checkpoint_id)
         cells.append(
             [
-                _name(r, report),
-                r.seed,
-                r.step,
-                f"{r.correct}/{r.n}",
-                f"{r.pass_at_1:.1%}",
-                f"{r.low:.1%} to {r.high:.1%}",
+                *_rate(r, report),
                 f"{r.no_answer}/{r.n}",
                 None if _is_imported(r) and not r.cut_off else f"{r.cut_off}/{r.n}",  # files rarely say
                 *([f"{r.missing}/{r.n}"] if is_missing else []),
@@ -82,19 +78,14 @@ def _checkpoints(report: SetReport) -> str:
 
 
 def _by(report: SetReport, rows: Sequence[Row], by: By) -> str:
-    cells = [
-        (
-            group,
-            _name(r, report),
-            r.seed,
-            r.step,
-            f"{r.correct}/{r.n}",
-            f"{r.pass_at_1:.1%}",
-            f"{r.low:.1%} to {r.high:.1%}",
-        )
-        for group, r in by_group(report, rows, by)
-    ]
-    return _folded([by, "arm", "seed", "step", "correct", "pass@1", "95% interval"], cells, fold={"seed"})
+    cells = [(group, *_rate(r, report)) for group, r in by_group(report, rows, by)]
+    return _folded([by, *_RATE], cells, fold={"seed"})
+
+
+def _rate(r: CheckpointResult, report: SetReport) -> tuple[Any, ...]:
+    """The cells of the columns _RATE."""
+    rate = (f"{r.correct}/{r.n}", f"{r.pass_at_1:.1%}", f"{r.low:.1%} to {r.high:.1%}")
+    return (_name(r, report), r.seed, r.step, *rate)
 
 
 def _arms(report: SetReport) -> Iterator[str]:

@@ -12,14 +12,14 @@ import shutil
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from lema_local.calls.transport import is_loopback
 from lema_local.errors import LemaError
-from lema_local.hardware import cores, free_disk_gib, gpus, ram_gib
+from lema_local.hardware import Gpu, cores, free_disk_gib, gpus, ram_gib
 from lema_local.records.store import Store
 from lema_local.serving import ray_cluster
 from lema_local.serving.command import is_built
@@ -45,10 +45,17 @@ class Check:
 
 def examine(profile: Profile, db: Path) -> list[Check]:
     """Every check for this profile."""
-    return [*_machine(db), *_packages(profile), *_endpoints(profile), *_cluster(profile), _database(db)]
+    devices = gpus()
+    return [
+        *_machine(db, devices),
+        *_packages(profile, devices),
+        *_endpoints(profile),
+        *_cluster(profile),
+        _database(db),
+    ]
 
 
-def _machine(db: Path) -> Iterator[Check]:
+def _machine(db: Path, devices: Sequence[Gpu]) -> Iterator[Check]:
     version = ".".join(map(str, sys.version_info[:3]))
     old = sys.version_info < (3, 11)
     yield Check("python", "missing" if old else "ok", version, "install Python 3.11 or newer" if old else None)
@@ -60,7 +67,6 @@ def _machine(db: Path) -> Iterator[Check]:
         None if compiler else "apt-get install g++",
     )
     yield Check("cores, memory", "ok", f"{cores()} cores, {ram_gib():.0f} GiB")
-    devices = gpus()
     found = ", ".join(f"{device.name} {device.memory_gib:.0f} GiB" for device in devices)
     yield Check("GPUs", "ok" if devices else "note", found or "none: the CPU profiles (smoke, laptop, gguf) run")
     free = free_disk_gib(db.absolute().parent)
@@ -73,7 +79,7 @@ def _machine(db: Path) -> Iterator[Check]:
     )
 
 
-def _packages(profile: Profile) -> Iterator[Check]:
+def _packages(profile: Profile, devices: Sequence[Gpu]) -> Iterator[Check]:
     recipes = {endpoint.recipe for endpoint in profile.endpoints.values()}
     if recipes & {"llama_cpp", "llama_server"}:
         yield _package("llama-cpp-python", "make setup, or pip install 'lema-local[llama]'")
@@ -81,7 +87,7 @@ def _packages(profile: Profile) -> Iterator[Check]:
         yield _package("reasoning-gym", "make setup, or pip install 'lema-local[data]'")
     for name in ("torch", "transformers", "peft", "bitsandbytes", "accelerate"):
         found = _package(name, "make setup-train, or pip install 'lema-local[train]'")
-        yield _for_gpus(found) if name == "torch" and gpus() else found
+        yield _for_gpus(found) if name == "torch" and devices else found
     if "vllm" in recipes:
         here = Path(load_recipe("vllm").interpreter or "").exists()
         yield Check(

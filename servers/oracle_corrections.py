@@ -132,7 +132,7 @@ def _explain(
         said = f"{name} computes {claim.expression} = {show(claim.result)}"
         if not claim.is_true:
             return f"{said}, but {claim.expression} is {show(claim.value)}."
-        known = leaves(question, reference) | derived_before(
+        known = leaves(question, tuple(reference)) | derived_before(
             steps[: fault.step - 1], sums_of(steps[fault.step - 1]), claim
         )
         strange = next((n for n in claim.operands if n not in known), None)

@@ -17,7 +17,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from lema_local.answers.amounts import MAX_CHARACTERS, Number, amount, over
-from lema_local.corrections.expressions import Atom, agrees, values_of
+from lema_local.corrections.expressions import WORD, Atom, agrees, values_of
 from lema_local.corrections.other_readings import is_other_unit, is_true_otherwise, is_unreadable
 
 _MAX_ATOMS = 60
@@ -28,7 +28,6 @@ _TOKEN = re.compile(
     r"|(?P<time>(?<=\d):\d\d\b)"
     r"|(?P<word>[^\W\d_]+(?:['’-][^\W\d_]+)*)|(?P<op>[+*/×÷−–·-])|(?P<eq>=)|(?P<paren>[()])|(?P<stop>[.,;:!?\n])|(?P<odd>\S)"
 )
-_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _PIECE_END = re.compile(r"[.,;:!?](?=\s)|\n")
 # a piece with one plain sum and words around it, which most steps are: read at once
 _AMOUNT = r"[$€£¥]?(?:(?:\d{1,3}(?:,\d{3}){1,4}|\d{1,15})(?:\.\d{1,20})?|\.\d{1,20})"
@@ -243,7 +242,7 @@ def _claims(text: str, start: int, stop: int, *, spaced: bool = False) -> list[C
         if (
             not values
             or not asserted
-            or (len(left) == 3 and left[1].is_tight and 0 < values[0] < 1 and _WORD.search(text))
+            or (len(left) == 3 and left[1].is_tight and 0 < values[0] < 1 and WORD.search(text))
         ):
             continue  # "1/2 a cup = 4 ounces" is no sum
         is_true = any(agrees(v, r, stated[-1].text) for v in values for r in asserted)

@@ -85,7 +85,11 @@ def check(
     exists = None if k is None or not mistaken else 1 <= k <= len(mistaken)
     fault = fault_step(mistaken, question=question, solution=solution, reference=reference, kind=kind)
     # sixteen ounces, a quarter's cents: what the reference takes from nowhere, a correction may
-    taken = leaves(question, _reference_steps(solution, reference)) if solution and kind == "number" else set[Number]()
+    taken = (
+        leaves(question, _reference_steps(solution, reference))
+        if solution and kind == "number"
+        else frozenset[Number]()
+    )
     return Checks(
         step_exists=exists,
         continues=_continues(steps, mistaken[:k], question, kind, taken) if exists and steps else None,
@@ -139,12 +143,12 @@ def fault_step(
         size += len(step)
         if size > _MAX_FAULT_CHARACTERS:
             break
-        steps.append(plain_sums(step))
+        steps.append(step)
     if steps and kind == "number" and solution:
         fault = first_fault(question, _reference_steps(solution, reference), reference, steps)
         # "no step concludes" is found at the end of what was read, which may not be the end of the mistake
         return fault.step if fault and (len(steps) == len(mistaken) or fault.step < len(steps)) else None
-    return next((k for k, step in enumerate(steps, 1) if any(not c.is_true for c in claims(step))), None)
+    return next((k for k, step in enumerate(steps, 1) if any(not c.is_true for c in sums_of(step))), None)
 
 
 def sums_are_true(steps: Sequence[tuple[int | None, str]]) -> bool | None:

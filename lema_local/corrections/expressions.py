@@ -1,10 +1,13 @@
 """The values of an expression that is read from prose, as a list of numbers, operators and brackets. Pure, no eval."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from lema_local.answers.amounts import Number, distance, over
+
+WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")  # of the prose around it
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ def _facts(question: str, reference: tuple[str, ...]) -> _Facts:
     for claim in sums:
         combined.setdefault(claim.key[0], set()).add(claim.result)
     path = numbers(question) | results | {n for step in reference for n in numbers(step)}
-    return frozenset(c.key for c in sums), results, path, combined, frozenset(leaves(question, reference))
+    return frozenset(c.key for c in sums), results, path, combined, leaves(question, reference)
 
 
 def _stated(step: str) -> list[Number]:
@@ -125,14 +125,15 @@ def _stated(step: str) -> list[Number]:
     return [n for n in found if n != 1] if _CONVERSIONS & set(found) else found
 
 
-def leaves(question: str, reference: Sequence[str]) -> set[Number]:
+@lru_cache(maxsize=1 << 13)
+def leaves(question: str, reference: tuple[str, ...]) -> frozenset[Number]:
     """Numbers that need no derivation: the question's, common ones, and those that the reference takes from nowhere."""
     given = set(numbers(question) | COMMON)
     results: set[Number] = set()
     for claim in (claim for step in reference for claim in sums_of(step)):
         given |= {n for n in claim.operands if n not in results}
         results |= {claim.result, claim.value}
-    return given
+    return frozenset(given)
 
 
 def derived_before(before: Sequence[str], step: Sequence[Claim], claim: Claim) -> set[Number]:

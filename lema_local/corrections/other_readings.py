@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from lema_local.answers.amounts import Number, distance, over
 from lema_local.answers.number_words import spelled
-from lema_local.corrections.expressions import Atom, agrees, evaluate, is_percentage
+from lema_local.corrections.expressions import WORD, Atom, agrees, evaluate, is_percentage
 
 _UNITS = frozenset(
     (
@@ -52,7 +52,6 @@ _MEASURES: tuple[Mapping[str, Number], ...] = (
 )
 _TIMES = {"twice": "2", "double": "2", "triple": "3", "thrice": "3"}
 
-_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _UNIT = re.compile(r"[ -]?([A-Za-z]{2,20})")
 _MORE = re.compile(r",?(?: and)? \d{1,9}(?:\.\d{1,9})?[ -]?([A-Za-z]{2,20})")  # 1 hour AND 30 MINUTES
 _MORE_BEFORE = re.compile(r"\d[ -]?([A-Za-z]{2,20}),?(?: and)? $")
@@ -77,7 +76,7 @@ def is_other_unit(left: Number, right: Number, text: str) -> bool:
     """Whether the sides differ only by a unit ("50 cents * 4 = 2 dollars") or by a rounding that the text announces."""
     if not left or not right:
         return False
-    words = {word.lower() for word in _WORD.findall(text)}
+    words = {word.lower() for word in WORD.findall(text)}
     if words & _ROUNDING and distance(left, right) < 1:
         return True
     left, right = distance(left, 0), distance(right, 0)
@@ -114,7 +113,7 @@ def is_unreadable(text: str, left: Sequence[Atom], stated: Sequence[Atom], start
         return not all(is_percentage(atom) for atom in left if atom.kind == "num")
     # 12 (from 3 miles) + 1 (from 1/4 mile) = 13
     is_bracket = left[0].kind == "(" and _AFTER_NUMBER.search(before) is not None
-    return is_bracket and _WORD.search(text, left[0].start, left[-1].end) is not None
+    return is_bracket and WORD.search(text, left[0].start, left[-1].end) is not None
 
 
 def _multiplied(text: str, left: Sequence[Atom], start: int) -> Iterator[Number | None]:

@@ -31,7 +31,6 @@ from lema_local.records.types import LARGEST_INTEGER, Completion, Purpose
 from lema_local.stages.derive import derive
 
 Kind = Literal["rationale", "correction"]
-TEMPLATE = IMPORTED_TEMPLATE
 ENDPOINT = "import"
 
 
@@ -151,11 +150,13 @@ def imported_completion(
     if reason is not None and not isinstance(reason, str):
         raise UnusableRowError("finish_reason is no text")
     return Completion(
-        id=content_key("completion", ENDPOINT, model, purpose, TEMPLATE, problem_id, rationale_id, index, text),
+        id=content_key(
+            "completion", ENDPOINT, model, purpose, IMPORTED_TEMPLATE, problem_id, rationale_id, index, text
+        ),
         purpose=purpose,
         model=model,
         model_identity=f"imported:{model}",
-        template=TEMPLATE,
+        template=IMPORTED_TEMPLATE,
         problem_id=problem_id,
         rationale_id=rationale_id,
         checkpoint_id=None,

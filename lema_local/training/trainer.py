@@ -46,10 +46,11 @@ def run_fingerprint(examples: Sequence[tuple[str, str]], base: BaseModel, settin
 def run_in(directory: Path, examples: Sequence[tuple[str, str]], base: BaseModel, settings: TrainingSettings) -> str:
     """The run_fingerprint that the checkpoints in `directory` have and will have: that by the base's names where the
     run was begun by it, when there was no other."""
+    run, there = run_fingerprint(examples, base, settings), survey(directory, verify=False)
+    if not there.whole or there.of(run):  # nearly always: the examples, which may be many, are gone through once
+        return run
     by_names = run_fingerprint(examples, replace(base, identity=""), settings)
-    if survey(directory, verify=False).of(by_names):
-        return by_names
-    return run_fingerprint(examples, base, settings)
+    return by_names if there.of(by_names) else run
 
 
 def finished(directory: Path, *, run: str, settings: TrainingSettings) -> list[SavedCheckpoint] | None:
